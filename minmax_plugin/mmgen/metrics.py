@@ -215,5 +215,6 @@ class SampleMetrics(Hook):
             runner.logger.info(f"{metric.name} at iteration {runner.iter + 1}: {metric.result_str}")
             metric.clear()
         runner.log_buffer.output.update(self.results)
+        runner.log_buffer.ready = True  # as the toolkit's evaluation hook does: the loggers write it out
         with open(Path(runner.work_dir) / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"iter": runner.iter + 1, **self.results}) + "\n")

@@ -1,0 +1,36 @@
+# `make demo` and `make test` each do everything from a fresh clone, and start at once when repeated.
+PYTHON ?= python3.11
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
+
+.PHONY: demo test test-slow lint types setup clean
+
+setup: $(VENV)/.complete
+
+# The order matters: mmcv and mmgen build only with torch, setuptools<81 and wheel in place, and without
+# pip's build isolation.
+$(VENV)/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch torchvision "setuptools<81" wheel
+	$(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"
+	touch $@
+
+demo: setup
+	$(VENV)/bin/python tune/search.py
+
+test: setup
+	$(VENV)/bin/python -m pytest
+
+test-slow: setup
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV)

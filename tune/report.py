@@ -1,0 +1,157 @@
+"""What a search leaves behind: tables, plots and the best configs, rebuilt from the studies after every trial."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas
+from optuna.trial import FrozenTrial, TrialState
+
+from tune.space import Space
+from tune.trial import trial_config
+
+
+class Report:
+    """Writes the results of a search into its folder.
+
+    ``trials.csv``, ``trials.json``, ``leaderboard.md``; ``best/STUDY/`` with ``config.py``, ``params.json``,
+    ``command.txt`` and the last samples; ``plots/``; ``samples.png``, the best of each study side by side.
+
+    Args:
+        folder: the search's folder.
+        studies: the studies by name.
+        bases: each study's base config file.
+        space: the space they sample.
+        metric: name of the objective.
+        seed: that the trials were trained with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        studies: Mapping[str, optuna.Study],
+        bases: Mapping[str, str],
+        space: Space,
+        metric: str,
+        seed: int,
+    ) -> None:
+        self._folder, self._studies, self._bases = folder, studies, bases
+        self._space, self._metric, self._seed = space, metric, seed
+
+    def write(self) -> None:
+        """Write tables and the best configs."""
+        rows = [self._row(name, trial) for name, study in self._studies.items() for trial in study.get_trials()]
+        table = pandas.DataFrame(rows)
+        table.to_csv(self._folder / "trials.csv", index=False)
+        table.to_json(self._folder / "trials.json", orient="records", indent=2)
+        (self._folder / "leaderboard.md").write_text(self.leaderboard() + "\n")
+        for name, study in self._studies.items():
+            if _complete(study):
+                self._write_best(name, study.best_trial)
+
+    def plot(self) -> None:
+        """Draw the plots; slower than :meth:`write`, so done once, at the end."""
+        from matplotlib import pyplot
+        from optuna.visualization import matplotlib as plots
+
+        folder = self._folder / "plots"
+        folder.mkdir(exist_ok=True)
+        pyplot.switch_backend("agg")
+        for name, study in self._studies.items():
+            if not _complete(study):
+                continue
+            drawings: dict[str, Any] = {"history": plots.plot_optimization_history}
+            if len({repr(t.params) for t in _complete(study)}) > 2:
+                drawings["parallel_coordinate"] = plots.plot_parallel_coordinate
+                drawings["importances"] = lambda study: plots.plot_param_importances(
+                    study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+                )
+            for kind, draw in drawings.items():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Optuna marks its matplotlib backend as experimental
+                    try:
+                        figure = draw(study)
+                    except (ValueError, RuntimeError) as error:  # too few trials that share a parameter
+                        (folder / f"{name}_{kind}.txt").write_text(f"not drawn: {error}\n")
+                        continue
+                pyplot.savefig(folder / f"{name}_{kind}.png", bbox_inches="tight", dpi=100)
+                pyplot.close("all")
+        self._draw_samples()
+
+    def leaderboard(self) -> str:
+        """A Markdown table: the trials of each study, best first."""
+        lines = [
+            f"| data set | trial | {self._metric} | state | settings |",
+            "|---|---|---|---|---|",
+        ]
+        for name, study in self._studies.items():
+            sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+            ranked = sorted(study.get_trials(), key=lambda t: (t.value is None, sign * (t.value or 0), t.number))
+            for trial in ranked:
+                value = "–" if trial.value is None else f"{trial.value:.4f}"
+                settings = "as in the config" if trial.user_attrs.get("baseline") else _format(trial.params)
+                note = trial.user_attrs.get("reason")
+                state = trial.state.name.lower() + (f": {note}" if note else "")
+                lines.append(f"| {name} | {trial.number} | {value} | {state} | {settings} |")
+        return "\n".join(lines)
+
+    def _row(self, name: str, trial: FrozenTrial) -> dict[str, Any]:
+        attrs = trial.user_attrs
+        return {
+            "study": name,
+            "trial": trial.number,
+            "state": trial.state.name,
+            self._metric: trial.value,
+            **trial.params,
+            **{f"metrics/{key}": value for key, value in attrs.get("metrics", {}).items()},
+            "seed": self._seed,
+            "baseline": attrs.get("baseline"),
+            "reason": attrs.get("reason"),
+            "folder": attrs.get("folder"),
+        }
+
+    def _write_best(self, name: str, best: FrozenTrial) -> None:
+        folder = self._folder / "best" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        trial_config(self._bases[name], self._space, best.params).dump(str(folder / "config.py"))
+        params = {"trial": best.number, "value": best.value, "seed": self._seed, "params": best.params}
+        (folder / "params.json").write_text(json.dumps(params, indent=2) + "\n")
+        (folder / "command.txt").write_text(f"minmax-train {folder / 'config.py'} --seed {self._seed}\n")
+        samples = self._last_samples(best)
+        if samples:
+            shutil.copy(samples, folder / "samples.png")
+
+    @staticmethod
+    def _last_samples(trial: FrozenTrial) -> Path | None:
+        folder = Path(trial.user_attrs.get("folder", "")) / "samples"
+        pictures = sorted(folder.glob("iter_*.png"), key=lambda p: int(p.stem.removeprefix("iter_")))
+        return pictures[-1] if pictures else None
+
+    def _draw_samples(self) -> None:
+        from matplotlib import pyplot
+
+        shown = [(n, s.best_trial) for n, s in self._studies.items() if _complete(s)]
+        pictures = [(n, t, p) for n, t in shown if (p := self._last_samples(t)) is not None]
+        if not pictures:
+            return
+        figure, axes = pyplot.subplots(1, len(pictures), figsize=(4 * len(pictures), 4.3), squeeze=False)
+        for axis, (name, trial, picture) in zip(axes[0], pictures, strict=True):
+            axis.imshow(pyplot.imread(picture))
+            axis.set_title(f"{name}: {self._metric} {trial.value:.3f}")
+            axis.axis("off")
+        figure.savefig(self._folder / "samples.png", bbox_inches="tight", dpi=100)
+        pyplot.close(figure)
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _format(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())

@@ -1,0 +1,234 @@
+"""Search hyper-parameters of GAN configs in parallel: ``python tune/search.py [CONFIG ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # `python tune/search.py` puts tune/ itself there
+    sys.path.insert(0, str(ROOT))
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the local cluster listens on this machine alone
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative data paths keep their meaning
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
+
+import optuna  # noqa: E402
+import ray  # noqa: E402
+from mmcv import Config  # noqa: E402
+from ray import tune as ray_tune  # noqa: E402
+
+from minmax_plugin.mmgen.check import ConfigError, check_config  # noqa: E402
+from minmax_plugin.mmgen.train import load_config  # noqa: E402
+from tune.report import Report  # noqa: E402
+from tune.searcher import StudySearcher  # noqa: E402
+from tune.space import Space, SpaceError  # noqa: E402
+from tune.trial import run_trial, trial_folder  # noqa: E402
+
+DEFAULT_CONFIGS = ("configs/four_gaussians_minmax.py", "configs/mnist01_minmax_short.py")
+DEFAULT_SPACE = "tune/spaces/minmax.yaml"
+TRIALS = "trials"
+SAMPLERS: dict[str, Any] = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tune/search.py", description="Search hyper-parameters of GAN configs: a study for each data set."
+    )
+    parser.add_argument(
+        "configs", nargs="*", metavar="CONFIG", help="configs of the toolkit (default: the demo's two experiments)"
+    )
+    parser.add_argument("--space", default=str(ROOT / DEFAULT_SPACE), help="search space, YAML")
+    parser.add_argument(
+        "--datasets", nargs="+", default=[], metavar="FILE", help="config files laid over each CONFIG: a study for each"
+    )
+    parser.add_argument("--metric", default="balance", help="objective (default: balance)")
+    parser.add_argument("--mode", choices=["max", "min"], default="max", help="its direction (default: max)")
+    parser.add_argument("--num-samples", type=int, default=5, help="trials for each study (default: 5)")
+    parser.add_argument("--sampler", choices=sorted(SAMPLERS), default="tpe", help="how Optuna proposes (default: tpe)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the trainings and of the sampler (default: 1)")
+    parser.add_argument("--cpus-per-trial", type=float, default=1, help="CPU cores a trial uses (default: 1)")
+    parser.add_argument("--gpus-per-trial", type=float, default=0, help="GPUs a trial uses; may be a fraction")
+    parser.add_argument("--max-concurrent", type=int, help="most trials at once (default: what the machine holds)")
+    parser.add_argument("--storage-path", default="results", help="where searches are kept (default: results/)")
+    parser.add_argument("--name", help="name of the search's folder (default: the date and time)")
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
+    """Read and check everything before anything starts.
+
+    Returns:
+        The space, and the base config of each study by the study's name.
+
+    Raises:
+        SpaceError, ConfigError: for the first thing that is wrong.
+    """
+    if args.num_samples < 1:
+        raise ConfigError(f"--num-samples must be 1 or more, but got {args.num_samples}.")
+    if args.cpus_per_trial <= 0 or args.cpus_per_trial > (os.cpu_count() or 1):
+        raise ConfigError(
+            f"--cpus-per-trial={args.cpus_per_trial} does not fit this machine, which has {os.cpu_count()} cores."
+        )
+    space = Space.read(args.space)
+    configs: dict[str, Config] = {}
+    for path in args.configs or [str(ROOT / c) for c in DEFAULT_CONFIGS]:
+        if not args.datasets:
+            configs[Path(path).stem] = load_config(path)
+        for dataset in args.datasets:
+            cfg = load_config(path)
+            cfg.merge_from_dict(load_config(dataset)._cfg_dict.to_dict())
+            configs[f"{Path(path).stem}-{Path(dataset).stem}"] = cfg
+    for name, cfg in configs.items():
+        try:
+            check_config(cfg)
+        except ConfigError as error:
+            raise ConfigError(f"config {name}: {error}") from error
+        space.check(cfg, name)
+    return space, configs
+
+
+class Progress(ray_tune.Callback):
+    """Says on the terminal how the search goes, and rewrites the results after each trial.
+
+    Args:
+        searcher: the search's searcher.
+        report: its results.
+        metric: name of the objective.
+        total: number of trials.
+    """
+
+    def __init__(self, searcher: StudySearcher, report: Report, metric: str, total: int) -> None:
+        self._searcher, self._report, self._metric, self._total = searcher, report, metric, total
+        self._start = time.monotonic()
+        self._done = 0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._searcher.attach_folder(trial.trial_id, trial.local_path)
+        self._say(trial, "starts: " + (", ".join(f"{k}={v}" for k, v in trial.config["params"].items()) or "as it is"))
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self._say(trial, f"iteration {result['iterations']}: {self._metric} {result[self._metric]:.4f}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._finish(trial, "done")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._finish(trial, f"failed, see {trial.local_path}/error.txt")
+
+    def _finish(self, trial: Any, how: str) -> None:
+        self._done += 1
+        self._report.write()
+        left = (time.monotonic() - self._start) / self._done * (self._total - self._done)
+        self._say(trial, f"{how}; about {left / 60:.0f} min left" if self._done < self._total else how)
+
+    def _say(self, trial: Any, what: str) -> None:
+        study, number = trial.config["study"], trial.config["number"]
+        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
+        print(f"[{self._done}/{self._total}] {minutes:02d}:{seconds:02d} {study} trial {number}: {what}", flush=True)
+
+
+def search(args: argparse.Namespace) -> Path:
+    """Run the search that the arguments describe.
+
+    Returns:
+        The folder with its results.
+
+    Raises:
+        SpaceError, ConfigError: before Ray starts, if an input is wrong.
+    """
+    space, configs = prepare(args)
+    folder = Path(args.storage_path).absolute() / (args.name or time.strftime("search_%Y%m%d_%H%M%S"))
+    if folder.exists():
+        raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
+    bases: dict[str, str] = {}
+    for name, cfg in configs.items():
+        base = folder / "base" / f"{name}.py"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        cfg.dump(str(base))
+        bases[name] = str(base)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = {"max": "maximize", "min": "minimize"}[args.mode]
+    studies = {
+        name: optuna.create_study(
+            storage=f"sqlite:///{folder / 'optuna.db'}",
+            study_name=name,
+            direction=direction,
+            sampler=SAMPLERS[args.sampler](seed=args.seed),
+        )
+        for name in configs
+    }
+    report = Report(folder, studies, bases, space, args.metric, args.seed)
+    searcher = StudySearcher(studies, space, args.metric, args.mode, args.num_samples)
+    total = args.num_samples * len(studies)
+    print(f"Searching {', '.join(studies)}: {total} trials; results in {folder}", flush=True)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}},
+    )
+    reason = "the search ended before the trial did"
+    try:
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(run_trial, {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial}),
+            param_space={
+                "folder": str(folder / TRIALS),
+                "space": space.content,
+                "bases": bases,
+                "metric": args.metric,
+                "seed": args.seed,
+                "cpus": args.cpus_per_trial,
+            },
+            tune_config=ray_tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=total,
+                max_concurrent_trials=args.max_concurrent,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial_folder(trial.config),
+            ),
+            run_config=ray_tune.RunConfig(
+                name=TRIALS,
+                storage_path=str(folder),
+                callbacks=[Progress(searcher, report, args.metric, total)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    finally:
+        ray.shutdown()
+        searcher.close(reason)
+        report.write()
+    report.plot()
+    print(f"\n{report.leaderboard()}\n")
+    for name in studies:
+        if (folder / "best" / name / "config.py").exists():
+            print(f"best of {name}: {(folder / 'best' / name / 'command.txt').read_text().strip()}")
+    print(f"samples of the best: {folder / 'samples.png'}\nall results: {folder}")
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code (2 for an input that is wrong)."""
+    try:
+        search(parse_args(argv))
+    except (ConfigError, SpaceError, FileNotFoundError) as error:
+        print(f"tune/search.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
