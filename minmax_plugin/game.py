@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from minmax_plugin.acceptance import Acceptance, ConstantRate
 from minmax_plugin.snapshot import Player, Restore, Snapshot
 
 
-class Decision(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
     """What was decided about one proposal.
 
     Attributes:
@@ -124,7 +126,8 @@ class MinMaxGame:
         Returns:
             The decision.
         """
-        f_old, f_new = self.f_old, float(f_new)
+        f_old = self.f_old
+        f_new = f_new.item() if isinstance(f_new, Tensor) else float(f_new)
         draw = torch.rand((), generator=self._draws).item()
         if not math.isfinite(f_new):
             accepted, reason = not self.open, "non-finite"

@@ -76,7 +76,7 @@ class Report:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # Optuna marks its matplotlib backend as experimental
                     try:
-                        figure = draw(study)
+                        draw(study)
                     except (ValueError, RuntimeError) as error:  # too few trials that share a parameter
                         (folder / f"{name}_{kind}.txt").write_text(f"not drawn: {error}\n")
                         continue

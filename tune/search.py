@@ -157,12 +157,11 @@ def search(args: argparse.Namespace) -> Path:
         cfg.dump(str(base))
         bases[name] = str(base)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = {"max": "maximize", "min": "minimize"}[args.mode]
     studies = {
         name: optuna.create_study(
             storage=f"sqlite:///{folder / 'optuna.db'}",
             study_name=name,
-            direction=direction,
+            direction="maximize" if args.mode == "max" else "minimize",
             sampler=SAMPLERS[args.sampler](seed=args.seed),
         )
         for name in configs

@@ -34,11 +34,11 @@ class StudySearcher(Searcher):
         self._studies, self._space, self._trials = studies, space, trials
         self._running: dict[str, tuple[str, optuna.Trial]] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
         counts = {name: len(study.get_trials(deepcopy=False)) for name, study in self._studies.items()}
         name = min(counts, key=lambda n: counts[n])
         if counts[name] >= self._trials:
-            return Searcher.FINISHED
+            return Searcher.FINISHED  # type: ignore[return-value]
         trial = self._studies[name].ask()
         params = self._space.sample(trial) if trial.number else {}
         trial.set_user_attr("baseline", trial.number == 0)
@@ -54,7 +54,7 @@ class StudySearcher(Searcher):
         name, trial = self._running.pop(trial_id)
         result = result or {}
         trial.set_user_attr("metrics", {k.removeprefix("metrics/"): v for k, v in result.items() if "metrics/" in k})
-        value = result.get(self.metric)
+        value: Any = result.get(self.metric)
         if error:
             self._fail(name, trial, "it raised an exception, or its worker died; see error.txt in its folder")
         elif not _is_finite(value):

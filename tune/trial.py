@@ -59,8 +59,6 @@ def run_trial(config: dict[str, Any]) -> None:
     cfg.work_dir = str(Path(config["folder"]) / trial_folder(config))
     cfg.custom_hooks = [
         *(cfg.get("custom_hooks") or []),
-        dict(
-            type="ReportToTune", metric=config["metric"], batch_size=cfg.data.samples_per_gpu, priority="LOW"
-        ),
+        dict(type="ReportToTune", metric=config["metric"], batch_size=cfg.data.samples_per_gpu, priority="LOW"),
     ]
     train(cfg, name="config.py", seed=config["seed"])

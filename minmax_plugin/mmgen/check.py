@@ -84,8 +84,8 @@ def _check_minmax(cfg: Config) -> None:
     hook = build_hook(settings)
     if hook.ascent_steps not in (None, k):
         raise ConfigError(
-            f"MinMaxHook has ascent_steps={hook.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or change "
-            "train_cfg.disc_steps."
+            f"MinMaxHook has ascent_steps={hook.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or "
+            "change train_cfg.disc_steps."
         )
     for name in ("generator", "discriminator"):
         if name not in types:

@@ -143,7 +143,9 @@ def _find_idx(root: Path, stem: str, kind: str, scratch: str) -> Path:
     from torchvision.datasets.utils import extract_archive
 
     folders = [root, root / "raw", root / "MNIST" / "raw", root / "FashionMNIST" / "raw"]
-    for path in (folder / f"{stem}{dash}{kind}{zipped}" for folder in folders for dash in "-." for zipped in ("", ".gz")):
+    for path in (
+        folder / f"{stem}{dash}{kind}{zipped}" for folder in folders for dash in "-." for zipped in ("", ".gz")
+    ):
         if path.is_file():
             return path if path.suffix != ".gz" else Path(extract_archive(str(path), scratch))
     raise FileNotFoundError(

@@ -35,7 +35,7 @@ class GAN:
     """
 
     def __init__(self, model: nn.Module, optimizers: Any) -> None:
-        self.model = model.module if is_module_wrapper(model) else model
+        self.model: Any = model.module if is_module_wrapper(model) else model
         self._scatter = getattr(model, "scatter", None)
         self._devices = getattr(model, "device_ids", None) or [-1]
         if not isinstance(self.model, SUPPORTED):
@@ -129,7 +129,7 @@ def ascent_steps(disc_steps: int, accumulation: int = 1, gen_steps: int = 1) -> 
     return disc_steps // accumulation
 
 
-def _facade(optimizers: Any, name: str) -> MinMaxOptimizer:
+def _facade(optimizers: Any, name: str) -> Any:
     optimizer = optimizers.get(name) if isinstance(optimizers, Mapping) else None
     if optimizer is None:
         raise ValueError(f"optimizer.{name} is missing: MinMax needs one optimizer for each player.")

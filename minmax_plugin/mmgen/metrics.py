@@ -124,8 +124,8 @@ class ModeCoverage(SampleMetric):
 
         figure = Figure(figsize=(3, 3), dpi=100, layout="tight")
         axes = figure.add_subplot(aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
-        axes.scatter(*samples.T, s=2, alpha=0.3, color="tab:blue")
-        axes.scatter(*self.centres.T, s=30, marker="+", color="tab:red")
+        axes.scatter(samples[:, 0], samples[:, 1], s=2, alpha=0.3, color="tab:blue")
+        axes.scatter(self.centres[:, 0], self.centres[:, 1], s=30, marker="+", color="tab:red")
         figure.savefig(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ class MLPDiscriminator(nn.Module):
 
 def _layers(widths: Sequence[int], negative_slope: float, dropout: float = 0.0) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (width_in, width_out) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(width_in, width_out))
         if i < len(widths) - 2:
             layers.append(nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU())

@@ -11,7 +11,8 @@ def opt_out(cfg: Config) -> None:
     """Turn a config that opted in into its plain descent-ascent counterpart, in place.
 
     Example:
-        >>> cfg = Config(dict(optimizer=dict(generator=dict(type="MinMaxAdam")), custom_hooks=[dict(type="MinMaxHook")]))
+        >>> optimizer = dict(generator=dict(type="MinMaxAdam"))
+        >>> cfg = Config(dict(optimizer=optimizer, custom_hooks=[dict(type="MinMaxHook")]))
         >>> opt_out(cfg)
         >>> cfg.optimizer.generator.type, cfg.custom_hooks
         ('Adam', [])

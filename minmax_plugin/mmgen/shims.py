@@ -57,8 +57,8 @@ def apply_shims() -> None:
 def _has_ada() -> bool:
     # A look at the files: asking the import system would import mmgen.models, which fails without them.
     spec = importlib.util.find_spec("mmgen")
-    assert spec is not None and spec.submodule_search_locations
-    folders = [Path(p) / "models" / "architectures" / "stylegan" / "ada" for p in spec.submodule_search_locations]
+    places = (spec.submodule_search_locations if spec else None) or []
+    folders = [Path(p) / "models" / "architectures" / "stylegan" / "ada" for p in places]
     return any((folder / "augment.py").is_file() for folder in folders)
 
 

@@ -100,9 +100,7 @@ def train(
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen_version + get_git_hash()[:7])
         meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
-        train_model(
-            model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta
-        )
+        train_model(model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta)
         logger.info("Everything of this run is in %s", work_dir)
 
 
