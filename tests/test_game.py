@@ -1,10 +1,10 @@
 import math
 
 import numpy as np
+import oracle
 import pytest
 import torch
 
-import oracle
 from minmax_plugin import Always, ConstantRate, Decision, MinMaxGame, Never, Player, RandomRate, Restore, Strict
 
 POLICIES = {

@@ -49,7 +49,9 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         try:
             import_modules_from_strings(**cfg["custom_imports"])
         except ImportError as error:
-            raise ConfigError(f"custom_imports={dict(cfg.custom_imports)} failed: {error}") from error
+            raise ConfigError(
+                f"custom_imports={dict(cfg.custom_imports)} failed: check the names, and that they are installed."
+            ) from error
     return cfg
 
 

@@ -1,5 +1,4 @@
 import pytest
-
 from mmgen_runs import RecordingAdam
 
 

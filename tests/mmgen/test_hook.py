@@ -3,7 +3,6 @@ import warnings
 import pytest
 import torch
 from mmcv.runner import HOOKS, Hook
-
 from mmgen_runs import checkpoint, losses, run, small_config
 
 ALWAYS = dict(acceptance="always")

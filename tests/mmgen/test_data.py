@@ -1,0 +1,83 @@
+import gzip
+import os
+
+import numpy as np
+import pytest
+import torch
+from mmcv.parallel import collate
+
+from minmax_plugin.mmgen.data import MNIST, GaussianMixture, embedded_digits
+
+
+def test_a_mixture_has_its_modes_weights_and_width():
+    data = GaussianMixture(modes=4, radius=2.0, sigma=0.05, weights=(0.4, 0.2, 0.2, 0.2), size=20000)
+    centres = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0], [0.0, -2.0]])
+    distance, mode = torch.cdist(data.samples, centres).min(dim=1)
+    assert distance.max() < 0.3
+    np.testing.assert_allclose(torch.bincount(mode) / 20000, [0.4, 0.2, 0.2, 0.2], atol=0.01)
+    np.testing.assert_allclose((distance**2).mean(), 2 * 0.05**2, rtol=0.05)
+
+
+def test_a_batch_is_the_samples_it_asks_for():
+    data = GaussianMixture(size=50)
+    assert len(data) == 50
+    batch = collate(data.__getitems__([3, 1, 4]), samples_per_gpu=3)
+    assert torch.equal(batch["real_img"], torch.stack([data[i]["real_img"] for i in (3, 1, 4)]))
+
+
+def test_a_mixture_is_the_same_for_the_same_seed():
+    assert torch.equal(GaussianMixture(seed=1).samples, GaussianMixture(seed=1).samples)
+    assert not torch.equal(GaussianMixture(seed=1).samples, GaussianMixture(seed=2).samples)
+
+
+def test_the_embedded_digits_are_real_and_filtered():
+    data = MNIST(digits=[0, 1])
+    assert len(data) == 1000
+    assert sorted(set(data.labels.tolist())) == [0, 1]
+    assert (data.samples.min(), data.samples.max()) == (-1, 1)
+    assert len(MNIST()) == 5000
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("layout", ["", "raw", "MNIST/raw", "FashionMNIST/raw"])
+@pytest.mark.parametrize("dash", ["-", "."])
+def test_idx_files_are_read(tmp_path, layout, zipped, dash):
+    images, labels = embedded_digits()
+    folder = tmp_path / layout
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        f"train-images{dash}idx3-ubyte": np.array([2051, 5000, 28, 28], ">i4").tobytes() + images.numpy().tobytes(),
+        f"train-labels{dash}idx1-ubyte": np.array([2049, 5000], ">i4").tobytes()
+        + labels.numpy().astype(np.uint8).tobytes(),
+    }
+    for name, content in contents.items():
+        if zipped:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+        else:
+            (folder / name).write_bytes(content)
+    data = MNIST(root=str(tmp_path), digits=[7])
+    assert torch.equal(data.samples, MNIST(digits=[7]).samples)
+
+
+def test_full_mnist():
+    root = os.environ.get("MINMAX_MNIST")
+    if not root:
+        pytest.skip("MINMAX_MNIST does not name a folder with MNIST's IDX files")
+    assert len(MNIST(root=root)) == 60000
+    assert len(MNIST(root=root, train=False)) == 10000
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: GaussianMixture(modes=0), ValueError, "modes must be 1 or more, but got 0"),
+        (lambda: GaussianMixture(weights=[1, 2]), ValueError, r"weights must be 4 shares .* but got \[1, 2\]"),
+        (lambda: GaussianMixture(sigma=-1), ValueError, "sigma must be 0 or more, but got -1"),
+        (lambda: GaussianMixture(size=0), ValueError, "size must be 1 or more, but got 0"),
+        (lambda: MNIST(digits=[11]), ValueError, r"digits=\[11\] leaves no image"),
+        (lambda: MNIST(root="/nowhere"), FileNotFoundError, "root='/nowhere' holds no train-images-idx3-ubyte"),
+    ],
+)
+def test_a_bad_setting_is_named(build, error, message):
+    with pytest.raises(error, match=message):
+        build()

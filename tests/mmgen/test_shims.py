@@ -1,0 +1,105 @@
+"""The shims, each in a process of its own, against toolkits with and without the defects."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import mmcv
+import mmgen
+import pytest
+
+from minmax_plugin.mmgen.shims import active_shims
+
+ADA = "mmgen.models.architectures.stylegan.ada"
+
+
+def python(code, *paths):
+    prefix = "".join(f"sys.path.insert(0, {str(p)!r}); " for p in paths)
+    code = f"import sys, warnings; warnings.simplefilter('ignore'); {prefix}\n" + textwrap.dedent(code)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def link_package(package, into, without=()):
+    """A copy of a package made of links, so that a file can be added to it."""
+    source = Path(package.__file__).parent
+    for path in source.rglob("*.py"):
+        target = into / source.name / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+    return into / source.name
+
+
+@pytest.fixture
+def source_install(tmp_path):
+    """A toolkit without the defects: mmgen with its ada package, mmcv with compiled operations."""
+    ada = link_package(mmgen, tmp_path) / "models/architectures/stylegan/ada"
+    ada.mkdir(exist_ok=True)
+    (ada / "augment.py").write_text("class AugmentPipe:\n    whole = True\n")
+    (ada / "misc.py").write_text("def constant(*args, **kwargs): ...\n")
+    ext = link_package(mmcv, tmp_path) / "_ext.py"
+    ext.write_text("whole = True\ndef __getattr__(name):\n    return lambda *args: name\n")
+    return tmp_path
+
+
+@pytest.mark.skipif(set(active_shims) != {"mmcv._ext", ADA}, reason="the installed toolkit is not PyPI's")
+def test_a_pypi_install_gets_both_and_imports():
+    done = python(
+        """
+        import minmax_plugin.mmgen, mmgen.models, mmgen.utils
+        from minmax_plugin.mmgen.shims import active_shims
+        print(sorted(active_shims), mmgen.utils.collect_env()["MMCV Compiler"])
+        """
+    )
+    assert done.stdout.strip() == f"{sorted(['mmcv._ext', ADA])} n/a (mmcv without compiled operations)", done.stderr
+
+
+def test_a_source_install_gets_none(source_install):
+    done = python(
+        """
+        import minmax_plugin.mmgen
+        from mmgen.models.architectures.stylegan.generator_discriminator_v2 import AugmentPipe
+        import mmcv._ext
+        from minmax_plugin.mmgen.shims import active_shims
+        print(active_shims, AugmentPipe.whole, mmcv._ext.whole)
+        """,
+        source_install,
+    )
+    assert done.stdout.strip() == "{} True True", done.stderr
+
+
+@pytest.mark.skipif("mmcv._ext" not in active_shims, reason="mmcv has compiled operations")
+def test_a_compiled_operation_says_what_is_missing_when_called():
+    import torch
+    from mmcv.ops import nms
+
+    with pytest.raises(NotImplementedError, match="mmcv's compiled operation 'nms' is missing.*mmcv-full"):
+        nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
+
+
+@pytest.mark.skipif("mmcv._ext" not in active_shims, reason="mmcv has compiled operations")
+def test_cpu_paths_need_no_compiled_operation():
+    import torch
+    from mmcv.ops.upfirdn2d import upfirdn2d
+
+    assert upfirdn2d(torch.ones(1, 1, 4, 4), torch.ones(2, 2), up=2).shape == (1, 1, 7, 7)
+
+
+@pytest.mark.skipif(ADA not in active_shims, reason="mmgen has its ada package")
+def test_ada_says_what_is_missing_when_built():
+    from mmgen.models.builder import build_module
+
+    with pytest.raises(NotImplementedError, match="adaptive discriminator augmentation .* is missing.*source checkout"):
+        build_module(dict(type="ADAAug", aug_pipeline=dict()))
+
+
+def test_without_the_toolkit_the_error_says_how_to_get_it():
+    done = python(
+        """
+        import importlib.util
+        real = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *a: None if name == "mmgen" else real(name, *a)
+        import minmax_plugin.mmgen
+        """
+    )
+    assert "ImportError: minmax_plugin.mmgen needs mmgen, which is not installed: run `make setup`" in done.stderr

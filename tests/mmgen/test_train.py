@@ -1,0 +1,144 @@
+"""The training command, its errors before training, and resuming."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv import Config
+from mmgen_runs import checkpoint, losses, run, small_config
+
+from minmax_plugin.mmgen.check import check_config
+from minmax_plugin.mmgen.train import load_config, main, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHORT = ["total_iters=24", "log_config.interval=6", "checkpoint_config.interval=12", "data.samples_per_gpu=32"]
+
+
+@pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])
+def test_the_command_trains_a_minmax_config_and_logs_its_decisions(tmp_path, capsys, experiment):
+    config = CONFIGS / f"{experiment}_minmax.py"
+    assert main([str(config), "--work-dir", str(tmp_path), "--seed", "5", "--cfg-options", *SHORT]) == 0
+    (log,) = tmp_path.glob("*.log.json")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [line for line in lines if "mode" in line]
+    assert [line["iter"] for line in lines] == [6, 12, 18, 24]
+    for line in lines[1:]:
+        assert {"acceptance", "f_old", "f_new", "reason", "cycle"} <= set(line)
+    assert "balance" in lines[-1]
+    assert f"MinMax: {24 if experiment == 'mnist01' else 4} cycles" in (log.with_suffix("").read_text())
+    copy = Config.fromfile(str(tmp_path / config.name))
+    assert copy.optimizer.generator.type == "MinMaxAdam"
+    assert copy.optimizer.generator.lr == load_config(config).optimizer.generator.lr
+
+
+@pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])
+def test_the_gda_configs_are_the_same_without_the_algorithm(tmp_path, experiment):
+    gda, minmax = (load_config(CONFIGS / f"{experiment}_{m}.py") for m in ("gda", "minmax"))
+    assert not any(h["type"] == "MinMaxHook" for h in gda.custom_hooks)
+    assert gda.optimizer.generator.type == "Adam"
+    minmax.custom_hooks = [h for h in minmax.custom_hooks if h["type"] != "MinMaxHook"]
+    for player in ("generator", "discriminator"):
+        minmax.optimizer[player]["type"] = "Adam"
+    assert gda._cfg_dict == minmax._cfg_dict
+    assert main([str(CONFIGS / f"{experiment}_gda.py"), "--work-dir", str(tmp_path), "--cfg-options", *SHORT]) == 0
+    (log,) = tmp_path.glob("*.log.json")
+    assert "acceptance" not in log.read_text()
+
+
+BAD = [
+    (["model.discriminator=None"], "model.discriminator is missing"),
+    (["custom_hooks.1.acceptance.type=annealled"], "acceptance must be one of .* but got 'annealled'"),
+    (["custom_hooks.1.acceptance.rate=1.5"], r"rate must be between 0 and 1, but got 1\.5"),
+    (
+        ["custom_hooks.1.acceptance.speed=2"],
+        r"acceptance 'constant' takes \['slack', 'rate', 'tau'\], but got \['speed'\]",
+    ),
+    (["custom_hooks.1.restor=both"], "MinMaxHook does not take these settings: .*'restor'"),
+    (["custom_hooks.1.restore=all"], "restore must be 'both' or 'generator', but got 'all'"),
+    (["custom_hooks.1.value=best"], r"value must be one of \['auto', 'last', 'fresh'\], but got 'best'"),
+    (["custom_hooks.1.ascent_steps=5"], "ascent_steps=5, but train_cfg makes k=1; remove ascent_steps or change"),
+    (["custom_hooks.1.ascent_steps=0"], "ascent_steps must be 1 or more, but got 0"),
+    (["custom_hooks.1.pool=0"], "pool must be 1 batch or more, but got 0"),
+    (["train_cfg.disc_steps=0"], "train_cfg.disc_steps is k, .* must be 1 or more, got 0"),
+    (["data.train.root=/no/such/folder"], "data.train.root='/no/such/folder' does not exist"),
+    (["optimizer.generator.type=Adam"], "optimizer.generator.type is 'Adam'; under MinMaxHook it must be 'MinMaxAdam'"),
+    (["custom_hooks.1.type=SampleMetrics"], "optimizer.generator.type='MinMaxAdam' needs a MinMaxHook"),
+    (["custom_hooks.0.type=MinMaxHook"], "custom_hooks has 2 entries of MinMaxHook; keep one"),
+    (["model.type=Pix2Pix"], "model.type='Pix2Pix' cannot be driven by MinMax"),
+    (["custom_imports.imports=['no_such_module']"], r"custom_imports=.*no_such_module.* failed: check the names"),
+    (["resume_from=/no/such.pth"], "resume_from='/no/such.pth' does not exist"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[options[0] for options, _ in BAD])
+def test_bad_input_is_one_clear_error_before_training(tmp_path, capsys, options, message):
+    config = str(CONFIGS / "mnist01_minmax.py")
+    assert main([config, "--work-dir", str(tmp_path / "new"), "--cfg-options", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(error)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_config_is_named(capsys):
+    assert main(["nowhere.py"]) == 2
+    assert "config 'nowhere.py' does not exist" in capsys.readouterr().err
+
+
+def test_the_hook_itself_refuses_what_a_script_of_the_toolkit_would_pass(tmp_path, recorded):
+    from mmgen.models import build_model
+
+    from minmax_plugin.mmgen.gan import GAN
+
+    cfg = small_config(1)
+    model = build_model(cfg.model, train_cfg=cfg.train_cfg, test_cfg=None)
+    adam = torch.optim.Adam(model.generator.parameters())
+    with pytest.raises(
+        ValueError, match="optimizer.generator.type is 'Adam'; under MinMaxHook it must be 'MinMaxAdam'"
+    ):
+        GAN(model, dict(generator=adam, discriminator=adam))
+    with pytest.raises(ValueError, match="cannot drive model type 'Linear'"):
+        GAN(torch.nn.Linear(1, 1), {})
+
+
+@pytest.mark.parametrize(("first", "then"), [("minmax", "minmax"), ("gda", "minmax"), ("minmax", "gda")])
+def test_training_resumes_on_the_cpu_with_and_without_the_plugin(tmp_path, recorded, first, then):
+    hooks = {"gda": None, "minmax": dict(acceptance=dict(type="random", rate=0.5))}
+    cfg = small_config(3, hooks[first], checkpoint_config=dict(interval=9), total_iters=9)
+    cfg.log_config.interval = 1
+    run(cfg, tmp_path / "first")
+    saved = checkpoint(tmp_path / "first", 9)
+    assert ("minmax" in saved["optimizer"]["generator"]) == (first == "minmax")
+    (path,) = (tmp_path / "first").glob("**/iter_9.pth")
+    cfg = small_config(3, hooks[then], resume_from=str(path))
+    lines = run(cfg, tmp_path / "then")
+    assert [line["iter"] for line in lines] == list(range(10, 19))
+    assert all(v == v for line in losses(lines) for v in line.values())
+    if then == "minmax":
+        assert lines[-1]["cycle"] == (6 if first == "minmax" else 3)
+
+
+def test_a_process_trains_several_configs_each_with_its_own_log(tmp_path, recorded):
+    for name in ("one", "two"):
+        cfg = small_config(1, dict(), total_iters=2, log_level="INFO")
+        cfg.work_dir = str(tmp_path / name)
+        train(cfg)
+        (log,) = (tmp_path / name).glob("*.log")
+        assert "MinMax: 2 cycles" in log.read_text()
+
+
+def test_dynamic_ddp_is_switched_off_without_a_launcher(tmp_path, recorded):
+    cfg = small_config(1, None, total_iters=1)
+    cfg.runner.is_dynamic_ddp = True
+    assert len(run(cfg, tmp_path)) == 1
+
+
+def test_a_stock_config_passes_the_check():
+    import mmgen
+
+    stock = Path(mmgen.__file__).parent / ".mim/configs/dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"
+    cfg = load_config(stock)
+    cfg.data.train.pop("imgs_root")
+    check_config(cfg)
