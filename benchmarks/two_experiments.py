@@ -83,9 +83,8 @@ def table(frame: pandas.DataFrame) -> str:
         quality = runs["hq"] if gaussians else 1 - runs["share_other"]
         what = f"four Gaussians, cycle {iteration // 6}" if gaussians else f"0-1 MNIST (embedded), cycle {iteration}"
         name = {"gda": "GDA", "minmax": "MinMax"}[str(method)]
-        lines.append(
-            f"| {what} | {name} | {share(found == wanted)} | {mean(found)} | {mean(quality)} | {mean(runs['balance'])} |"
-        )
+        cells = [what, name, share(found == wanted), mean(found), mean(quality), mean(runs["balance"])]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -39,6 +39,8 @@ class StudySearcher(Searcher):
         name = min(counts, key=lambda n: counts[n])
         if counts[name] >= self._trials:
             return Searcher.FINISHED  # type: ignore[return-value]
+        if 1 <= counts[name] <= len(self._space.points):  # after the unmodified config
+            self._studies[name].enqueue_trial(self._space.points[counts[name] - 1])
         trial = self._studies[name].ask()
         params = self._space.sample(trial) if trial.number else {}
         trial.set_user_attr("baseline", trial.number == 0)
