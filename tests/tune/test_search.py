@@ -81,7 +81,7 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path, short):
     output, _ = run.communicate(timeout=280)
     assert run.returncode == 0, output
     folder = tmp_path / "out" / "s"
-    rows = list(csv.DictReader(open(folder / "trials.csv")))
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     names = ["short-four_gaussians", "short-eight_gaussians"]
     assert [(r["study"], r["trial"]) for r in rows] == [(n, str(i)) for n in names for i in range(3)]
     assert {r["state"] for r in rows} == {"COMPLETE"}
@@ -126,7 +126,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path, short):
     os.kill(run.pid, signal.SIGINT)
     output, _ = run.communicate(timeout=100)
     assert run.returncode == 0, output
-    states = [row["state"] for row in csv.DictReader(open(trials))]
+    states = [row["state"] for row in csv.DictReader(trials.read_text().splitlines())]
     assert states.count("COMPLETE") >= 2
     assert "RUNNING" not in states
     assert (tmp_path / "s" / "best" / "short" / "config.py").exists()
