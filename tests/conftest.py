@@ -9,3 +9,5 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+collect_ignore = ["mmgen_runs.py", "oracle.py"]  # helpers, imported by the tests
