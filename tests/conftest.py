@@ -10,4 +10,5 @@ torch.set_num_threads(1)
 def _seed():
     torch.manual_seed(0)
 
+
 collect_ignore = ["mmgen_runs.py", "oracle.py"]  # helpers, imported by the tests

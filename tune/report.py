@@ -14,7 +14,7 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from tune.space import Space
-from tune.trial import trial_config
+from tune.trial import trial_config, trial_folder
 
 
 class Report:
@@ -113,7 +113,7 @@ class Report:
             "seed": self._seed,
             "baseline": attrs.get("baseline"),
             "reason": attrs.get("reason"),
-            "folder": attrs.get("folder"),
+            "folder": str(trial_folder(self._folder, name, trial.number)),
         }
 
     def _write_best(self, name: str, best: FrozenTrial) -> None:
@@ -123,13 +123,12 @@ class Report:
         params = {"trial": best.number, "value": best.value, "seed": self._seed, "params": best.params}
         (folder / "params.json").write_text(json.dumps(params, indent=2) + "\n")
         (folder / "command.txt").write_text(f"minmax-train {folder / 'config.py'} --seed {self._seed}\n")
-        samples = self._last_samples(best)
+        samples = self._last_samples(name, best)
         if samples:
             shutil.copy(samples, folder / "samples.png")
 
-    @staticmethod
-    def _last_samples(trial: FrozenTrial) -> Path | None:
-        folder = Path(trial.user_attrs.get("folder", "")) / "samples"
+    def _last_samples(self, name: str, trial: FrozenTrial) -> Path | None:
+        folder = trial_folder(self._folder, name, trial.number) / "samples"
         pictures = sorted(folder.glob("iter_*.png"), key=lambda p: int(p.stem.removeprefix("iter_")))
         return pictures[-1] if pictures else None
 
@@ -137,7 +136,7 @@ class Report:
         from matplotlib import pyplot
 
         shown = [(n, s.best_trial) for n, s in self._studies.items() if _complete(s)]
-        pictures = [(n, t, p) for n, t in shown if (p := self._last_samples(t)) is not None]
+        pictures = [(n, t, p) for n, t in shown if (p := self._last_samples(n, t)) is not None]
         if not pictures:
             return
         figure, axes = pyplot.subplots(1, len(pictures), figsize=(4 * len(pictures), 4.3), squeeze=False)

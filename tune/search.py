@@ -27,16 +27,15 @@ import ray  # noqa: E402
 from mmcv import Config  # noqa: E402
 from ray import tune as ray_tune  # noqa: E402
 
-from minmax_plugin.mmgen.check import ConfigError, check_config  # noqa: E402
+from minmax_plugin.mmgen.check import ConfigError, check_config, check_data  # noqa: E402
 from minmax_plugin.mmgen.train import load_config  # noqa: E402
 from tune.report import Report  # noqa: E402
 from tune.searcher import StudySearcher  # noqa: E402
 from tune.space import Space, SpaceError  # noqa: E402
-from tune.trial import run_trial, trial_folder  # noqa: E402
+from tune.trial import TRIALS, run_trial, trial_folder  # noqa: E402
 
 DEFAULT_CONFIGS = ("configs/four_gaussians_minmax.py", "configs/mnist01_minmax_short.py")
 DEFAULT_SPACE = "tune/spaces/minmax.yaml"
-TRIALS = "trials"
 SAMPLERS: dict[str, Any] = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 
 
@@ -86,34 +85,55 @@ def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
             configs[Path(path).stem] = load_config(path)
         for dataset in args.datasets:
             cfg = load_config(path)
-            cfg.merge_from_dict(load_config(dataset)._cfg_dict.to_dict())
+            lay_dataset(cfg, load_config(dataset))
             configs[f"{Path(path).stem}-{Path(dataset).stem}"] = cfg
     for name, cfg in configs.items():
         try:
             check_config(cfg)
+            check_data(cfg)
         except ConfigError as error:
             raise ConfigError(f"config {name}: {error}") from error
         space.check(cfg, name)
     return space, configs
 
 
+def lay_dataset(cfg: Config, dataset: Config) -> None:
+    """Give a config another data set, in place.
+
+    Each part of ``data`` that ``dataset`` has is replaced, not merged: nothing of the old one stays behind.
+    The config's ``metrics_hook``, which measures its data set, is replaced in ``custom_hooks`` too.
+    """
+    old = cfg.get("metrics_hook")
+    for key, value in dataset._cfg_dict.items():
+        if key == "data":
+            for part, settings in value.items():  # not update(), which merges
+                cfg.data[part] = settings
+        else:
+            cfg[key] = value
+    if "metrics_hook" in dataset:
+        cfg.custom_hooks = [dataset.metrics_hook if h == old else h for h in cfg.get("custom_hooks") or []]
+
+
+def folder_of(trial: Any) -> Path:
+    """Where a trial of Ray's keeps its files."""
+    return trial_folder(Path(trial.config["folder"]), trial.config["study"], trial.config["number"])
+
+
 class Progress(ray_tune.Callback):
     """Says on the terminal how the search goes, and rewrites the results after each trial.
 
     Args:
-        searcher: the search's searcher.
-        report: its results.
+        report: the search's results.
         metric: name of the objective.
         total: number of trials.
     """
 
-    def __init__(self, searcher: StudySearcher, report: Report, metric: str, total: int) -> None:
-        self._searcher, self._report, self._metric, self._total = searcher, report, metric, total
+    def __init__(self, report: Report, metric: str, total: int) -> None:
+        self._report, self._metric, self._total = report, metric, total
         self._start = time.monotonic()
         self._done = 0
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._searcher.attach_folder(trial.trial_id, trial.local_path)
         self._say(trial, "starts: " + (", ".join(f"{k}={v}" for k, v in trial.config["params"].items()) or "as it is"))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -123,7 +143,7 @@ class Progress(ray_tune.Callback):
         self._finish(trial, "done")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(trial, f"failed, see {trial.local_path}/error.txt")
+        self._finish(trial, f"failed, see {folder_of(trial) / 'error.txt'}")
 
     def _finish(self, trial: Any, how: str) -> None:
         self._done += 1
@@ -182,7 +202,7 @@ def search(args: argparse.Namespace) -> Path:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(run_trial, {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial}),
             param_space={
-                "folder": str(folder / TRIALS),
+                "folder": str(folder),
                 "space": space.content,
                 "bases": bases,
                 "metric": args.metric,
@@ -194,12 +214,12 @@ def search(args: argparse.Namespace) -> Path:
                 num_samples=total,
                 max_concurrent_trials=args.max_concurrent,
                 reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial_folder(trial.config),
+                trial_dirname_creator=lambda trial: folder_of(trial).name,
             ),
             run_config=ray_tune.RunConfig(
                 name=TRIALS,
                 storage_path=str(folder),
-                callbacks=[Progress(searcher, report, args.metric, total)],
+                callbacks=[Progress(report, args.metric, total)],
                 verbose=0,
             ),
         )

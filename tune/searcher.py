@@ -70,10 +70,6 @@ class StudySearcher(Searcher):
             self._fail(name, trial, reason)
         self._running.clear()
 
-    def attach_folder(self, trial_id: str, folder: str) -> None:
-        """Remember where a trial keeps its files."""
-        self._running[trial_id][1].set_user_attr("folder", folder)
-
     def _fail(self, name: str, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
         self._studies[name].tell(trial, state=TrialState.FAIL)

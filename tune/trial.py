@@ -15,6 +15,8 @@ import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
 from minmax_plugin.mmgen.train import load_config, train
 from tune.space import Space
 
+TRIALS = "trials"  # folder of the trials within that of their search
+
 
 @HOOKS.register_module(force=True)
 class ReportToTune(Hook):
@@ -46,9 +48,9 @@ def trial_config(base: str | Path, space: Space, params: dict[str, Any]) -> Conf
     return cfg
 
 
-def trial_folder(config: dict[str, Any]) -> str:
-    """Name of a trial's folder."""
-    return f"{config['study']}_{config['number']}"
+def trial_folder(search: Path, study: str, number: int) -> Path:
+    """Where a trial of the search in ``search`` keeps its files."""
+    return search / TRIALS / f"{study}_{number}"
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -56,7 +58,7 @@ def run_trial(config: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, int(config["cpus"])))
     cfg = trial_config(config["bases"][config["study"]], Space(config["space"]), config["params"])
     # Not Ray's idea of the trial's folder: a warm worker keeps that of its first trial.
-    cfg.work_dir = str(Path(config["folder"]) / trial_folder(config))
+    cfg.work_dir = str(trial_folder(Path(config["folder"]), config["study"], config["number"]))
     cfg.custom_hooks = [
         *(cfg.get("custom_hooks") or []),
         dict(type="ReportToTune", metric=config["metric"], batch_size=cfg.data.samples_per_gpu, priority="LOW"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcv import Config
+from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
 
 from minmax_plugin.mmgen.gan import SUPPORTED, ascent_steps
@@ -47,6 +48,18 @@ def check_config(cfg: Config) -> None:
     for name, part in (cfg.get("data") or {}).items():
         if name in ("train", "val", "test") and isinstance(part, Mapping):
             _check_paths(f"data.{name}", part)
+
+
+def check_data(cfg: Config) -> None:
+    """Refuse a config whose training data cannot be read, by reading them.
+
+    Raises:
+        ConfigError: with what the data set says.
+    """
+    try:
+        build_dataset(cfg.data.train)
+    except (ValueError, KeyError, OSError) as error:
+        raise ConfigError(f"data.train: {error}") from error
 
 
 def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:

@@ -12,10 +12,13 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tune.search import main
+from minmax_plugin.mmgen.train import load_config
+from tune.search import lay_dataset, main
 
 ROOT = Path(__file__).parents[2]
 GAUSSIANS = str(ROOT / "configs/four_gaussians_minmax.py")
+
+BROKEN = str(Path(__file__).parent / "broken.py")
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def short(tmp_path):
         f"_base_ = {GAUSSIANS!r}\n"
         "total_iters = 60\n"
         "checkpoint_config = dict(interval=60, by_epoch=False)\n"
-        "custom_hooks = [dict(type='SampleMetrics', interval=30, metrics=dict(type='ModeCoverage', num_images=200)),\n"
-        "                dict(type='MinMaxHook')]\n"
+        "metrics_hook = dict(type='SampleMetrics', interval=30, metrics=dict(type='ModeCoverage', num_images=200))\n"
+        "custom_hooks = [metrics_hook, dict(type='MinMaxHook')]\n"
     )
     return path
 
@@ -38,6 +41,10 @@ BAD = [
     ([GAUSSIANS, "--cpus-per-trial", "999"], "--cpus-per-trial=999.0 does not fit this machine"),
     ([GAUSSIANS, "--space", "nowhere.yaml"], "space file 'nowhere.yaml' does not exist"),
     ([GAUSSIANS, "--datasets", "nowhere.py"], "config 'nowhere.py' does not exist"),
+    (
+        [GAUSSIANS, "--datasets", BROKEN],
+        "config four_gaussians_minmax-broken: data.train: GaussianMixture: modes must",
+    ),
     (
         [GAUSSIANS.replace("minmax", "gda")],
         "space.method does not fit config four_gaussians_gda: 'minmax' needs a MinMaxHook",
@@ -54,6 +61,14 @@ def test_bad_input_is_one_clear_error_before_anything_starts(tmp_path, capsys, a
     assert not (tmp_path / "results").exists()
 
 
+def test_another_data_set_replaces_the_old_one_and_its_measurement():
+    cfg = load_config(GAUSSIANS)
+    lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
+    assert cfg.data.train == dict(type="GaussianMixture", modes=8, radius=1.0, sigma=0.01)
+    assert cfg.custom_hooks[0].metrics.modes == 8
+    assert [h.type for h in cfg.custom_hooks] == ["SampleMetrics", "MinMaxHook"]
+
+
 def command(*arguments, **more):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
@@ -68,15 +83,12 @@ def command(*arguments, **more):
 
 @pytest.mark.slow
 def test_a_search_over_two_data_sets_leaves_everything(tmp_path, short):
-    datasets = [ROOT / f"configs/_base_/datasets/{n}_gaussians.py" for n in ("four", "eight")]
-    overlays = []
-    for path in datasets:  # the data set's own measurement hook would replace the short one
-        overlay = tmp_path / path.name
-        text = path.read_text().replace("custom_hooks = [metrics_hook]", "").replace("interval=1500", "interval=30")
-        overlay.write_text(text)
-        overlays.append(overlay)
+    datasets = [tmp_path / f"{n}_gaussians.py" for n in ("four", "eight")]
+    for path in datasets:
+        shipped = (ROOT / "configs/_base_/datasets" / path.name).read_text()
+        path.write_text(shipped.replace("interval=1500", "interval=30"))
     run = command(
-        short, "--datasets", *overlays, "--num-samples", 3, "--storage-path", "out", "--name", "s", cwd=tmp_path
+        short, "--datasets", *datasets, "--num-samples", 3, "--storage-path", "out", "--name", "s", cwd=tmp_path
     )
     output, _ = run.communicate(timeout=280)
     assert run.returncode == 0, output
@@ -96,7 +108,7 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path, short):
         assert (folder / "plots" / f"{name}_history.png").exists()
         # each trial kept its files in a folder of its own, though the workers were warm
         for trial in study.trials:
-            assert (Path(trial.user_attrs["folder"]) / "metrics.jsonl").read_text().count("\n") == 2
+            assert (folder / "trials" / f"{name}_{trial.number}" / "metrics.jsonl").read_text().count("\n") == 2
     assert (folder / "samples.png").stat().st_size > 1000
 
     # the best config runs unchanged and gives its trial's result

@@ -5,9 +5,9 @@ data = dict(
     workers_per_gpu=0,
     train=dict(type="GaussianMixture", **mixture),
 )
+# The hook that measures this data set: configs put it into custom_hooks.
 metrics_hook = dict(
     type="SampleMetrics",
     interval=1500,
     metrics=dict(type="ModeCoverage", num_images=2000, **mixture),
 )
-custom_hooks = [metrics_hook]

@@ -1,0 +1,3 @@
+"""A data set that cannot be built."""
+
+data = dict(train=dict(type="GaussianMixture", modes=0))
