@@ -7,29 +7,44 @@ alone; ``minmax_plugin.mmgen`` adds what MMGeneration needs.
 from minmax_plugin.acceptance import (
     Acceptance,
     Always,
+    Annealed,
+    Comparison,
     ConstantRate,
+    DecreasingTemperature,
+    Matched,
     Never,
+    Periodic,
     RandomRate,
+    Significant,
     Strict,
     build_acceptance,
 )
 from minmax_plugin.game import Decision, MinMaxGame
 from minmax_plugin.snapshot import Player, Restore
-from minmax_plugin.value import FreshBatch, inference
+from minmax_plugin.value import Estimate, Estimator, FreshBatch, LastAscent, inference
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Acceptance",
     "Always",
+    "Annealed",
+    "Comparison",
     "ConstantRate",
     "Decision",
+    "DecreasingTemperature",
+    "Estimate",
+    "Estimator",
     "FreshBatch",
+    "LastAscent",
+    "Matched",
     "MinMaxGame",
     "Never",
+    "Periodic",
     "Player",
     "RandomRate",
     "Restore",
+    "Significant",
     "Strict",
     "build_acceptance",
     "inference",

@@ -8,19 +8,36 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
-class Acceptance:
-    """Base of all policies.
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a policy is asked about one proposal.
 
-    ``__call__(index, f_old, f_new, draw)`` returns ``(accepted, reason)`` for decision number ``index``
-    (from 0), the value f before and after the proposal, and ``draw``, uniform on [0, 1).
+    Args:
+        index: the decision's number, from 0.
+        f_old: f at the kept pair.
+        f_new: f at the proposal, after the response.
+        draw: a uniform number on [0, 1).
+        standard_error: of f_new − f_old, in the units of f; NaN where it cannot be had.
     """
 
-    def __call__(self, index: int, f_old: float, f_new: float, draw: float) -> tuple[bool, str]:
+    index: int
+    f_old: float
+    f_new: float
+    draw: float
+    standard_error: float = math.nan
+
+
+class Acceptance:
+    """Base of all policies: called with a :class:`Comparison`, they return ``(accepted, reason)``."""
+
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
         raise NotImplementedError
 
 
@@ -28,40 +45,45 @@ class Acceptance:
 class Strict(Acceptance):
     """Keep a proposal only if it lowered f: ``f_new <= f_old - slack``.
 
-    The test of the theory (arXiv:2006.12376, Algorithm 1; slack is ε/2 in v1), without the random part.
+    The test of the theory (arXiv:2006.12376, Algorithm 1; the slack is ε/2 in v1 and δ/4 in v6), without the
+    random part. The rules below add to it a probability p_i that a proposal which failed is kept.
 
     Args:
         slack: how much f must fall, in units of f; 0 or more.
+        reverse: turn the sign of the test round: keep what *raised* f. The authors' released code for four
+            Gaussians does so, against the theory.
 
     Raises:
         ValueError: if ``slack`` is negative or not finite.
 
     Example:
-        >>> Strict(slack=0.5)(0, f_old=1.0, f_new=0.6, draw=0.0)
+        >>> Strict(slack=0.5)(Comparison(0, f_old=1.0, f_new=0.6, draw=0.0))
         (False, 'worse')
     """
 
     slack: float = 0.0
+    reverse: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.slack) and self.slack >= 0):
             raise ValueError(f"slack must be 0 or more and finite, but got {self.slack!r}.")
 
     def probability(self, index: int) -> float:
-        """Probability that a proposal which failed the test is kept all the same."""
+        """p_i: the probability that a proposal which failed the test is kept all the same."""
         return 0.0
 
-    def __call__(self, index: int, f_old: float, f_new: float, draw: float) -> tuple[bool, str]:
-        if f_new <= f_old - self.slack:
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
+        passed = c.f_new >= c.f_old + self.slack if self.reverse else c.f_new <= c.f_old - self.slack
+        if passed:
             return True, "improved"
-        if draw < self.probability(index):
+        if c.draw < self.probability(c.index):
             return True, "chance"
         return False, "worse"
 
 
 @dataclasses.dataclass(frozen=True)
 class ConstantRate(Strict):
-    """The practical rule: keep what lowered f, and the rest with the constant probability e^(−1/τ).
+    """The practical rule: p_i is constant, e^(−1/τ).
 
     The paper's GAN experiments use this in place of the theory's annealed e^(−i/τ₁). Four Gaussians: rate
     1/4; 0-1 MNIST: 1/5; CIFAR-10: 1/2.
@@ -75,7 +97,7 @@ class ConstantRate(Strict):
         ValueError: if both ``rate`` and ``tau`` are given, or either is out of range.
 
     Example:
-        >>> ConstantRate(rate=0.25)(0, f_old=1.0, f_new=2.0, draw=0.2)
+        >>> ConstantRate(rate=0.25)(Comparison(0, f_old=1.0, f_new=2.0, draw=0.2))
         (True, 'chance')
         >>> round(ConstantRate(tau=5).probability(0), 4)
         0.8187
@@ -88,8 +110,8 @@ class ConstantRate(Strict):
         super().__post_init__()
         if self.rate is not None and self.tau is not None:
             raise ValueError(f"give rate or tau, not both; got rate={self.rate!r} and tau={self.tau!r}.")
-        if self.tau is not None and not self.tau > 0:
-            raise ValueError(f"tau must be above 0, but got {self.tau!r}.")
+        if self.tau is not None:
+            _check_above_0("tau", self.tau)
         if self.rate is not None:
             _check_rate(self.rate)
 
@@ -100,15 +122,135 @@ class ConstantRate(Strict):
 
 
 @dataclasses.dataclass(frozen=True)
+class Annealed(Strict):
+    """The theory's rule: p_i = e^(−i/τ₁), so that early decisions keep nearly everything.
+
+    Args:
+        slack: how much f must fall, in units of f; 0 or more.
+        tau1: τ₁, in decisions; above 0.
+
+    Raises:
+        ValueError: if ``tau1`` is not above 0.
+
+    Example:
+        >>> round(Annealed(tau1=100).probability(100), 4)
+        0.3679
+    """
+
+    tau1: float = 100.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_above_0("tau1", self.tau1)
+
+    def probability(self, index: int) -> float:
+        return math.exp(-index / self.tau1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Periodic(Strict):
+    """The released code's form of a constant rate: every ``every``-th decision skips the test.
+
+    Args:
+        slack: how much f must fall, in units of f; 0 or more.
+        every: period, in decisions; 1 or more. The first decision that skips is number 0.
+
+    Raises:
+        ValueError: if ``every`` is below 1.
+
+    Example:
+        >>> [Periodic(every=3).probability(i) for i in range(4)]
+        [1.0, 0.0, 0.0, 1.0]
+    """
+
+    every: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.every < 1:
+            raise ValueError(f"every must be 1 or more decisions, but got {self.every!r}.")
+
+    def probability(self, index: int) -> float:
+        return float(index % self.every == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DecreasingTemperature(Strict):
+    """The released code's decreasing temperature: p_i = 1 / (4 + exp((i/scale)²)).
+
+    Args:
+        slack: how much f must fall, in units of f; 0 or more.
+        scale: in decisions, above 0; 20,000 in the released code.
+
+    Raises:
+        ValueError: if ``scale`` is not above 0.
+
+    Example:
+        >>> DecreasingTemperature().probability(0)
+        0.2
+    """
+
+    scale: float = 20000.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_above_0("scale", self.scale)
+
+    def probability(self, index: int) -> float:
+        # the exponent is capped where p is 0 to machine precision, short of an overflow
+        return 1.0 / (4.0 + math.exp(min((index / self.scale) ** 2, 700.0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Significant(Acceptance):
+    """Decide by the test only where Δf stands out of its noise, and else by a named rule.
+
+    The decision is the theory's strict one when abs(f_new − f_old) > ``z`` standard errors; otherwise, or where
+    the standard error cannot be had, ``otherwise`` decides. A departure from the paper, whose test does not
+    know its noise; ``z=0`` undoes it.
+
+    Args:
+        z: standard errors, 0 or more.
+        slack: how much f must fall, in units of f; 0 or more.
+        otherwise: the rule for what does not stand out: a policy, a name or a dict.
+
+    Raises:
+        ValueError: if ``z`` or ``slack`` is negative.
+
+    Example:
+        >>> rule = Significant(z=2, otherwise="always")
+        >>> rule(Comparison(0, f_old=1.0, f_new=1.1, draw=0.0, standard_error=0.2))
+        (True, 'always')
+        >>> rule(Comparison(0, f_old=1.0, f_new=1.5, draw=0.0, standard_error=0.2))
+        (False, 'worse')
+    """
+
+    z: float = 2.0
+    slack: float = 0.0
+    otherwise: str | Mapping[str, Any] | Acceptance = "always"
+
+    def __post_init__(self) -> None:
+        if not self.z >= 0:
+            raise ValueError(f"z must be 0 or more standard errors, but got {self.z!r}.")
+        object.__setattr__(self, "otherwise", build_acceptance(self.otherwise))
+        object.__setattr__(self, "_strict", Strict(self.slack))
+
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
+        stands_out = abs(c.f_new - c.f_old) > self.z * c.standard_error  # False where it is NaN
+        rule: Any = self._strict if stands_out else self.otherwise  # type: ignore[attr-defined]
+        return rule(c)
+
+
+@dataclasses.dataclass(frozen=True)
 class Always(Acceptance):
     """Control: keep every proposal. The training is then plain descent-ascent, to the last bit.
 
     Example:
-        >>> Always()(0, f_old=1.0, f_new=9.0, draw=0.5)
+        >>> Always()(Comparison(0, f_old=1.0, f_new=9.0, draw=0.5))
         (True, 'always')
     """
 
-    def __call__(self, index: int, f_old: float, f_new: float, draw: float) -> tuple[bool, str]:
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
         return True, "always"
 
 
@@ -117,11 +259,11 @@ class Never(Acceptance):
     """Control: keep no proposal.
 
     Example:
-        >>> Never()(0, f_old=1.0, f_new=0.0, draw=0.5)
+        >>> Never()(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
         (False, 'never')
     """
 
-    def __call__(self, index: int, f_old: float, f_new: float, draw: float) -> tuple[bool, str]:
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
         return False, "never"
 
 
@@ -136,7 +278,7 @@ class RandomRate(Acceptance):
         ValueError: if ``rate`` is outside [0, 1].
 
     Example:
-        >>> RandomRate(rate=0.3)(0, f_old=1.0, f_new=0.0, draw=0.5)
+        >>> RandomRate(rate=0.3)(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
         (False, 'random')
     """
 
@@ -145,16 +287,66 @@ class RandomRate(Acceptance):
     def __post_init__(self) -> None:
         _check_rate(self.rate)
 
-    def __call__(self, index: int, f_old: float, f_new: float, draw: float) -> tuple[bool, str]:
-        return draw < self.rate, "random"
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
+        return c.draw < self.rate, "random"
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched(Acceptance):
+    """Control: keep proposals at random, as often as a recorded run kept them.
+
+    The probability at decision i is the recorded share of kept proposals in i's window of ``window``
+    decisions; past the record's end, in its last window. The draw is this run's own.
+
+    Args:
+        record: for each recorded decision, whether it was kept; or a file of JSON lines with a field
+            ``accepted``, as :class:`MinMaxHook` writes it.
+        window: decisions in a window; ``None`` is the whole record.
+
+    Raises:
+        ValueError: for an empty record or a ``window`` below 1.
+        FileNotFoundError: if the record's file does not exist.
+
+    Example:
+        >>> control = Matched([True, True, False, False], window=2)
+        >>> [control(Comparison(i, f_old=1.0, f_new=0.0, draw=0.5))[0] for i in (0, 1, 2, 3, 9)]
+        [True, True, False, False, False]
+    """
+
+    record: Sequence[bool] | str
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        record = self.record
+        if isinstance(record, str):
+            lines = Path(record).read_text().splitlines()
+            record = [bool(json.loads(line)["accepted"]) for line in lines]
+        if len(record) == 0:
+            raise ValueError(f"record must hold at least one decision, but got {self.record!r}.")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be 1 or more decisions, or None, but got {self.window!r}.")
+        size = self.window or len(record)
+        windows = [record[i : i + size] for i in range(0, len(record), size)]
+        object.__setattr__(self, "_size", size)
+        object.__setattr__(self, "_shares", [sum(w) / len(w) for w in windows])
+
+    def __call__(self, c: Comparison) -> tuple[bool, str]:
+        shares: list[float] = self._shares  # type: ignore[attr-defined]
+        share = shares[min(c.index // self._size, len(shares) - 1)]  # type: ignore[attr-defined]
+        return c.draw < share, "random"
 
 
 POLICIES: dict[str, type[Acceptance]] = {
     "strict": Strict,
     "constant": ConstantRate,
+    "annealed": Annealed,
+    "periodic": Periodic,
+    "decreasing": DecreasingTemperature,
+    "significant": Significant,
     "always": Always,
     "never": Never,
     "random": RandomRate,
+    "matched": Matched,
 }
 
 
@@ -169,7 +361,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
 
     Example:
         >>> build_acceptance(dict(type="constant", rate=0.25))
-        ConstantRate(slack=0.0, rate=0.25, tau=None)
+        ConstantRate(slack=0.0, reverse=False, rate=0.25, tau=None)
     """
     if isinstance(spec, Acceptance):
         return spec
@@ -191,3 +383,8 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
 def _check_rate(rate: float) -> None:
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be between 0 and 1, but got {rate!r}.")
+
+
+def _check_above_0(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, but got {value!r}.")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim import Optimizer
 
-from minmax_plugin.acceptance import Acceptance, ConstantRate
+from minmax_plugin.acceptance import Acceptance, Comparison, ConstantRate, Strict
 from minmax_plugin.snapshot import Player, Restore, Snapshot
+from minmax_plugin.value import Estimate, Estimator
+
+ESCAPES = ("stop", "accept", "raise")
+WATCHED = 500  # decisions between two looks at the acceptance rate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,17 +26,19 @@ class Decision:
 
     Attributes:
         index: the decision's number, from 0.
-        f_old: f at the last kept pair; NaN where there was none yet.
+        f_old: f at the kept pair; NaN where there was none yet.
         f_new: f at the proposal, after the response.
+        standard_error: of f_new − f_old; NaN where it cannot be had.
         accepted: whether the proposal was kept.
-        reason: ``initial`` (no proposal or no f_old yet), ``improved``, ``chance``, ``worse``,
-            ``non-finite``, or a control's name.
+        reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``,
+            ``non-finite``, ``escape``, or a control's name.
         rejections: rejections in a row, this one included.
     """
 
     index: int
     f_old: float
     f_new: float
+    standard_error: float
     accepted: bool
     reason: str
     rejections: int
@@ -45,16 +52,31 @@ class MinMaxGame:
     the max player's optimizer, giving y'; :meth:`decide` is told f_new ≈ f(x', y') and keeps (x', y') or
     restores (x, y), in place. The next gradient of the min player is then taken at the kept pair.
 
+    Under ``torch.distributed`` every rank makes the same decision: f is averaged over the ranks, what is not
+    finite on one rank is rejected on all, and the draws come from equal seeds.
+
     Args:
         min_player: the optimizer of the min player (the generator), or a :class:`Player`.
         max_player: the optimizer of the max player (the discriminator), or a :class:`Player`.
         acceptance: the policy; the practical rule with rate 1/5 if not given.
         restore: what a rejection puts back; everything if not given, as in the theory.
-        seed: of the acceptance draw, which has a random stream of its own.
+        value: an estimator of f; without one, the caller gives f to :meth:`decide`.
+        seed: of the acceptance draw, which has a random stream of its own; the same on all ranks.
+        track: whether a rejected proposal's f_new becomes f_old all the same. The released code for four
+            Gaussians does so; the theory does not.
+        r_max: rejections in a row after which ``escape`` applies; ``None`` for never.
+        escape: ``"stop"`` sets :attr:`stopped`, as the theory's algorithm ends there; ``"accept"`` keeps the
+            proposal; ``"raise"`` raises.
+        guard: capture both players whole, so that any non-finite state can be undone; costs a copy of
+            whatever ``restore`` does not capture.
+        max_nonfinite: non-finite proposals in a row before giving up.
+        group: the process group; the default one if not given.
+
+    Raises:
+        ValueError: for a setting out of range.
 
     Departures from the paper: the response is k optimizer steps by the caller, not an ascent to
-    ‖∇y f‖ ≤ ε'; the first cycle has no proposal and only sets f_old. From the released code: f_old stays at
-    the kept pair's value on a rejection, and the sign of the test is the theory's.
+    ‖∇y f‖ ≤ ε' (:func:`minmax_plugin.solve` does that); the first cycle has no proposal and only sets f_old.
 
     Example:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
@@ -77,76 +99,130 @@ class MinMaxGame:
         max_player: Player | Optimizer,
         acceptance: Acceptance | None = None,
         restore: Restore | None = None,
+        value: Estimator | None = None,
         seed: int = 0,
+        track: bool = False,
+        r_max: int | None = None,
+        escape: str = "stop",
+        guard: bool = False,
+        max_nonfinite: int = 10,
+        group: Any = None,
     ) -> None:
+        if r_max is not None and r_max < 1:
+            raise ValueError(f"r_max must be 1 or more rejections, or None, but got {r_max!r}.")
+        if escape not in ESCAPES:
+            raise ValueError(f"escape must be one of {list(ESCAPES)}, but got {escape!r}.")
+        if max_nonfinite < 1:
+            raise ValueError(f"max_nonfinite must be 1 or more, but got {max_nonfinite!r}.")
         self.min_player = min_player if isinstance(min_player, Player) else Player(min_player)
         self.max_player = max_player if isinstance(max_player, Player) else Player(max_player)
         self.acceptance = ConstantRate() if acceptance is None else acceptance
         self.restore = Restore() if restore is None else restore
-        chosen = [(self.min_player, self.restore.min_player), (self.max_player, self.restore.max_player)]
-        self._snapshots = [
-            Snapshot(player, self.restore.moments, self.restore.buffers) for player, wanted in chosen if wanted
-        ]
+        self.value = value
+        self.track, self.r_max, self.escape, self.max_nonfinite = track, r_max, escape, max_nonfinite
+        self.guard = guard
+        self._group = group
+        self._snapshots, self._guards = _snapshots(self.min_player, self.max_player, self.restore, guard)
         self._draws = torch.Generator().manual_seed(seed)
         self.open = False
+        self.stopped = False
         self.f_old = math.nan
-        self.decisions = 0
-        self.accepted = 0
+        self._f_old_error = math.nan
+        self.decisions = 0  # cycles
+        self.proposals = 0  # cycles with a proposal
+        self.accepted = 0  # proposals kept
         self.rejections = 0
+        self.nonfinite = 0
+        self._watched = 0  # acceptances since the last look at their rate
+        self.swapped = False  # the kept pair is shown in place of the open proposal
+        self._captured = False
+        self._stepped = False
+        for optimizer in self.min_player.optimizers:
+            optimizer.register_step_post_hook(self._on_min_step)
 
-    def propose(self) -> bool:
+    def propose(self, step: Callable[[], Any] | None = None) -> bool:
         """Capture what a rejection would restore, then step the min player with its present gradient.
 
+        Args:
+            step: takes the step, where it is not simply the optimizers' ``step()``; with a gradient scaler,
+                ``lambda: scaler.step(optimizer)``.
+
         Returns:
-            Whether a proposal is open now; ``False`` where the min player has no gradient yet.
+            Whether a proposal is open now; ``False`` where the min player has no gradient yet, or the
+            gradient scaler skipped its step.
 
         Raises:
             RuntimeError: if the last proposal has not been decided.
         """
         if self.open:
             raise RuntimeError("the last proposal is still open: call decide() before propose().")
-        if not self.min_player.has_gradient:
+        has_gradient = self.min_player.has_gradient
+        self._captured = has_gradient or self.guard
+        if self._captured:
+            for snapshot in [*self._snapshots, *self._guards]:
+                snapshot.capture()
+        if not has_gradient:
             return False
-        for snapshot in self._snapshots:
-            snapshot.capture()
-        for optimizer in self.min_player.optimizers:
-            optimizer.step()
-        self.open = True
-        return True
+        if self.value is not None:
+            self.value.before()
+        self._stepped = False
+        if step is not None:
+            step()
+        else:
+            for optimizer in self.min_player.optimizers:
+                optimizer.step()
+        self.open = self._stepped
+        return self.open
 
-    def decide(self, f_new: Tensor | float) -> Decision:
+    def decide(self, f_new: Tensor | float | Estimate | None = None) -> Decision:
         """Keep or take back the open proposal, given f after the response.
 
         Where no proposal is open, or none has a value to be compared with, the present pair is the kept
         one and ``f_new`` its value: this is how f_old comes about at the start.
 
         Args:
-            f_new: f at the present pair, in the units of f; a tensor is read (one synchronisation on a GPU).
+            f_new: f at the present pair, in the units of f, or an :class:`Estimate`; the game's estimator
+                is asked if it is not given.
 
         Returns:
             The decision.
+
+        Raises:
+            ValueError: if ``f_new`` is not given and the game has no estimator.
+            FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite``
+                such proposals in a row.
+            RuntimeError: after ``r_max`` rejections in a row, with ``escape="raise"``.
         """
-        f_old = self.f_old
-        f_new = f_new.item() if isinstance(f_new, Tensor) else float(f_new)
+        estimate, finite = self._read(self._estimate(f_new))
+        f_old, f_new, error = estimate.f_old, float(estimate.f_new), estimate.difference_error
+        if f_old is None:
+            f_old, error = self.f_old, math.hypot(estimate.standard_error, self._f_old_error)
         draw = torch.rand((), generator=self._draws).item()
-        if not math.isfinite(f_new):
-            accepted, reason = not self.open, "non-finite"
-        elif not self.open or math.isnan(f_old):
+        if not finite:
+            accepted, reason = False, "non-finite"
+        elif math.isnan(f_old):
             accepted, reason = True, "initial"
+        elif not self.open:
+            accepted, reason = True, "no proposal"
         else:
-            accepted, reason = self.acceptance(self.decisions, f_old, f_new, draw)
-        if accepted:
-            self.rejections = 0
-            if math.isfinite(f_new):
-                self.f_old = f_new
-        else:
-            self.rejections += 1
-            for snapshot in self._snapshots:
-                snapshot.restore()
-        self.open = False
-        decision = Decision(self.decisions, f_old, f_new, accepted, reason, self.rejections)
+            accepted, reason = self.acceptance(Comparison(self.decisions, f_old, f_new, draw, error))
+            if not accepted and self.escape == "accept" and self.rejections + 1 == self.r_max:
+                accepted, reason = True, "escape"
+        if not accepted:
+            self._take_back(finite)
+        if finite and (accepted or self.track):
+            self.f_old, self._f_old_error = f_new, estimate.standard_error
+        self.nonfinite = 0 if finite else self.nonfinite + 1
+        if self.open or not finite:
+            self.rejections = 0 if accepted else self.rejections + 1
+        decision = Decision(self.decisions, f_old, f_new, error, accepted, reason, self.rejections)
         self.decisions += 1
-        self.accepted += accepted
+        if self.open:
+            self.proposals += 1
+            self.accepted += accepted
+            self._watch(accepted)
+        self.open = self._captured = False
+        self._check_limits()
         return decision
 
     def swap(self) -> None:
@@ -156,23 +232,148 @@ class MinMaxGame:
         a rejection would not restore are not exchanged: they are settled as soon as they move.
         """
         if self.open:
+            self.swapped = not self.swapped
             for snapshot in self._snapshots:
                 snapshot.swap()
 
     def state_dict(self) -> dict[str, Any]:
-        """f_old, counters and the draw's random state; an open proposal is not saved."""
-        return {
-            "f_old": self.f_old,
-            "decisions": self.decisions,
-            "accepted": self.accepted,
-            "rejections": self.rejections,
-            "draws": self._draws.get_state(),
-        }
+        """All that :meth:`load_state_dict` needs for an exact resume, at any phase of a cycle.
+
+        Besides f_old, counters and the draw's random state, that is the min player's pending gradient
+        between two cycles, and the snapshot while a proposal is open. The players' own state (modules and
+        optimizers) is saved by the caller. Safe for ``torch.load(weights_only=True)``.
+        """
+        state = {name: getattr(self, name) for name in _SAVED}
+        state["draws"] = self._draws.get_state()
+        state["value"] = {} if self.value is None else self.value.state_dict()
+        if self.open:
+            state["snapshots"] = [s.state_dict() for s in [*self._snapshots, *self._guards]]
+        else:
+            gradients = [p.grad for p in self.min_player.parameters]
+            state["gradients"] = [None if g is None else g.clone() for g in gradients]
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what :meth:`state_dict` gave."""
-        self.f_old = state["f_old"]
-        self.decisions = state["decisions"]
-        self.accepted = state["accepted"]
-        self.rejections = state["rejections"]
+        """Load what :meth:`state_dict` gave; modules and optimizers must be loaded before.
+
+        Raises:
+            ValueError: if the state was saved with another ``restore`` or ``guard`` in mid-cycle.
+        """
+        for name in _SAVED:
+            setattr(self, name, state[name])
         self._draws.set_state(state["draws"].cpu())
+        if self.value is not None:
+            self.value.load_state_dict(state["value"])
+        if self.open:
+            snapshots = [*self._snapshots, *self._guards]
+            if len(snapshots) != len(state["snapshots"]):
+                raise ValueError(
+                    "restore or guard differs from the run that saved this state in mid-cycle: use its own."
+                )
+            for snapshot, saved in zip(snapshots, state["snapshots"], strict=True):
+                snapshot.load_state_dict(saved)
+            return
+        for parameter, gradient in zip(self.min_player.parameters, state["gradients"], strict=True):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+    # --- parts -------------------------------------------------------------------------------------------
+
+    def _on_min_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._stepped = True
+
+    def _estimate(self, f_new: Tensor | float | Estimate | None) -> Estimate:
+        if isinstance(f_new, Estimate):
+            return f_new
+        if f_new is not None:
+            return Estimate(f_new)
+        if self.value is None:
+            raise ValueError("decide() needs f_new: give it, or give the game an estimator with value=...")
+        return self.value.after()
+
+    @torch.no_grad()
+    def _read(self, estimate: Estimate) -> tuple[Estimate, bool]:
+        """The estimate in plain numbers, averaged over the ranks, and whether f and all weights are finite.
+
+        Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not
+        finite in the sum.
+        """
+        weights = (self.min_player.largest() + self.max_player.largest()).double()
+        f_old = math.nan if estimate.f_old is None else estimate.f_old
+        numbers = (estimate.f_new, f_old, estimate.standard_error**2, estimate.difference_error**2)
+        parts = [torch.as_tensor(n, dtype=torch.float64, device=weights.device) for n in numbers]
+        read = torch.stack([weights, *parts])
+        ranks = 1
+        if distributed.is_available() and distributed.is_initialized():
+            ranks = distributed.get_world_size(self._group)
+            distributed.all_reduce(read, group=self._group)
+        largest, f_new, f_old, variance, difference = (read / ranks).tolist()
+        # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
+        errors = math.sqrt(variance / ranks), math.sqrt(difference / ranks)
+        finite = math.isfinite(largest) and math.isfinite(f_new)
+        return Estimate(f_new, errors[0], None if math.isnan(f_old) else f_old, errors[1]), finite
+
+    def _take_back(self, finite: bool) -> None:
+        for snapshot in self._snapshots if self._captured else []:
+            snapshot.restore()
+        if finite:
+            return
+        for snapshot in self._guards if self._captured else []:
+            snapshot.restore()
+        if not (self.min_player.is_finite() and self.max_player.is_finite()):
+            raise FloatingPointError(
+                f"decision {self.decisions}: something is not finite, and the damage lies outside what is restored "
+                f"({self.restore}). Use guard=True to make every such state recoverable, or lower the learning rates."
+            )
+
+    def _watch(self, accepted: bool) -> None:
+        self._watched += accepted
+        if self.proposals % WATCHED:
+            return
+        share, self._watched = self._watched / WATCHED, 0
+        if isinstance(self.acceptance, Strict) and not 0.01 <= share <= 0.99:
+            warnings.warn(
+                f"MinMax kept {share:.0%} of the last {WATCHED} proposals: the accept test decides nothing. "
+                "Look at slack, the acceptance rate, and the noise of f.",
+                stacklevel=3,
+            )
+
+    def _check_limits(self) -> None:
+        if self.nonfinite >= self.max_nonfinite:
+            raise FloatingPointError(
+                f"{self.nonfinite} proposals in a row were not finite; the last good pair is in place. Lower the "
+                "learning rates, or raise max_nonfinite."
+            )
+        if self.r_max is not None and self.rejections >= self.r_max:
+            if self.escape == "raise":
+                raise RuntimeError(
+                    f"{self.rejections} rejections in a row (r_max={self.r_max}); the last kept pair is in place."
+                )
+            self.stopped = self.escape == "stop"
+
+
+_SAVED = (
+    "open",
+    "stopped",
+    "f_old",
+    "_f_old_error",
+    "decisions",
+    "proposals",
+    "accepted",
+    "rejections",
+    "nonfinite",
+    "_watched",
+    "swapped",
+    "_captured",
+)
+
+
+def _snapshots(low: Player, high: Player, restore: Restore, guard: bool) -> tuple[list[Snapshot], list[Snapshot]]:
+    """The snapshots that a rejection restores, and those of the rest, for the guard."""
+    regular, rest = [], []
+    for player, restored in ((low, restore.min_player), (high, restore.max_player)):
+        moments, buffers = restored and restore.moments, restored and restore.buffers
+        if restored:
+            regular.append(Snapshot(player, weights=True, moments=moments, buffers=buffers))
+        if guard and not (restored and moments and buffers):
+            rest.append(Snapshot(player, weights=not restored, moments=not moments, buffers=not buffers))
+    return regular, rest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +49,21 @@ class Player:
     def has_gradient(self) -> bool:
         return any(p.grad is not None for p in self.parameters)
 
+    def largest(self) -> Tensor:
+        """The largest absolute weight: a scalar on the weights' device, not finite if any weight is not."""
+        return _largest(self.parameters)
+
+    def is_finite(self) -> bool:
+        """Whether all weights, buffers and optimizer states are finite; reads them all."""
+        states = [v for o in self.optimizers for s in o.state.values() for v in s.values() if isinstance(v, Tensor)]
+        return bool(_largest([*self.parameters, *self.buffers, *states]).isfinite())
+
+    @torch.no_grad()
+    def gradient_norm(self) -> Tensor:
+        """The Euclidean norm of the present gradient, as a scalar tensor."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.linalg.vector_norm(torch.stack([g.float().norm() for g in gradients]))
+
 
 @dataclasses.dataclass(frozen=True)
 class Restore:
@@ -90,54 +106,90 @@ class Snapshot:
 
     An optimizer has no state for a parameter before its first real step. That absence is captured too: a
     restore takes the new state away again.
+
+    Args:
+        player: whose tensors.
+        weights: whether to capture the parameters.
+        moments: whether to capture the optimizer states.
+        buffers: whether to capture the module buffers.
     """
 
-    def __init__(self, player: Player, moments: bool, buffers: bool) -> None:
+    def __init__(self, player: Player, weights: bool, moments: bool, buffers: bool) -> None:
         self._player = player
-        self._moments = moments
-        self._buffers = buffers
+        self._weights, self._moments, self._buffers = weights, moments, buffers
         self._live: list[Tensor] = []
         self._kept: list[Tensor] = []
-        # Optimizer state that is no tensor (a None momentum, an int step), and state that is absent.
-        self._values: list[tuple[Optimizer, Tensor, dict[str, Any]]] = []
+        # Per parameter, the captured optimizer state: its tensors are among _live, the rest (an absent
+        # state, a None momentum, an int step) is held here.
+        self._states: list[dict[str, Any]] = []
 
     @torch.no_grad()
     def capture(self) -> None:
-        live = list(self._player.parameters)
-        if self._buffers:
-            live += self._player.buffers
-        self._values = []
-        if self._moments:
-            for optimizer in self._player.optimizers:
-                for parameter in (p for g in optimizer.param_groups for p in g["params"]):
-                    state = optimizer.state.get(parameter, {})
-                    live += [v for v in state.values() if isinstance(v, Tensor)]
-                    self._values.append((optimizer, parameter, dict(state)))
-        self._live = live
-        if not _same_layout(live, self._kept):
-            self._kept = [torch.empty_like(t) for t in live]
-        _copy(self._kept, live)
+        self._states = [dict(optimizer.state.get(p, {})) for optimizer, p in self._owners()]
+        self._live = self._fixed() + [v for state in self._states for v in state.values() if isinstance(v, Tensor)]
+        if not _same_layout(self._live, self._kept):
+            self._kept = [torch.empty_like(t) for t in self._live]
+        _copy(self._kept, self._live)
 
     @torch.no_grad()
     def restore(self) -> None:
         _copy(self._live, self._kept)
-        self._exchange_values()
+        self._exchange_states()
 
     @torch.no_grad()
     def swap(self) -> None:
         aside = [t.clone() for t in self._live]
         _copy(self._live, self._kept)
         _copy(self._kept, aside)
-        self._exchange_values()
+        self._exchange_states()
 
-    def _exchange_values(self) -> None:
-        # The captured dicts hold the very tensors that are copied in place above, so putting a dict back
-        # restores the rest: values that are no tensors, and entries that did not exist.
-        for i, (optimizer, parameter, state) in enumerate(self._values):
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of what is kept, for a checkpoint taken while a proposal is open."""
+        # A state that was absent at the capture and is set aside by swap() is in no pair: it is its own copy.
+        kept = {id(live): copy for live, copy in zip(self._live, self._kept, strict=True)}
+        states = [
+            {key: kept.get(id(v), v).clone() if isinstance(v, Tensor) else v for key, v in state.items()}
+            for state in self._states
+        ]
+        return {"tensors": [t.clone() for t in self._kept[: len(self._fixed())]], "states": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what :meth:`state_dict` gave; the player's own state must be loaded before."""
+        self._states, kept, live = [], list(state["tensors"]), self._fixed()
+        for (optimizer, parameter), saved in zip(self._owners(), state["states"], strict=True):
+            present = optimizer.state.get(parameter, {})
+            self._states.append({k: present.get(k, v) if isinstance(v, Tensor) else v for k, v in saved.items()})
+            tensors = {k: v for k, v in saved.items() if isinstance(v, Tensor)}
+            kept += tensors.values()
+            live += [self._states[-1][k] for k in tensors]
+        self._live = live
+        self._kept = [torch.empty_like(t) for t in live]
+        _copy(self._kept, [k.to(t.device, t.dtype) for k, t in zip(kept, live, strict=True)])
+
+    def _fixed(self) -> list[Tensor]:
+        return (self._player.parameters if self._weights else []) + (self._player.buffers if self._buffers else [])
+
+    def _owners(self) -> list[tuple[Optimizer, Tensor]]:
+        if not self._moments:
+            return []
+        return [(o, p) for o in self._player.optimizers for g in o.param_groups for p in g["params"]]
+
+    def _exchange_states(self) -> None:
+        # A captured dict holds the very tensors that are copied in place, so putting the dict back restores
+        # the rest: values that are no tensors, and entries that did not exist.
+        for i, (optimizer, parameter) in enumerate(self._owners()):
             present = optimizer.state.pop(parameter, {})
-            if state:
-                optimizer.state[parameter] = state
-            self._values[i] = (optimizer, parameter, dict(present))
+            if self._states[i]:
+                optimizer.state[parameter] = self._states[i]
+            self._states[i] = dict(present)
+
+
+@torch.no_grad()
+def _largest(tensors: Sequence[Tensor]) -> Tensor:
+    floats = [t for t in tensors if t.is_floating_point() and t.numel()]
+    device = floats[0].device
+    norms = torch._foreach_norm(floats, math.inf)
+    return torch.stack([n.to(device, torch.float32) for n in norms]).amax()
 
 
 def _same_layout(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:

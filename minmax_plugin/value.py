@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,34 +49,140 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
             module.training = True
 
 
-class FreshBatch:
-    """f on a batch that the ascent has not used, in inference mode, with random numbers of its own.
-
-    Evaluation number n starts from a seed made of ``seed`` and n, so that a count is all there is to save.
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """An estimate of f at the proposal and, where it was read again, at the kept pair.
 
     Args:
-        function: computes f at the present (x, y); draws its own batch and noise.
-        modules: the modules it evaluates.
-        seed: of the random numbers that ``function`` draws.
-
-    Example:
-        >>> net = nn.Dropout(0.9)
-        >>> f = FreshBatch(lambda: net(torch.ones(100)).sum(), [net])
-        >>> f()
-        100.0
+        f_new: f at the proposal, after the response.
+        standard_error: of ``f_new``; NaN where it cannot be had.
+        f_old: f at the kept pair, read again; ``None`` to compare with the value it was kept with.
+        difference_error: standard error of ``f_new - f_old``, with ``f_old``; NaN where it cannot be had.
     """
 
-    def __init__(self, function: Callable[[], Tensor | float], modules: Sequence[nn.Module], seed: int = 0) -> None:
+    f_new: float | Tensor
+    standard_error: float = math.nan
+    f_old: float | None = None
+    difference_error: float = math.nan
+
+
+class Estimator:
+    """Base of the estimators of f that a game can be given.
+
+    :meth:`before` runs at the kept pair, just before a proposal is applied; :meth:`after` runs at the
+    proposal, after the response.
+    """
+
+    def before(self) -> None:
+        """Read what the comparison needs of the kept pair; nothing, unless the estimator reads it again."""
+
+    def after(self) -> Estimate:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class LastAscent(Estimator):
+    """f as the last ascent step's own forward pass saw it: free, and one ascent step behind.
+
+    Args:
+        read: gives that value.
+
+    Example:
+        >>> LastAscent(lambda: 0.5).after().f_new
+        0.5
+    """
+
+    def __init__(self, read: Callable[[], Tensor | float]) -> None:
+        self._read = read
+
+    def after(self) -> Estimate:
+        return Estimate(self._read())
+
+
+class FreshBatch(Estimator):
+    """f on batches that the ascent has not used, in inference mode, with random numbers of its own.
+
+    Evaluation number n draws from a seed made of ``seed`` and n, so that a count is all there is to resume.
+    By default f_old is the value that the kept pair was kept with, from its own batch. ``reread`` estimates
+    it again at each decision, so that one lucky low value does not block for ever: ``"fresh"`` on a batch of
+    its own, ``"paired"`` on the very batch and noise of f_new, whose noise then largely cancels.
+
+    Args:
+        function: computes f at the present (x, y) on a batch that it draws from torch's random state. It
+            gives one number, or a 1-D tensor of independent terms whose mean is f (per sample, or per group
+            of samples), from which the standard error is had.
+        modules: the modules it evaluates.
+        seed: of the random numbers that ``function`` draws.
+        batches: number of evaluations that are averaged.
+        reread: whether f_old is read again: ``None``, ``"fresh"`` or ``"paired"``.
+
+    Raises:
+        ValueError: if ``batches`` is below 1 or ``reread`` is unknown.
+
+    Example:
+        >>> f = FreshBatch(lambda: torch.randn(100), [], batches=4)
+        >>> estimate = f.after()
+        >>> abs(estimate.f_new) < 0.2, 0.04 < estimate.standard_error < 0.06
+        (True, True)
+    """
+
+    def __init__(
+        self,
+        function: Callable[[], Tensor | float],
+        modules: Sequence[nn.Module],
+        seed: int = 0,
+        batches: int = 1,
+        reread: str | None = None,
+    ) -> None:
+        if batches < 1:
+            raise ValueError(f"batches must be 1 or more, but got {batches!r}.")
+        if reread not in (None, "fresh", "paired"):
+            raise ValueError(f"reread must be None, 'fresh' or 'paired', but got {reread!r}.")
         self._function = function
         self._modules = list(modules)
-        self._seed = seed
+        self._seed, self._batches, self._reread = seed, batches, reread
         self.evaluations = 0
+        self._old: Tensor | None = None
 
-    def __call__(self) -> float:
-        with inference(self._modules, seed=self._seed * 1_000_003 + self.evaluations):
-            value = float(self._function())
-        self.evaluations += 1
-        return value
+    def before(self) -> None:
+        if self._reread is not None:
+            self._old = self._evaluate()
+
+    def after(self) -> Estimate:
+        old, self._old = self._old, None
+        if old is None:
+            new = self._evaluate()
+            return Estimate(float(new.mean()), _error(new))
+        if self._reread == "paired":
+            self.evaluations -= self._batches  # the same batches and noise once more
+        new = self._evaluate()
+        error = _error(new - old) if self._reread == "paired" else math.hypot(_error(new), _error(old))
+        return Estimate(float(new.mean()), _error(new), float(old.mean()), error)
+
+    def _evaluate(self) -> Tensor:
+        terms = []
+        with inference(self._modules):
+            for _ in range(self._batches):
+                _seed_all(self._seed * 1_000_003 + self.evaluations)
+                self.evaluations += 1
+                terms.append(torch.as_tensor(self._function(), dtype=torch.float64, device="cpu").reshape(-1))
+        return torch.cat(terms)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluations": self.evaluations, "old": self._old}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.evaluations, self._old = state["evaluations"], state["old"]
+
+
+def _error(terms: Tensor) -> float:
+    """Standard error of the mean of independent terms; NaN for a single one."""
+    return float(terms.std() / math.sqrt(len(terms))) if len(terms) > 1 else math.nan
 
 
 def _seed_all(seed: int) -> None:

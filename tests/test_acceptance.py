@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from minmax_plugin import Always, ConstantRate, Never, RandomRate, Strict, build_acceptance
+from minmax_plugin import Always, Comparison, ConstantRate, Never, RandomRate, Strict, build_acceptance
 
 # policy, f_old, f_new, draw → accepted, reason
 CASES = [
@@ -30,7 +30,7 @@ CASES = [
 
 @pytest.mark.parametrize(("policy", "f_old", "f_new", "draw", "accepted", "reason"), CASES)
 def test_a_policy_decides(policy, f_old, f_new, draw, accepted, reason):
-    assert policy(0, f_old, f_new, draw) == (accepted, reason)
+    assert policy(Comparison(0, f_old, f_new, draw)) == (accepted, reason)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,11 @@ class GAN:
         self.model.gan_loss.register_forward_hook(self._read_half, with_kwargs=True)
 
     @property
+    def image_key(self) -> str:
+        """Where the real images are in a batch."""
+        return "img" if isinstance(self.model, BasicConditionalGAN) else self.model.real_img_key
+
+    @property
     def players(self) -> tuple[Player, Player]:
         return Player(self.min_optimizer, self.generator), Player(self.max_optimizer, self.discriminator)
 
@@ -68,19 +74,28 @@ class GAN:
         """f as the last ascent step's own forward pass saw it, so before that step; costs nothing."""
         return -(self._halves[True] + self._halves[False])
 
-    def fresh_value(self, batch: Mapping[str, Any]) -> Tensor:
-        """f on the real images of ``batch`` and as many fresh fakes; run it in inference mode."""
+    def fresh_value(self, batch: Mapping[str, Any], fraction: float = 1.0) -> Tensor:
+        """f on the real images of ``batch`` and as many fresh fakes; run it in inference mode.
+
+        Returns the values of up to 8 equal groups of samples, whose mean is f: the loss alone is taken group
+        by group, the networks see the batch as one.
+        """
+        size = max(1, round(fraction * len(batch[self.image_key])))
+        batch = {key: value[:size] for key, value in batch.items() if isinstance(value, Tensor)}
         if isinstance(self.model, BasicConditionalGAN):
-            reals, label = batch["img"], {"label": batch["gt_label"]}
+            reals, label = batch[self.image_key], {"label": batch["gt_label"]}
             made = self.generator(None, num_batches=len(reals), label=None, return_noise=True)
             fakes, fake_label = made["fake_img"], {"label": made["label"]}
         else:
-            reals, label, fake_label = batch[self.model.real_img_key], {}, {}
+            reals, label, fake_label = batch[self.image_key], {}, {}
             fakes = self.generator(None, num_batches=len(reals))
-        loss = self.model.gan_loss
-        fake_half = loss(self.discriminator(fakes, **fake_label), target_is_real=False, is_disc=True)
-        real_half = loss(self.discriminator(reals, **label), target_is_real=True, is_disc=True)
-        return -(fake_half + real_half)
+        halves = ((self.discriminator(fakes, **fake_label), False), (self.discriminator(reals, **label), True))
+        groups = math.gcd(8, *(len(prediction) for prediction, _ in halves))
+        terms = [
+            torch.stack([self.model.gan_loss(g, target_is_real=real, is_disc=True) for g in prediction.chunk(groups)])
+            for prediction, real in halves
+        ]
+        return -(terms[0] + terms[1])
 
     def load_pool(self, loader: DataLoader[Any], batches: int) -> list[Mapping[str, Any]]:
         """Up to ``batches`` random batches of the loader's data set, on the model's device.

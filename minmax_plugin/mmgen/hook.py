@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmcv.runner import HOOKS, CheckpointHook, Hook, IterTimerHook, LoggerHook
+from mmcv.runner.dist_utils import get_dist_info
 from mmgen.core.hooks import ExponentialMovingAverageHook
 
 from minmax_plugin.acceptance import build_acceptance
@@ -16,10 +20,11 @@ from minmax_plugin.game import Decision, MinMaxGame
 from minmax_plugin.mmgen.gan import GAN
 from minmax_plugin.mmgen.metrics import SampleMetrics
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
+from minmax_plugin.presets import preset as settings_of
 from minmax_plugin.snapshot import Restore
-from minmax_plugin.value import FreshBatch, inference
+from minmax_plugin.value import Estimator, FreshBatch, LastAscent, inference
 
-VALUES = ("auto", "last", "fresh")
+VALUES = ("auto", "last", "fresh", "paired")
 
 
 @HOOKS.register_module()
@@ -28,24 +33,39 @@ class MinMaxHook(Hook):
 
     The toolkit runs k discriminator steps and then one generator step. Under this hook the generator's
     ``step()`` only marks its gradient as pending; before the next iteration the hook applies it, as the
-    proposal; after the k-th discriminator step it reads f, decides, and keeps or restores; the toolkit then
-    computes the next generator gradient at the decided pair. k comes from the config (``disc_steps``, and
-    accumulation). Other hooks only see decided pairs. So averaged weights, checkpoints and the generator at
-    the end of training lag one generator step behind the plain loop.
+    proposal; when the toolkit turns to the generator again (its ``zero_grad()``), the discriminator's phase is
+    over: the hook reads f, decides, and keeps or restores; the toolkit then computes the next generator
+    gradient at the decided pair. k comes from the config (``disc_steps``, and accumulation). Other hooks only
+    see decided pairs. So averaged weights, checkpoints and the generator at the end of training lag one
+    generator step behind the plain loop.
 
     The hook moves itself to the front of the runner's hooks, whatever priority it was given: the pending
     step must be taken before the learning-rate hooks of the next iteration run.
 
+    A setting that is ``None`` is the preset's.
+
     Args:
-        acceptance: the policy's name, or a dict with ``type`` and its arguments: ``strict`` (slack),
-            ``constant`` (rate or tau, slack), and the controls ``always``, ``never``, ``random`` (rate).
-        value: what f is read from: ``last``, the last ascent step (free; before that step); ``fresh``, a
-            batch of its own in inference mode after it; ``auto``, ``fresh`` for k = 1 and else ``last``.
+        preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``; see
+            :mod:`minmax_plugin.presets`.
+        acceptance: the policy's name, or a dict with ``type`` and its arguments; see
+            :mod:`minmax_plugin.acceptance`.
+        value: what f is read from, a name or a dict with ``type`` and options. ``last``: the last ascent step
+            (free; before that step). ``fresh``: a batch of its own in inference mode, after it. ``paired``:
+            as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``fresh`` for k = 1,
+            else ``last``. Options of ``fresh`` and ``paired``: ``batches`` to average (1), ``fraction`` of the
+            batch to use (1.0), and for ``fresh``, ``reread=True`` to read f_old again, on a batch of its own.
         restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
         restore_moments: whether the restored players' optimizer states go back too.
         restore_buffers: whether the restored players' buffers (batch norm, spectral norm) go back too.
+        track: whether a rejected f_new becomes f_old all the same.
         ascent_steps: k, as a check: an error if the config says otherwise.
-        pool: batches of real images held in memory for ``fresh``.
+        ascent_tolerance: ε'; once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are
+            skipped, so that ``disc_steps`` is a cap. Costs a synchronisation a step.
+        r_max: rejections in a row after which ``escape`` applies; ``None`` for never.
+        escape: ``stop`` ends the training there, ``accept`` keeps the proposal, ``raise`` raises.
+        guard: capture both players whole, so that any non-finite state can be undone.
+        pool: batches of real images held in memory for ``fresh`` and ``paired``.
+        record: write each decision to ``decisions.jsonl`` in the work dir.
         seed: of the acceptance draw and of the fresh evaluations; the run's seed if not given.
 
     Raises:
@@ -59,33 +79,50 @@ class MinMaxHook(Hook):
 
     def __init__(
         self,
-        acceptance: str | dict[str, Any] = "constant",
-        value: str = "auto",
-        restore: str = "both",
-        restore_moments: bool = True,
-        restore_buffers: bool = True,
+        preset: str = "practical",
+        acceptance: str | dict[str, Any] | None = None,
+        value: str | dict[str, Any] | None = None,
+        restore: str | None = None,
+        restore_moments: bool | None = None,
+        restore_buffers: bool | None = None,
+        track: bool | None = None,
         ascent_steps: int | None = None,
+        ascent_tolerance: float | None = None,
+        r_max: int | None = None,
+        escape: str = "stop",
+        guard: bool = False,
         pool: int = 8,
+        record: bool = False,
         seed: int | None = None,
     ) -> None:
-        if value not in VALUES:
-            raise ValueError(f"value must be one of {list(VALUES)}, but got {value!r}.")
+        chosen = settings_of(
+            preset,
+            acceptance=acceptance,
+            value=value,
+            restore=restore,
+            restore_moments=restore_moments,
+            restore_buffers=restore_buffers,
+            track=track,
+        )
         if ascent_steps is not None and ascent_steps < 1:
             raise ValueError(f"ascent_steps must be 1 or more, but got {ascent_steps!r}.")
+        if ascent_tolerance is not None and not ascent_tolerance > 0:
+            raise ValueError(f"ascent_tolerance must be above 0, but got {ascent_tolerance!r}.")
         if pool < 1:
             raise ValueError(f"pool must be 1 batch or more, but got {pool!r}.")
-        self.acceptance = build_acceptance(acceptance)
-        self.value = value
-        self.restore = Restore.named(restore, restore_moments, restore_buffers)
-        self.ascent_steps = ascent_steps
-        self.pool_batches = pool
-        self.seed = seed
+        self.acceptance = build_acceptance(chosen["acceptance"])
+        self.value, self.value_options = _parse_value(chosen["value"])
+        self.restore = Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
+        self.game_settings = dict(track=chosen["track"], r_max=r_max, escape=escape, guard=guard)
+        _check_game(self.game_settings)
+        self.ascent_steps, self.ascent_tolerance = ascent_steps, ascent_tolerance
+        self.pool_batches, self.record, self.seed = pool, record, seed
         self.decision: Decision | None = None
         self.counts = {"disc_steps": 0, "images": 0}
         self._pending = False  # the generator has a gradient that has not been applied
         self._proposing = False  # it is being applied now
-        self._swapped = False  # the decided pair is shown in place of the open proposal
-        self._ascents = 0
+        self._responded = False  # the discriminator has had its phase since the last decision
+        self._answered = False  # the ascent has reached its tolerance in this cycle
         self._observers: list[Hook] | None = None
 
     # --- the runner's side -------------------------------------------------------------------------------
@@ -100,9 +137,11 @@ class MinMaxHook(Hook):
                 f"k={k}; remove ascent_steps or change train_cfg."
             )
         seed = self.seed if self.seed is not None else ((runner.meta or {}).get("seed") or 0)
-        self._read_value = self._estimator(k, seed)
         min_player, max_player = self.gan.players
-        self.game = MinMaxGame(min_player, max_player, self.acceptance, self.restore, seed)
+        estimator = self._estimator(k, seed + 1009 * get_dist_info()[0])
+        self.game = MinMaxGame(
+            min_player, max_player, self.acceptance, self.restore, estimator, seed, **self.game_settings
+        )
         self.gan.min_optimizer.leads = True
         for optimizer in (self.gan.min_optimizer, self.gan.max_optimizer):
             optimizer.driver = self
@@ -115,7 +154,7 @@ class MinMaxHook(Hook):
 
     def before_train_iter(self, runner: Any) -> None:
         if self._pending:
-            self._pending, self._ascents, self._proposing = False, 0, True
+            self._pending, self._answered, self._proposing = False, False, True
             self.game.propose()
             self._proposing = False
 
@@ -123,21 +162,17 @@ class MinMaxHook(Hook):
         self.counts["images"] += runner.outputs["num_samples"] * runner.world_size
         if self.decision is not None:
             self._log(runner, self.decision)
+        if self.game.stopped:
+            runner.logger.info(f"MinMax stops: {self.game.rejections} rejections in a row.")
+            runner._max_iters = runner.iter + 1
         if self.game.open and any(_is_due(hook, runner) for hook in self._observers_of(runner)):
-            self.game.swap()
-            self._swapped = True
-
-    def show_proposal(self) -> None:
-        """Undo the exchange that showed the other hooks the decided pair."""
-        if self._swapped:
-            self._swapped = False
             self.game.swap()
 
     def after_run(self, runner: Any) -> None:
         game, n = self.game, self.counts
         runner.logger.info(
-            f"MinMax: {game.decisions} cycles (k = {self.gan.ascent_steps}), {game.accepted} accepted; "
-            f"{n['disc_steps']} discriminator steps on {n['images']} images."
+            f"MinMax: {game.decisions} cycles (k = {self.gan.ascent_steps}), {game.accepted} of {game.proposals} "
+            f"proposals accepted; {n['disc_steps']} discriminator steps on {n['images']} images."
         )
 
     # --- the optimizers' side ----------------------------------------------------------------------------
@@ -145,31 +180,47 @@ class MinMaxHook(Hook):
     def on_step(self, optimizer: MinMaxOptimizer, step: Callable[[], Any]) -> Any:
         """What a facade's ``step()`` does: see :class:`MinMaxOptimizer`."""
         if optimizer is self.gan.max_optimizer:
-            result = step()
-            self._ascents += 1
+            if self.ascent_tolerance is not None and not self._answered:
+                self._answered = bool(self.game.max_player.gradient_norm() <= self.ascent_tolerance)
+            if self._answered:
+                return None
             self.counts["disc_steps"] += 1
-            if self._ascents == self.gan.ascent_steps:
-                self.decision = self.game.decide(self._read_value())
-            return result
+            return step()
         if self._proposing:
             return step()
         self._pending = True
         return None
 
+    def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None:
+        """Before a facade's ``zero_grad()``: the generator's says that the discriminator's phase is over."""
+        if optimizer is self.gan.max_optimizer:
+            self._responded = True
+        elif self._responded:
+            self._responded = False
+            self.decision = self.game.decide()
+            if self.record and self._runner.rank == 0:
+                with open(Path(self._runner.work_dir) / "decisions.jsonl", "a") as file:
+                    file.write(json.dumps(dataclasses.asdict(self.decision)) + "\n")
+
     def game_state(self) -> dict[str, Any]:
-        """The game's counters, f_old and random states, as the generator's checkpoint carries them."""
-        evaluations = self._read_value.evaluations if isinstance(self._read_value, FreshBatch) else 0
-        return {"game": self.game.state_dict(), "counts": dict(self.counts), "evaluations": evaluations}
+        """What an exact resume needs, as the generator's checkpoint carries it."""
+        own = {"pending": self._pending, "answered": self._answered, "counts": dict(self.counts)}
+        return {**own, "game": self.game.state_dict()}
 
     def load_game_state(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
+        self._pending, self._answered = state["pending"], state["answered"]
         self.counts.update(state["counts"])
-        if isinstance(self._read_value, FreshBatch):
-            self._read_value.evaluations = state["evaluations"]
+        self.show_proposal()  # a checkpoint in mid-cycle holds the decided pair in its place
+
+    def show_proposal(self) -> None:
+        """Undo the exchange that showed the other hooks the decided pair."""
+        if self.game.swapped:
+            self.game.swap()
 
     # --- parts -------------------------------------------------------------------------------------------
 
-    def _estimator(self, k: int, seed: int) -> Callable[[], Any]:
+    def _estimator(self, k: int, seed: int) -> Estimator:
         kind = self.value if self.value != "auto" else ("fresh" if k == 1 else "last")
         if kind == "last":
             if k == 1:
@@ -178,16 +229,20 @@ class MinMaxHook(Hook):
                     "which is not the algorithm; use value='fresh', or disc_steps of 2 or more.",
                     stacklevel=2,
                 )
-            return self.gan.last_value
+            return LastAscent(self.gan.last_value)
+        options = dict(self.value_options)
+        fraction = options.pop("fraction", 1.0)
+        reread = "paired" if kind == "paired" else "fresh" if options.pop("reread", False) else None
         pool: list[Any] = []
 
         def fresh() -> torch.Tensor:
             if not pool:
                 with inference([], seed):
                     pool.extend(self.gan.load_pool(self._runner.data_loader._dataloader, self.pool_batches))
-            return self.gan.fresh_value(pool[int(torch.randint(len(pool), ()))])
+            return self.gan.fresh_value(pool[int(torch.randint(len(pool), ()))], fraction)
 
-        return FreshBatch(fresh, [self.gan.generator, self.gan.discriminator], seed)
+        networks = [self.gan.generator, self.gan.discriminator]
+        return FreshBatch(fresh, networks, seed, reread=reread, **options)
 
     def _observers_of(self, runner: Any) -> list[Hook]:
         if self._observers is None:
@@ -196,7 +251,12 @@ class MinMaxHook(Hook):
 
     def _log(self, runner: Any, decision: Decision) -> None:
         # Repeated each iteration, so that the toolkit's average over its log interval weighs all alike.
-        shown = {"acceptance": float(decision.accepted), "f_new": decision.f_new, "f_old": decision.f_old}
+        shown = {
+            "acceptance": float(decision.accepted),
+            "f_new": decision.f_new,
+            "f_old": decision.f_old,
+            "standard_error": decision.standard_error,
+        }
         runner.log_buffer.update({k: v for k, v in shown.items() if math.isfinite(v)}, 1)
         runner.log_buffer.output.update(cycle=decision.index + 1, reason=decision.reason)
 
@@ -222,3 +282,25 @@ def _is_due(hook: Hook, runner: Any) -> bool:
     if isinstance(hook, (CheckpointHook, ExponentialMovingAverageHook, SampleMetrics)):
         return hook.every_n_iters(runner, hook.interval) or hook.is_last_iter(runner)
     return True
+
+
+def _parse_value(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    options: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
+    kind = options.pop("type", "auto")
+    if kind not in VALUES:
+        raise ValueError(f"value must be one of {list(VALUES)}, but got {kind!r}.")
+    known = {"fresh": ["batches", "fraction", "reread"], "paired": ["batches", "fraction"]}.get(kind, [])
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"value {kind!r} takes {known}, but got {unknown}.")
+    fraction = options.get("fraction", 1.0)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be above 0 and at most 1, but got {fraction!r}.")
+    FreshBatch(lambda: 0.0, [], batches=options.get("batches", 1))  # it checks its own arguments
+    return kind, options
+
+
+def _check_game(settings: dict[str, Any]) -> None:
+    """Let the game check its settings now, before there is anything to train."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    MinMaxGame(torch.optim.SGD([weight]), torch.optim.SGD([weight]), **settings)

@@ -16,6 +16,8 @@ class Driver(Protocol):
 
     def on_step(self, optimizer: MinMaxOptimizer, step: Callable[[], Any]) -> Any: ...
 
+    def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None: ...
+
     def game_state(self) -> dict[str, Any]: ...
 
 
@@ -23,7 +25,7 @@ class MinMaxOptimizer:
     """Mixin of all facades: hands each ``step()`` to the :class:`MinMaxHook` it is attached to.
 
     For the generator, ``step()`` marks the gradient as pending, and the hook applies it as the next
-    proposal; for the discriminator it steps at once, and the hook counts it as an ascent step. State,
+    proposal; for the discriminator it steps at once. ``zero_grad()`` tells the hook whose turn it is. State,
     parameter groups and checkpoints are those of the optimizer named after the prefix; the generator's
     checkpoint carries the game's state under ``"minmax"``, which a plain optimizer passes over.
 
@@ -42,6 +44,11 @@ class MinMaxOptimizer:
                 f"or use {type(self).__name__.removeprefix(PREFIX)}."
             )
         return self.driver.on_step(self, lambda: super(MinMaxOptimizer, self).step(closure))  # type: ignore[misc]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        if self.driver is not None:
+            self.driver.on_zero_grad(self)
+        super().zero_grad(set_to_none)  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = super().state_dict()  # type: ignore[misc]
