@@ -61,27 +61,31 @@ class Momentum:
         return point - self.lr * self.state["b"]
 
 
-def play(game, optimizer, k, cycles, decide, noise, draws, restore_y, restore_moments):
+def play(game, optimizer, k, cycles, decide, noise, draws, read, restore_y=True, restore_moments=True, track=False):
     """Yield (x, y, accepted) after each decision.
 
-    ``noise(cycle)`` gives the cycle's perturbations: of the min gradient, of the k max gradients, of f.
-    ``decide(f_old, f_new, draw)`` says whether the proposal is kept; ``draws`` are its uniform numbers.
+    ``noise(cycle)`` gives the cycle's perturbations: of the min gradient and of the k max gradients.
+    ``decide(index, f_old, f_new, draw)`` says whether the proposal is kept; ``draws`` are its uniform
+    numbers. ``read`` estimates f: see the classes below.
     """
     x, y = game.x0.copy(), game.y0.copy()
     min_optimizer, max_optimizer = optimizer(0.05, sign=-1), optimizer(0.1, sign=+1)
-    gradient, f_old = None, None
+    gradient, kept_value = None, None
     for cycle in range(cycles):
-        of_gradient, of_ascent, of_f = noise(cycle)
+        of_gradient, of_ascent = noise(cycle)
         kept = x, y, copy.deepcopy(min_optimizer.state), copy.deepcopy(max_optimizer.state)
+        again = None
         if gradient is not None:
+            again = read.before(game.value(x, y))
             x = min_optimizer.step(x, gradient)
         for step in range(k):
             y = max_optimizer.step(y, game.gradient_y(x, y) + of_ascent[step])
-        f_new = game.value(x, y) + of_f
-        accepted = gradient is None or decide(f_old, f_new, draws[cycle])
-        if accepted:
-            f_old = f_new
-        else:
+        f_new = read.after(game.value(x, y))
+        f_old = kept_value if again is None else again
+        accepted = gradient is None or decide(cycle, f_old, f_new, draws[cycle])
+        if accepted or track:
+            kept_value = f_new
+        if not accepted:
             x = kept[0]
             if restore_moments:
                 min_optimizer.state = kept[2]
@@ -91,3 +95,40 @@ def play(game, optimizer, k, cycles, decide, noise, draws, restore_y, restore_mo
                     max_optimizer.state = kept[3]
         gradient = game.gradient_x(x, y) + of_gradient
         yield x, y, accepted
+
+
+class Fresh:
+    """f with the noise of the next ``batches`` evaluations, averaged; f_old is the value that was kept."""
+
+    def __init__(self, noise_of, batches=1):
+        self.noise_of, self.batches, self.number = noise_of, batches, 0
+
+    def evaluate(self, value):
+        numbers = range(self.number, self.number + self.batches)
+        self.number += self.batches
+        return np.mean([value + self.noise_of(n) for n in numbers])
+
+    def before(self, value):
+        return None
+
+    def after(self, value):
+        return self.evaluate(value)
+
+
+class Reread(Fresh):
+    """f_old is read again before each proposal, on batches of its own."""
+
+    def before(self, value):
+        return self.evaluate(value)
+
+
+class Paired(Fresh):
+    """f_old and f_new on the same batches."""
+
+    def before(self, value):
+        self.start = self.number
+        return self.evaluate(value)
+
+    def after(self, value):
+        self.number = getattr(self, "start", self.number)
+        return self.evaluate(value)

@@ -5,72 +5,169 @@ import oracle
 import pytest
 import torch
 
-from minmax_plugin import Always, ConstantRate, Decision, MinMaxGame, Never, Player, RandomRate, Restore, Strict
+from minmax_plugin import (
+    Always,
+    Annealed,
+    ConstantRate,
+    Decision,
+    DecreasingTemperature,
+    FreshBatch,
+    Matched,
+    MinMaxGame,
+    Never,
+    Periodic,
+    Player,
+    RandomRate,
+    Restore,
+    Strict,
+)
 
 POLICIES = {
-    "strict": (Strict(slack=0.01), lambda f_old, f_new, draw: f_new <= f_old - 0.01),
-    "constant": (ConstantRate(rate=0.4), lambda f_old, f_new, draw: f_new <= f_old or draw < 0.4),
-    "always": (Always(), lambda f_old, f_new, draw: True),
-    "never": (Never(), lambda f_old, f_new, draw: False),
-    "random": (RandomRate(rate=0.5), lambda f_old, f_new, draw: draw < 0.5),
+    "strict": (Strict(slack=0.01), lambda i, old, new, draw: new <= old - 0.01),
+    "reversed": (Strict(reverse=True), lambda i, old, new, draw: new >= old),
+    "constant": (ConstantRate(rate=0.4), lambda i, old, new, draw: new <= old or draw < 0.4),
+    "annealed": (Annealed(tau1=9.0), lambda i, old, new, draw: new <= old or draw < math.exp(-i / 9)),
+    "periodic": (Periodic(every=4), lambda i, old, new, draw: new <= old or i in range(0, 100, 4)),
+    "decreasing": (
+        DecreasingTemperature(scale=20.0),
+        lambda i, old, new, draw: new <= old or draw < 1 / (4 + math.exp((i / 20) ** 2)),
+    ),
+    "always": (Always(), lambda i, old, new, draw: True),
+    "never": (Never(), lambda i, old, new, draw: False),
+    "random": (RandomRate(rate=0.5), lambda i, old, new, draw: draw < 0.5),
+    "matched": (
+        Matched([True] * 10 + [False] * 10 + [True, False] * 10, window=10),
+        lambda i, old, new, draw: draw < [1, 0, 0.5, 0.5][i // 10],
+    ),
 }
 OPTIMIZERS = {
-    "adam": (
+    "adam": (oracle.Adam, lambda p, lr, ascend: torch.optim.Adam([p], lr=lr, betas=(0.5, 0.9), maximize=ascend)),
+    "fused": (
         oracle.Adam,
-        lambda p, lr, ascend: torch.optim.Adam([p], lr=lr, betas=(0.5, 0.9), maximize=ascend),
+        lambda p, lr, ascend: torch.optim.Adam([p], lr=lr, betas=(0.5, 0.9), maximize=ascend, fused=True),
     ),
-    "momentum": (
-        oracle.Momentum,
-        lambda p, lr, ascend: torch.optim.SGD([p], lr=lr, momentum=0.8, maximize=ascend),
-    ),
+    "momentum": (oracle.Momentum, lambda p, lr, ascend: torch.optim.SGD([p], lr=lr, momentum=0.8, maximize=ascend)),
+}
+ESTIMATORS = {
+    "fresh": (dict(), lambda noise: oracle.Fresh(noise)),
+    "average of 3": (dict(batches=3), lambda noise: oracle.Fresh(noise, batches=3)),
+    "reread": (dict(reread="fresh"), lambda noise: oracle.Reread(noise)),
+    "paired": (dict(reread="paired"), lambda noise: oracle.Paired(noise)),
+    "paired, 2 batches": (dict(reread="paired", batches=2), lambda noise: oracle.Paired(noise, batches=2)),
 }
 CYCLES = 40
+SEED = 5
 
 
 def noise(cycle, k=5):
     random = np.random.default_rng([1, cycle])
-    return 0.3 * random.normal(size=3), 0.3 * random.normal(size=(k, 3)), 0.2 * random.normal()
+    return 0.3 * random.normal(size=3), 0.3 * random.normal(size=(k, 3))
 
 
-@pytest.mark.parametrize("k", [1, 3])
-@pytest.mark.parametrize("moments", [True, False])
-@pytest.mark.parametrize("players", ["both", "generator"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_step_equals_the_plain_implementation(policy, optimizer, players, moments, k):
-    game = oracle.Game()
-    acceptance, decide = POLICIES[policy]
-    plain, build = OPTIMIZERS[optimizer]
-    a, b, c = (torch.from_numpy(m) for m in (game.a, game.b, game.c))
-    x, y = torch.nn.Parameter(torch.from_numpy(game.x0.copy())), torch.nn.Parameter(torch.from_numpy(game.y0.copy()))
-    min_optimizer, max_optimizer = build(x, 0.05, False), build(y, 0.1, True)
-    played = MinMaxGame(min_optimizer, max_optimizer, acceptance, Restore.named(players, moments), seed=7)
-    storage = x.data_ptr(), y.data_ptr()
+def noise_of(number):
+    """What torch draws for the evaluation of this number."""
+    return 0.2 * torch.randn((), generator=torch.Generator().manual_seed(SEED * 1_000_003 + number)).item()
 
-    def f(extra_x=0.0, extra_y=0.0):
-        value = 0.5 * x @ a @ x + x @ b @ y - 0.5 * y @ c @ y + x[0].sin()
-        return value + x @ torch.as_tensor(extra_x).expand(3).double() + y @ torch.as_tensor(extra_y).expand(3).double()
 
+class Played:
+    """The oracle's game in torch, played by the package."""
+
+    def __init__(self, policy="constant", optimizer="adam", k=2, estimator="fresh", guard=False, **restore):
+        game = oracle.Game()
+        self.k, self.a, self.b, self.c = k, *(torch.from_numpy(m) for m in (game.a, game.b, game.c))
+        self.x, self.y = (torch.nn.Parameter(torch.from_numpy(p.copy())) for p in (game.x0, game.y0))
+        build = OPTIMIZERS[optimizer][1]
+        self.min_optimizer, self.max_optimizer = build(self.x, 0.05, False), build(self.y, 0.1, True)
+        read = FreshBatch(lambda: self.f() + 0.2 * torch.randn(()), [], seed=SEED, **ESTIMATORS[estimator][0])
+        track = restore.pop("track", False)
+        self.game = MinMaxGame(
+            self.min_optimizer,
+            self.max_optimizer,
+            POLICIES[policy][0],
+            Restore.named(**(restore or dict(players="both"))),
+            read,
+            seed=7,
+            track=track,
+            guard=guard,
+        )
+
+    def f(self, extra_x=(0.0,) * 3, extra_y=(0.0,) * 3):
+        x, y = self.x, self.y
+        value = 0.5 * x @ self.a @ x + x @ self.b @ y - 0.5 * y @ self.c @ y + x[0].sin()
+        return value + x @ torch.as_tensor(extra_x).double() + y @ torch.as_tensor(extra_y).double()
+
+    def moves(self, cycle):
+        """The single moves of a cycle: after each of them a run may be saved."""
+        of_gradient, of_ascent = noise(cycle)
+        yield lambda: self.game.propose()
+        for step in range(self.k):
+            yield lambda extra=of_ascent[step]: self.ascend(extra)
+        yield lambda: self.game.decide()
+        yield lambda: self.descend(of_gradient)
+
+    def ascend(self, extra):
+        self.max_optimizer.zero_grad()
+        self.f(extra_y=extra).backward()
+        self.max_optimizer.step()
+
+    def descend(self, extra):
+        self.min_optimizer.zero_grad()
+        self.f(extra_x=extra).backward()
+
+    def state_dict(self):
+        return {
+            "x": self.x.detach(),
+            "y": self.y.detach(),
+            "min": self.min_optimizer.state_dict(),
+            "max": self.max_optimizer.state_dict(),
+            "game": self.game.state_dict(),
+        }
+
+    def load_state_dict(self, state):
+        self.x.data.copy_(state["x"])
+        self.y.data.copy_(state["y"])
+        self.min_optimizer.load_state_dict(state["min"])
+        self.max_optimizer.load_state_dict(state["max"])
+        self.game.load_state_dict(state["game"])
+
+
+def compare(policy, optimizer, estimator, k, players, moments, track):
+    played = Played(policy, optimizer, k, estimator, players=players, moments=moments, track=track)
+    storage = played.x.data_ptr(), played.y.data_ptr()
     draws = torch.rand(CYCLES, generator=torch.Generator().manual_seed(7)).tolist()
-    expected = oracle.play(game, plain, k, CYCLES, decide, noise, draws, players == "both", moments)
+    decide, plain, read = POLICIES[policy][1], OPTIMIZERS[optimizer][0], ESTIMATORS[estimator][1](noise_of)
+    expected = oracle.play(
+        oracle.Game(), plain, k, CYCLES, decide, noise, draws, read, players == "both", moments, track
+    )
     outcomes = set()
-    for cycle, (x_plain, y_plain, accepted) in enumerate(expected):
-        of_gradient, of_ascent, of_f = noise(cycle)
-        assert played.propose() == (cycle > 0)
-        for step in range(k):
-            max_optimizer.zero_grad()
-            f(extra_y=of_ascent[step]).backward()
-            max_optimizer.step()
-        decision = played.decide(f() + of_f)
+    for cycle, (x, y, accepted) in enumerate(expected):
+        for move in played.moves(cycle):
+            result = move()
+            if isinstance(result, Decision):
+                decision = result
         assert decision.accepted == accepted
-        np.testing.assert_allclose(x.detach().numpy(), x_plain, rtol=1e-10)
-        np.testing.assert_allclose(y.detach().numpy(), y_plain, rtol=1e-10)
-        min_optimizer.zero_grad()
-        f(extra_x=of_gradient).backward()
+        np.testing.assert_allclose(played.x.detach().numpy(), x, rtol=1e-9)
+        np.testing.assert_allclose(played.y.detach().numpy(), y, rtol=1e-9)
         outcomes.add(accepted)
     if policy not in ("always", "never"):
         assert outcomes == {True, False}
-    assert (x.data_ptr(), y.data_ptr()) == storage
+    assert (played.x.data_ptr(), played.y.data_ptr()) == storage
+
+
+@pytest.mark.parametrize("moments", [True, False])
+@pytest.mark.parametrize("players", ["both", "generator"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_and_restore_equals_the_plain_implementation(policy, players, moments):
+    for optimizer, k in (("adam", 1), ("fused", 3), ("momentum", 2)):
+        compare(policy, optimizer, "fresh", k, players, moments, track=False)
+
+
+@pytest.mark.parametrize("track", [False, True])
+@pytest.mark.parametrize("players", ["both", "generator"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_equals_the_plain_implementation(estimator, players, track):
+    for policy in ("constant", "reversed"):
+        compare(policy, "adam", estimator, 2, players, True, track)
 
 
 def small_game(**settings):
@@ -82,22 +179,22 @@ def small_game(**settings):
 
 
 def test_decisions_are_recorded_as_they_fall():
-    _, _, _, _, game = small_game(acceptance=Strict())
-    values = [1.0, 0.5, 0.7, math.nan, math.inf, 0.5]
-    decisions = [game.decide(values[0])]
-    for value in values[1:]:
-        game.propose()
-        decisions.append(game.decide(torch.tensor(value)))
-    assert decisions[1:] == [
-        Decision(1, 1.0, 0.5, True, "improved", 0),
-        Decision(2, 0.5, pytest.approx(0.7), False, "worse", 1),
-        Decision(3, 0.5, pytest.approx(math.nan, nan_ok=True), False, "non-finite", 2),
-        Decision(4, 0.5, math.inf, False, "non-finite", 3),
-        Decision(5, 0.5, 0.5, True, "improved", 0),
+    _, _, _, _, game = small_game(acceptance=Strict(), max_nonfinite=3)
+    nan = pytest.approx(math.nan, nan_ok=True)
+    expected = [
+        # f_new, then the record
+        (1.0, Decision(0, nan, 1.0, nan, True, "initial", 0)),
+        (0.5, Decision(1, 1.0, 0.5, nan, True, "improved", 0)),
+        (0.75, Decision(2, 0.5, 0.75, nan, False, "worse", 1)),
+        (math.nan, Decision(3, 0.5, nan, nan, False, "non-finite", 2)),
+        (math.inf, Decision(4, 0.5, math.inf, nan, False, "non-finite", 3)),
+        (0.5, Decision(5, 0.5, 0.5, nan, True, "improved", 0)),
     ]
-    assert math.isnan(decisions[0].f_old)
-    assert decisions[0].reason == "initial"
-    assert (game.decisions, game.accepted, game.rejections) == (6, 3, 0)
+    for i, (value, decision) in enumerate(expected):
+        if i:
+            game.propose()
+        assert game.decide(torch.tensor(value)) == decision
+    assert (game.decisions, game.proposals, game.accepted, game.rejections) == (6, 5, 2, 0)
 
 
 def test_a_rejected_first_step_leaves_no_optimizer_state():
@@ -159,19 +256,202 @@ def test_an_open_proposal_must_be_decided_first():
         game.propose()
 
 
-def test_the_draw_has_a_stream_of_its_own_and_is_resumed():
-    def reasons(game, n):
-        return [(game.propose(), game.decide(float(i)))[1].reason for i in range(n)]
-
-    *_, whole = small_game(acceptance=ConstantRate(rate=0.5))
+def test_the_draw_has_a_stream_of_its_own():
+    *_, game = small_game(acceptance=ConstantRate(rate=0.5))
     outside = torch.get_rng_state()
-    expected = reasons(whole, 40)
+    reasons = [(game.propose(), game.decide(float(i)))[1].reason for i in range(40)]
     assert torch.equal(torch.get_rng_state(), outside)
-    *_, first = small_game(acceptance=ConstantRate(rate=0.5))
-    *_, second = small_game(acceptance=ConstantRate(rate=0.5), seed=99)
-    begun = reasons(first, 15)
-    second.load_state_dict(first.state_dict())
-    assert begun + [(second.propose(), second.decide(float(i)))[1].reason for i in range(15, 40)] == expected
+    assert set(reasons) == {"initial", "chance", "worse"}
+
+
+PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend
+
+
+@pytest.mark.parametrize("estimator", ["fresh", "reread", "paired"])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
+@pytest.mark.parametrize(
+    "restore",
+    [dict(players=p, moments=m, buffers=m) for p in ("both", "generator") for m in (True, False)],
+    ids=lambda r: f"{r['players']}-{'moments' if r['moments'] else 'weights'}",
+)
+def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optimizer, restore):
+    def build():
+        return Played("constant", optimizer, 2, estimator, guard=not restore["moments"], **restore)
+
+    def play(run, save_at=(), start=(0, -1), swapped=False):
+        for cycle in range(8):
+            for i, move in enumerate(run.moves(cycle)):
+                if (cycle, i) <= start:
+                    continue
+                move()
+                if (cycle, i) in save_at:
+                    torch.save(run.state_dict(), tmp_path / f"{cycle}-{i}-plain.pt")
+                    run.game.swap()  # as the toolkit saves it, the kept pair being shown
+                    torch.save(run.state_dict(), tmp_path / f"{cycle}-{i}-swapped.pt")
+                    run.game.swap()
+        return run.state_dict()
+
+    whole = play(build(), save_at=PHASES)
+    for phase in PHASES:
+        for kind in ("plain", "swapped"):
+            run = build()
+            run.load_state_dict(torch.load(tmp_path / f"{phase[0]}-{phase[1]}-{kind}.pt", weights_only=True))
+            if run.game.swapped:
+                run.game.swap()
+            assert str(play(run, start=phase)) == str(whole), (phase, kind)
+
+
+NONFINITE = [
+    # what breaks, after the first cycle, and whether restoring the generator alone can mend it
+    ("the min gradient", lambda x, y, a, b: x.grad.fill_(math.nan), False),
+    ("the min weights", lambda x, y, a, b: x.data.fill_(math.inf), True),
+    ("the max weights", lambda x, y, a, b: y.data.fill_(math.nan), False),
+    ("the max moments", lambda x, y, a, b: (y.data.fill_(math.nan), b.state[y]["exp_avg"].fill_(math.nan)), False),
+]
+
+
+@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize(("breaks", "mendable"), [c[1:] for c in NONFINITE], ids=[c[0] for c in NONFINITE])
+def test_what_is_not_finite_is_taken_back_or_named(breaks, mendable, guard):
+    x, y, a, b, game = small_game(
+        acceptance=Always(), restore=Restore(max_player=False, moments=False, buffers=False), guard=guard
+    )
+    a.step()
+    b.step()
+    game.decide(0.0)
+    before = [t.clone() for t in (x.data, y.data, *a.state[x].values(), *b.state[y].values())]
+    gradient_first = x.grad is not None and breaks is NONFINITE[0][1]
+    if gradient_first:
+        breaks(x, y, a, b)
+    game.propose()
+    if not gradient_first:
+        breaks(x, y, a, b)
+    if not (guard or mendable):
+        with pytest.raises(FloatingPointError, match="the damage lies outside what is restored .* Use guard=True"):
+            game.decide(1.0)
+        return
+    decision = game.decide(1.0)
+    assert (decision.accepted, decision.reason) == (False, "non-finite")
+    if guard:
+        after = [x.data, y.data, *a.state[x].values(), *b.state[y].values()]
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert game.min_player.is_finite()
+    assert game.max_player.is_finite()
+
+
+def test_too_many_non_finite_proposals_end_with_the_last_good_pair():
+    x, *_, game = small_game(max_nonfinite=3)
+    game.decide(0.0)
+    kept = x.detach().clone()
+    with pytest.raises(
+        FloatingPointError, match="3 proposals in a row were not finite; the last good pair is in place"
+    ):
+        for _ in range(5):
+            game.propose()
+            game.decide(math.nan)
+    assert game.decisions == 4
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("escape", ["stop", "accept", "raise"])
+def test_an_escape_after_r_max_rejections(escape):
+    *_, game = small_game(acceptance=Strict(), r_max=3, escape=escape)
+    game.decide(0.0)
+    reasons = []
+
+    def play():
+        for i in range(4):
+            game.propose()
+            reasons.append(game.decide(1.0 + i).reason)
+            if game.stopped:
+                break
+
+    if escape == "raise":
+        with pytest.raises(RuntimeError, match=r"3 rejections in a row \(r_max=3\)"):
+            play()
+    else:
+        play()
+    assert (
+        reasons
+        == {
+            "stop": ["worse"] * 3,
+            "accept": ["worse", "worse", "escape", "worse"],
+            "raise": ["worse"] * 2,
+        }[escape]
+    )
+
+
+@pytest.mark.parametrize(("f", "kept"), [(lambda i: -float(i), "100%"), (lambda i: float(i), "0%")])
+def test_an_acceptance_rate_near_0_or_1_warns(f, kept):
+    *_, game = small_game(acceptance=Strict())
+    game.decide(0.0)
+    with pytest.warns(UserWarning, match=f"MinMax kept {kept} of the last 500 proposals"):
+        for i in range(1, 501):
+            game.propose()
+            game.decide(f(i))
+
+
+def test_a_step_that_the_scaler_skipped_is_no_proposal():
+    x, _, optimizer, _, game = small_game(acceptance=Never())
+    game.decide(0.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    for gradient, reason in ((math.inf, "no proposal"), (1.0, "never")):
+        before = x.detach().clone()
+        x.grad = torch.full((2,), gradient)
+        scaler.scale(torch.ones(()))  # the scaler wants to have been used
+        opened = game.propose(lambda: scaler.step(optimizer))
+        scaler.update()
+        assert opened == (reason == "never")
+        decision = game.decide(0.5)
+        assert (decision.reason, decision.accepted) == (reason, reason == "no proposal")
+        assert torch.equal(x, before)
+    assert (game.decisions, game.proposals) == (3, 1)
+    assert game.f_old == 0.5
+
+
+def test_bfloat16_autocast_trains():
+    torch.manual_seed(0)
+    generator, discriminator = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
+    a, b = torch.optim.Adam(generator.parameters(), 1e-2), torch.optim.Adam(discriminator.parameters(), 1e-2)
+    scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+    game = MinMaxGame(a, b, ConstantRate(rate=0.3))
+
+    def loss():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = discriminator(generator(torch.randn(32, 4))), discriminator(torch.randn(32, 2) + 2)
+            return torch.nn.functional.softplus(logits[0]).mean() + torch.nn.functional.softplus(-logits[1]).mean()
+
+    reasons = set()
+    for _ in range(60):
+        game.propose(lambda: scaler.step(a))
+        b.zero_grad()
+        value = loss()
+        scaler.scale(value).backward()
+        scaler.step(b)
+        reasons.add(game.decide(-value).reason)
+        a.zero_grad()
+        scaler.scale(-loss()).backward()
+        scaler.update()
+    assert {"improved", "chance", "worse"} <= reasons
+    assert game.min_player.is_finite()
+
+
+def test_a_player_of_several_optimizers_and_modules():
+    parts = [torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)]
+    optimizers = [torch.optim.Adam(parts[0].parameters()), torch.optim.SGD(parts[1].parameters(), momentum=0.9)]
+    other = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+    game = MinMaxGame(Player(optimizers, parts), other, Never())
+    game.decide(0.0)
+    for _ in range(3):
+        before = [t.clone() for part in parts for t in part.state_dict().values()]
+        parts[1](parts[0](torch.randn(8, 2))).square().sum().backward()
+        before[-3:] = [t.clone() for t in parts[1].buffers()]
+        game.propose()
+        parts[1](parts[0](torch.randn(8, 2)))
+        game.decide(0.0)
+        after = [t for part in parts for t in part.state_dict().values()]
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+        assert not any(o.state for o in optimizers)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +459,10 @@ def test_the_draw_has_a_stream_of_its_own_and_is_resumed():
     [
         (lambda: Restore.named("all"), "restore must be 'both' or 'generator', but got 'all'"),
         (lambda: Player([]), "optimizers must hold at least one optimizer"),
+        (lambda: small_game(r_max=0), "r_max must be 1 or more rejections, or None, but got 0"),
+        (lambda: small_game(escape="run"), r"escape must be one of \['stop', 'accept', 'raise'\], but got 'run'"),
+        (lambda: small_game(max_nonfinite=0), "max_nonfinite must be 1 or more, but got 0"),
+        (lambda: small_game()[-1].decide(), r"decide\(\) needs f_new"),
     ],
 )
 def test_a_bad_setting_is_named(build, message):
