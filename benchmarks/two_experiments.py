@@ -103,6 +103,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda run: train(*run), runs))
     frame = collect(args.work_dir, args.seeds)
+    RESULTS.mkdir(exist_ok=True)
     frame.to_csv(RESULTS / "two_experiments.csv", index=False)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout
     about = (

@@ -182,9 +182,9 @@ def search(args: argparse.Namespace) -> Path:
             storage=f"sqlite:///{folder / 'optuna.db'}",
             study_name=name,
             direction="maximize" if args.mode == "max" else "minimize",
-            sampler=SAMPLERS[args.sampler](seed=args.seed),
+            sampler=SAMPLERS[args.sampler](seed=args.seed + number),
         )
-        for name in configs
+        for number, name in enumerate(configs)
     }
     report = Report(folder, studies, bases, space, args.metric, args.seed)
     searcher = StudySearcher(studies, space, args.metric, args.mode, args.num_samples)

@@ -1,0 +1,150 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmcv.runner import OPTIMIZERS
+from mmgen_runs import checkpoint, losses, run, small_config
+
+from minmax_plugin.mmgen.baselines import ClipWeights, LookaheadMinmaxHook
+from minmax_plugin.optimizers import ExtraAdam
+
+PLAYERS = ("generator", "discriminator")
+
+
+def config(*hooks, k=1, total_iters=4, **overlay):
+    """The small config with ``hooks`` before the averaging of weights, or after it, which must not matter."""
+    cfg = small_config(k, total_iters=total_iters, checkpoint_config=dict(interval=1), **overlay)
+    cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
+    return cfg
+
+
+def both(**settings):
+    return dict.fromkeys(PLAYERS, settings)
+
+
+def weights(saved, player):
+    return [v for name, v in saved["state_dict"].items() if name.startswith(player + ".")]
+
+
+def test_lookahead_goes_back_jointly_every_period_of_generator_turns(tmp_path, recorded):
+    # k = 2 and a period of 2 turns: every 4 iterations
+    plain = run(config(k=2), tmp_path / "plain")
+    hook = dict(type="LookaheadMinmaxHook", period=2, alpha=0.25)
+    ours = run(config(hook, k=2), tmp_path / "ours")
+    assert losses(ours) == losses(plain)
+    start = {
+        player: optimizer.seen[0] for player, optimizer in zip(("discriminator", "generator"), recorded, strict=False)
+    }
+    fast, saved = checkpoint(tmp_path / "plain", 4), checkpoint(tmp_path / "ours", 4)
+    for player in PLAYERS:
+        expected = [s + 0.25 * (f - s) for s, f in zip(start[player], weights(fast, player), strict=True)]
+        torch.testing.assert_close(weights(saved, player), expected)
+        (group,) = saved["optimizer"][player]["param_groups"]
+        assert group["lookahead_rounds"] == 2
+        assert all(torch.equal(a, b) for a, b in zip(group["lookahead_slow"], weights(saved, player), strict=True))
+    # at iteration 3 nothing had gone back yet; the average of weights took the slow ones in at iteration 4
+    before = checkpoint(tmp_path / "ours", 3)["state_dict"]
+    assert all(torch.equal(v, before[n]) for n, v in checkpoint(tmp_path / "plain", 3)["state_dict"].items())
+    for name, now in saved["state_dict"].items():
+        if name.startswith("generator."):
+            average = name.replace("generator.", "generator_ema.")
+            expected = now + 0.999 * (before[average] - now)
+            torch.testing.assert_close(saved["state_dict"][average], expected)
+
+
+def test_lookahead_resumes_between_two_backtrackings(tmp_path, recorded):
+    hook = dict(type="LookaheadMinmaxHook", period=3, alpha=0.5)
+    run(config(hook, total_iters=2), tmp_path / "first")
+    saved = checkpoint(tmp_path / "first", 2)
+    (path,) = (tmp_path / "first").glob("**/iter_2.pth")
+    # With a learning rate of 0, all that moves the weights is the backtracking.
+    still = config(hook, total_iters=3, resume_from=str(path), lr_config=dict(policy="step", step=[1], gamma=0.0))
+    run(still, tmp_path / "second")
+    resumed = checkpoint(tmp_path / "second", 3)
+    for player in PLAYERS:
+        (group,) = saved["optimizer"][player]["param_groups"]
+        fast = weights(saved, player)
+        expected = [s + 0.5 * (f - s) for s, f in zip(group["lookahead_slow"], fast, strict=True)]
+        torch.testing.assert_close(weights(resumed, player), expected)
+        assert not all(torch.equal(a, b) for a, b in zip(expected, fast, strict=True))
+
+
+def test_optimistic_wasserstein_training_keeps_the_weights_clipped(tmp_path):
+    overlay = {
+        "model": dict(gan_loss=dict(type="GANLoss", gan_type="wgan")),
+        "optimizer": both(type="OptimisticAdam", lr=0.1),
+    }
+    run(config(dict(type="ClipWeights", limit=0.1), **overlay), tmp_path)
+    first, last = checkpoint(tmp_path, 1), checkpoint(tmp_path, 4)
+    for saved in (first, last):
+        bound = max(v.abs().max() for v in weights(saved, "discriminator"))
+        assert bound == torch.tensor(0.1)
+        assert max(v.abs().max() for v in weights(saved, "generator")) > 0.1
+    state = last["optimizer"]["generator"]["state"][0]
+    assert state["step"] == 4
+    assert state["previous_direction"].any()
+
+
+def test_weights_are_clipped_before_the_generator_looks():
+    p = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([p], lr=1.0)
+    ClipWeights(limit=0.1).before_run(SimpleNamespace(optimizer={"discriminator": optimizer}))
+    p.grad = torch.tensor([0.05, -3.0])
+    optimizer.step()
+    assert p.tolist() == pytest.approx([-0.05, 0.1])
+
+
+def test_extragradient_extrapolates_and_steps_in_turns(tmp_path):
+    run(config(total_iters=3, optimizer=both(type="AlternatingExtraAdam", lr=0.01)), tmp_path)
+    saved = [checkpoint(tmp_path, iteration) for iteration in (1, 2, 3)]
+    for player in PLAYERS:
+        states = [one["optimizer"][player]["state"] for one in saved]
+        assert [{"origin" in s for s in one.values()} for one in states] == [{True}, {False}, {True}]
+        # the third iteration extrapolates from where the second one stepped to
+        origins = [s["origin"] for s in states[2].values()]
+        assert all(torch.equal(a, b) for a, b in zip(origins, weights(saved[1], player), strict=True))
+
+
+def test_alternating_calls_are_extrapolate_and_step():
+    players = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    ours = OPTIMIZERS.build(dict(type="AlternatingExtraAdam", params=[players[0]], lr=0.1))
+    plain = ExtraAdam([players[1]], lr=0.1)
+    for move in (plain.extrapolate, plain.step) * 5:
+        for p in players:
+            p.grad = p.detach().cos()
+        ours.step()
+        move()
+        assert torch.equal(*players)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda: ClipWeights(limit=0), "limit must be above 0, but got 0."),
+        (lambda: before_run(ClipWeights(), {}), "optimizer.discriminator is missing: this hook needs a model with one"),
+        (lambda: before_run(LookaheadMinmaxHook(), {}), "optimizer.generator is missing"),
+        (
+            lambda: before_run(LookaheadMinmaxHook(), torch.optim.Adam([torch.ones(1)])),
+            "optimizer.generator is missing",
+        ),
+        (
+            lambda: before_run(LookaheadMinmaxHook(period=0), optimizers("Adam")),
+            "period must be a whole number of 1 or more, but got 0.",
+        ),
+        (
+            lambda: before_run(LookaheadMinmaxHook(), optimizers("MinMaxAdam")),
+            "LookaheadMinmaxHook and MinMaxHook cannot go together",
+        ),
+    ],
+)
+def test_a_bad_setting_is_named(attempt, message):
+    with pytest.raises(ValueError, match=message):
+        attempt()
+
+
+def optimizers(kind):
+    return {player: OPTIMIZERS.build(dict(type=kind, params=[torch.ones(1)])) for player in PLAYERS}
+
+
+def before_run(hook, optimizer):
+    hook.before_run(SimpleNamespace(optimizer=optimizer, model=SimpleNamespace(disc_steps=1), hooks=[hook]))

@@ -1,0 +1,486 @@
+"""Each method against the same method written a second time, plainly, in numpy; and on the game f = xy."""
+
+import copy
+import functools
+import io
+
+import numpy as np
+import oracle
+import pytest
+import torch
+
+from minmax_plugin import MinMaxGame, Never
+from minmax_plugin.baselines import BASELINES, build_baseline
+from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+
+ROUNDS = 40
+LR = {"min": 0.05, "max": 0.1}
+BETAS, EPS = (0.5, 0.9), 1e-8
+
+
+# --- the plain implementation -----------------------------------------------------------------------------
+
+
+class Noise:
+    """The same draws for both implementations, in the order in which they evaluate their losses."""
+
+    def __init__(self):
+        self.random = np.random.default_rng(3)
+
+    def __call__(self):
+        return 0.3 * self.random.normal(size=3)
+
+
+class Adam:
+    """Adam's direction; complex numbers may go through it."""
+
+    m, v, t = 0.0, 0.0, 0
+
+    def __call__(self, gradient):
+        self.t += 1
+        self.m = BETAS[0] * self.m + (1 - BETAS[0]) * gradient
+        self.v = BETAS[1] * self.v + (1 - BETAS[1]) * gradient**2
+        return self.m / (1 - BETAS[0] ** self.t) / (np.sqrt(self.v / (1 - BETAS[1] ** self.t)) + EPS)
+
+
+def descent(gradient):
+    return gradient
+
+
+def gradients(game, noise, x, y):
+    of_y = -game.gradient_y(x, y) + noise()
+    return game.gradient_x(x, y) + noise(), of_y
+
+
+def simultaneous(game, noise, x, y):
+    adam_x, adam_y = Adam(), Adam()
+    while True:
+        g, h = gradients(game, noise, x, y)
+        x, y = x - LR["min"] * adam_x(g), y - LR["max"] * adam_y(h)
+        yield x, y
+
+
+def alternating(game, noise, x, y, k=1, period=None, alpha=None):
+    adam_x, adam_y, slow, rounds = Adam(), Adam(), (x, y), 0
+    while True:
+        for _ in range(k):
+            y = y - LR["max"] * adam_y(-game.gradient_y(x, y) + noise())
+        x = x - LR["min"] * adam_x(game.gradient_x(x, y) + noise())
+        rounds += 1
+        if period and rounds % period == 0:
+            x, y = slow = tuple(s + alpha * (fast - s) for s, fast in zip(slow, (x, y), strict=True))
+        yield x, y
+
+
+def optimistic(game, noise, x, y):
+    adam_x, adam_y, of_x, of_y = Adam(), Adam(), 0.0, 0.0
+    while True:
+        g, h = gradients(game, noise, x, y)
+        d, e = adam_x(g), adam_y(h)
+        x = x - 2 * LR["min"] * d + LR["min"] * of_x
+        y = y - 2 * LR["max"] * e + LR["max"] * of_y
+        of_x, of_y = d, e
+        yield x, y
+
+
+def extragradient(game, noise, x, y):
+    adam_x, adam_y = Adam(), Adam()
+    while True:
+        g, h = gradients(game, noise, x, y)
+        x_ahead, y_ahead = x - LR["min"] * adam_x(g), y - LR["max"] * adam_y(h)
+        g, h = gradients(game, noise, x_ahead, y_ahead)
+        x, y = x - LR["min"] * adam_x(g), y - LR["max"] * adam_y(h)
+        yield x, y
+
+
+def unrolled(game, noise, x, y, k, rule):
+    adam_x, rule_y = Adam(), rule()
+    while True:
+        y = y - LR["max"] * rule_y(-game.gradient_y(x, y) + noise())
+        draws = [noise() for _ in range(k + 1)]
+
+        def value(x, y=y, rule_y=rule_y, draws=draws):
+            rule_y = copy.deepcopy(rule_y)
+            for draw in draws[:-1]:
+                y = y - LR["max"] * rule_y(-game.gradient_y(x, y) + draw)
+            return game.value(x, y) + x @ draws[-1]
+
+        # the derivative by a complex step: exact to the last digits
+        g = np.array([value(x + 1e-30j * direction).imag / 1e-30 for direction in np.eye(3)])
+        x = x - LR["min"] * adam_x(g)
+        yield x, y
+
+
+class ComplexGame(oracle.Game):
+    """The oracle's game, for complex points too."""
+
+    def gradient_x(self, x, y):
+        return self.a @ x + self.b @ y + np.array([np.cos(x[0]), 0.0, 0.0])
+
+
+# --- the two side by side ---------------------------------------------------------------------------------
+
+
+class Point(torch.nn.Module):
+    def __init__(self, values):
+        super().__init__()
+        self.p = torch.nn.Parameter(torch.as_tensor(values, dtype=torch.float64).clone())
+
+
+METHODS = {
+    "simultaneous": ("gda-simultaneous", {}, torch.optim.Adam, simultaneous),
+    "alternating": ("gda-alternating", {}, torch.optim.Adam, alternating),
+    "alternating, k = 3": ("gda-alternating", {"k": 3}, torch.optim.Adam, alternating),
+    "optimistic": ("omd", {}, OptimisticAdam, optimistic),
+    "extragradient": ("extragradient", {}, ExtraAdam, extragradient),
+    "lookahead": ("lookahead", {"period": 3, "alpha": 0.3}, torch.optim.Adam, alternating),
+    "lookahead, k = 2": ("lookahead", {"k": 2, "period": 4, "alpha": 0.5}, torch.optim.Adam, alternating),
+    "unrolled": ("unrolled", {"k": 4}, torch.optim.Adam, functools.partial(unrolled, rule=Adam)),
+    "unrolled, SGD": ("unrolled", {"k": 3}, torch.optim.SGD, functools.partial(unrolled, rule=lambda: descent)),
+}
+
+
+class Experiment:
+    """One method on the oracle's game, with noise; ``maximize`` lets the max player ascend +f."""
+
+    def __init__(self, method, noise, maximize=False):
+        name, settings, kind, _ = METHODS[method]
+        game = oracle.Game()
+        a, b, c = (torch.from_numpy(m) for m in (game.a, game.b, game.c))
+        self.x, self.y = Point(game.x0), Point(game.y0)
+
+        def f():
+            x, y = self.x.p, self.y.p
+            return 0.5 * x @ a @ x + x @ b @ y - 0.5 * y @ c @ y + x[0].sin()
+
+        def min_loss():
+            return f() + self.x.p @ torch.from_numpy(noise())
+
+        def max_loss():
+            return (1 if maximize else -1) * (f() - self.y.p @ torch.from_numpy(noise()))
+
+        min_kind = torch.optim.Adam if name == "unrolled" else kind
+        adam = {"betas": BETAS, "eps": EPS}
+        self.optimizers = (
+            min_kind(self.x.parameters(), lr=LR["min"], **adam),
+            kind(self.y.parameters(), lr=LR["max"], maximize=maximize, **({} if kind is torch.optim.SGD else adam)),
+        )
+        module = {"module": self.y} if name == "unrolled" else {}
+        self.play = build_baseline(name, *self.optimizers, min_loss, max_loss, **settings, **module)
+
+    def state(self):
+        return [part.state_dict() for part in (self.x, self.y, *self.optimizers)]
+
+    def load(self, state):
+        for part, saved in zip((self.x, self.y, *self.optimizers), state, strict=True):
+            part.load_state_dict(saved)
+
+    @property
+    def pair(self):
+        return self.x.p.detach(), self.y.p.detach()
+
+
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_round_equals_the_plain_implementation(method, maximize):
+    _, settings, _, plain = METHODS[method]
+    game = ComplexGame()
+    experiment = Experiment(method, Noise(), maximize)
+    storage = [p.data_ptr() for p in experiment.pair]
+    expected = plain(game, Noise(), game.x0, game.y0, **settings)
+    for _, (x, y) in zip(range(ROUNDS), expected, strict=False):
+        experiment.play()
+        np.testing.assert_allclose(experiment.pair[0].numpy(), x, rtol=1e-9)
+        np.testing.assert_allclose(experiment.pair[1].numpy(), y, rtol=1e-9)
+    assert [p.data_ptr() for p in experiment.pair] == storage
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_optimizers_state_resumes_a_run_to_the_last_bit(method):
+    whole = Experiment(method, Noise())
+    for _ in range(ROUNDS):
+        whole.play()
+    noise = Noise()
+    first = Experiment(method, noise)
+    for _ in range(17):  # between two backtrackings
+        first.play()
+    state = through_a_file(first.state())
+    second = Experiment(method, noise)
+    second.load(state)
+    for _ in range(17, ROUNDS):
+        second.play()
+    assert all(torch.equal(a, b) for a, b in zip(second.pair, whole.pair, strict=True))
+
+
+def test_an_open_extrapolation_is_resumed():
+    def moves(optimizer, p, n):
+        for _ in range(n):
+            p.grad = p.detach().cos()
+            optimizer.step() if optimizer.extrapolated else optimizer.extrapolate()
+
+    def new():
+        p = torch.nn.Parameter(torch.arange(3.0))
+        return ExtraAdam([p], lr=0.1), p
+
+    whole, p = new()
+    moves(whole, p, 10)
+    first, q = new()
+    moves(first, q, 5)
+    assert first.extrapolated
+    second, r = new()
+    second.load_state_dict(through_a_file(first.state_dict()))
+    r.data.copy_(q.data)
+    moves(second, r, 5)
+    assert torch.equal(r, p)
+
+
+def test_slow_weights_begin_where_a_state_without_them_is_loaded():
+    x, y = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
+    optimizers = torch.optim.SGD([x], lr=0.1), torch.optim.SGD([y], lr=0.1)
+    plain = optimizers[0].state_dict()
+    lookahead = LookaheadMinmax(*optimizers, period=1)
+    optimizers[0].load_state_dict(plain)
+    x.data.fill_(1.0)
+    y.data.fill_(1.0)
+    assert lookahead.step()
+    assert (x.item(), y.item()) == (1.0, 0.5)
+
+
+def test_alpha_1_is_the_plain_method_to_the_last_bit():
+    plain, ours = Experiment("alternating", Noise()), Experiment("alternating", Noise())
+    lookahead = LookaheadMinmax(*ours.optimizers, period=3, alpha=1.0)
+    for _ in range(10):
+        plain.play()
+        ours.play()
+        lookahead.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.pair, plain.pair, strict=True))
+
+
+def test_a_rejected_proposal_restores_an_optimistic_step():
+    optimizers, players = [], []
+    for _ in range(2):
+        players.append(torch.nn.Parameter(torch.ones(2)))
+        optimizers.append(OptimisticAdam([players[-1]], lr=0.1))
+        players[-1].grad = torch.ones(2)
+        optimizers[-1].step()
+    game = MinMaxGame(*optimizers, acceptance=Never())
+    game.decide(0.0)
+    before = copy.deepcopy([(p.detach(), o.state_dict()) for p, o in zip(players, optimizers, strict=True)])
+    game.propose()
+    assert not torch.equal(players[0].detach(), before[0][0])
+    game.decide(0.0)
+    after = [(p.detach(), o.state_dict()) for p, o in zip(players, optimizers, strict=True)]
+    assert str(after) == str(before)
+
+
+# --- f = xy -----------------------------------------------------------------------------------------------
+
+ETA = 0.3
+# betas (0, 0) and a large ε make a plain gradient step with learning rate lr/ε
+AS_DESCENT = {"lr": ETA * 1e8, "betas": (0.0, 0.0), "eps": 1e8}
+
+
+def distances(name, kind, arguments, rounds, **settings):
+    """√(x² + y²) before the first round and after each."""
+    x, y = Point([0.6]), Point([0.8])
+
+    def f():
+        return (x.p * y.p).sum()
+
+    if name == "unrolled":
+        settings["module"] = y
+    optimizers = kind(x.parameters(), **arguments), kind(y.parameters(), **arguments)
+    play = build_baseline(name, *optimizers, f, lambda: -f(), **settings)
+    found = [1.0]
+    for _ in range(rounds):
+        play()
+        found.append(torch.hypot(x.p, y.p).item())
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "arguments", "rate"),
+    [
+        ("gda-simultaneous", torch.optim.SGD, {"lr": ETA}, np.sqrt(1 + ETA**2)),
+        ("extragradient", ExtraAdam, AS_DESCENT, np.sqrt(1 - ETA**2 + ETA**4)),
+    ],
+)
+def test_the_bilinear_game_moves_at_the_rate_of_the_theory(name, kind, arguments, rate):
+    found = distances(name, kind, arguments, 50)
+    np.testing.assert_allclose(found, rate ** np.arange(51), rtol=1e-5)
+
+
+def test_lookahead_makes_diverging_descent_ascent_contract():
+    x, y = Point([0.6]), Point([0.8])
+    optimizers = torch.optim.SGD(x.parameters(), lr=ETA), torch.optim.SGD(y.parameters(), lr=ETA)
+
+    def f():
+        return (x.p * y.p).sum()
+
+    play = build_baseline("gda-simultaneous", *optimizers, f, lambda: -f())
+    lookahead = LookaheadMinmax(*optimizers, period=10, alpha=0.5)
+    rate = abs(0.5 + 0.5 * (1 + 1j * ETA) ** 10)
+    assert rate < 1
+    for n in range(1, 11):
+        for _ in range(10):
+            play()
+            lookahead.step()
+        assert torch.hypot(x.p, y.p).item() == pytest.approx(rate**n, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "arguments", "rounds", "settings"),
+    [
+        ("omd", OptimisticAdam, AS_DESCENT, 300, {}),
+        ("lookahead", torch.optim.SGD, {"lr": ETA}, 300, {"period": 10}),
+        ("unrolled", torch.optim.SGD, {"lr": ETA}, 300, {"k": 2}),
+        ("omd", OptimisticAdam, {"lr": 0.03, "betas": (0.0, 0.999)}, 1500, {}),
+        ("extragradient", ExtraAdam, {"lr": 0.03, "betas": (0.0, 0.999)}, 1500, {}),
+    ],
+)
+def test_these_contract_on_the_bilinear_game(name, kind, arguments, rounds, settings):
+    assert distances(name, kind, arguments, rounds, **settings)[-1] < 1e-3
+
+
+def test_alternating_descent_ascent_neither_converges_nor_diverges():
+    found = distances("gda-alternating", torch.optim.SGD, {"lr": ETA}, 300)
+    assert 0.7 < found.min() < found.max() < 1.4
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "betas"),
+    [("gda-simultaneous", torch.optim.Adam, (0.0, 0.999)), ("omd", OptimisticAdam, (0.9, 0.999))],
+)
+def test_adam_diverges_where_its_optimistic_form_contracts_and_so_does_that_with_momentum(name, kind, betas):
+    assert distances(name, kind, {"lr": 0.03, "betas": betas}, 1500)[-1] > 1.5
+
+
+# --- unrolling networks -----------------------------------------------------------------------------------
+
+
+def networks():
+    torch.manual_seed(0)
+    generator = torch.nn.Linear(2, 2).double()
+    discriminator = torch.nn.Sequential(
+        torch.nn.Linear(2, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
+    ).double()
+    torch.nn.init.constant_(discriminator[1].bias[:4], -100.0)  # dead units, whose second moments stay 0
+    noise, real = torch.randn(2, 16, 2, dtype=torch.float64)
+
+    def max_loss():
+        fake = discriminator(generator(noise))
+        return torch.nn.functional.softplus(fake).mean() + torch.nn.functional.softplus(-discriminator(real)).mean()
+
+    return generator, discriminator, max_loss
+
+
+def test_imagined_steps_are_those_of_the_optimizer_and_leave_no_trace():
+    generator, discriminator, max_loss = networks()
+    seen = []
+
+    def min_loss():
+        seen.append([p.detach().clone() for p in discriminator.parameters()])
+        return -max_loss()
+
+    optimizers = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters(), lr=0.01)
+    play = build_baseline("unrolled", *optimizers, min_loss, max_loss, module=discriminator, k=5)
+    play()
+
+    _, twin, twin_loss = networks()
+    twin_optimizer = torch.optim.Adam(twin.parameters(), lr=0.01)
+    for step in range(6):
+        twin_optimizer.zero_grad()
+        twin_loss().backward()
+        twin_optimizer.step()
+        if step == 0:
+            real_step = copy.deepcopy((twin.state_dict(), twin_optimizer.state_dict()["state"]))
+    for imagined, stepped in zip(seen[0], twin.parameters(), strict=True):
+        torch.testing.assert_close(imagined, stepped.detach(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        (discriminator.state_dict(), optimizers[1].state_dict()["state"]), real_step, rtol=1e-12, atol=1e-15
+    )
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in generator.parameters())
+
+
+def test_a_detached_generator_is_named():
+    generator, discriminator, _ = networks()
+    noise = torch.randn(4, 2, dtype=torch.float64)
+    play = build_baseline(
+        "unrolled",
+        torch.optim.Adam(generator.parameters()),
+        torch.optim.Adam(discriminator.parameters()),
+        lambda: -discriminator(generator(noise)).mean(),
+        lambda: discriminator(generator(noise).detach()).mean(),
+        module=discriminator,
+    )
+    with pytest.raises(ValueError, match="max_loss must depend on the min player to be unrolled: do not detach"):
+        play()
+
+
+# --- errors -----------------------------------------------------------------------------------------------
+
+
+def build(name, kind=torch.optim.Adam, module_has_parameters=True, arguments=None, **settings):
+    x, y = Point([1.0]), Point([1.0])
+    if "module" in settings:
+        settings["module"] = y if module_has_parameters else x
+    optimizers = [kind(p.parameters(), lr=0.1, **(arguments or {})) for p in (x, y)]
+    return build_baseline(name, *optimizers, lambda: x.p.sum(), lambda: y.p.sum(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda: OptimisticAdam([torch.ones(1)], lr=-1.0), "lr must be 0 or more and finite, but got -1.0."),
+        (
+            lambda: ExtraAdam([torch.ones(1)], betas=(0.9, 1.0)),
+            r"betas must be two numbers of 0 or more and below 1, but got \(0.9, 1.0\).",
+        ),
+        (lambda: ExtraAdam([torch.ones(1)], eps=0.0), "eps must be above 0, but got 0.0."),
+        (lambda: build("lookahead", period=0), "period must be a whole number of 1 or more, but got 0."),
+        (lambda: build("lookahead", alpha=1.5), "alpha must be above 0 and up to 1, but got 1.5."),
+        (lambda: build("gda-alternating", k=0), "k must be a whole number of 1 or more, but got 0."),
+        (lambda: build("gda"), r"name must be one of \['extragradient', .*\], but got 'gda'."),
+        (lambda: build("omd", OptimisticAdam, k=2), r"baseline 'omd' takes \[\], but got \['k'\]."),
+        (lambda: build("unrolled"), "baseline 'unrolled' needs module, the max player's, but got none."),
+        (lambda: build("omd"), "min_optimizer must be of type 'OptimisticAdam', but got 'Adam'."),
+        (lambda: build("extragradient"), "min_optimizer must be of type 'ExtraAdam', but got 'Adam'."),
+        (
+            lambda: build("unrolled", torch.optim.RMSprop, module=...),
+            "max_optimizer must be of type 'Adam' or 'SGD', but got 'RMSprop'.",
+        ),
+        (
+            lambda: build("unrolled", torch.optim.AdamW, module=..., arguments={"weight_decay": 0.1}),
+            "max_optimizer must have weight_decay 0 to be unrolled, but got 0.1.",
+        ),
+        (
+            lambda: build("unrolled", module=..., module_has_parameters=False),
+            "module must hold the parameters of max_optimizer, but lacks 1 of them.",
+        ),
+    ],
+)
+def test_a_bad_setting_is_named(attempt, message):
+    with pytest.raises(ValueError, match=message):
+        attempt()
+
+
+def test_extrapolations_and_steps_take_turns():
+    p = torch.nn.Parameter(torch.ones(1))
+    p.grad = torch.ones(1)
+    optimizer = ExtraAdam([p])
+    with pytest.raises(RuntimeError, match=r"there is no extrapolation to step from: call extrapolate\(\)"):
+        optimizer.step()
+    optimizer.extrapolate()
+    with pytest.raises(RuntimeError, match=r"the last extrapolation is still open: call step\(\)"):
+        optimizer.extrapolate()
+
+
+def test_every_name_is_a_method_here():
+    assert {name for name, *_ in METHODS.values()} == set(BASELINES)
