@@ -135,7 +135,7 @@ class MinMaxGame:
         self.nonfinite = 0
         self._watched = 0  # acceptances since the last look at their rate
         self.swapped = False  # the kept pair is shown in place of the open proposal
-        self._captured = False
+        self._captured = False  # the snapshots hold this cycle's kept pair
         self._stepped = False
         for optimizer in self.min_player.optimizers:
             optimizer.register_step_post_hook(self._on_min_step)
@@ -246,7 +246,7 @@ class MinMaxGame:
         state = {name: getattr(self, name) for name in _SAVED}
         state["draws"] = self._draws.get_state()
         state["value"] = {} if self.value is None else self.value.state_dict()
-        if self.open:
+        if self._captured:
             state["snapshots"] = [s.state_dict() for s in [*self._snapshots, *self._guards]]
         else:
             gradients = [p.grad for p in self.min_player.parameters]
@@ -264,7 +264,7 @@ class MinMaxGame:
         self._draws.set_state(state["draws"].cpu())
         if self.value is not None:
             self.value.load_state_dict(state["value"])
-        if self.open:
+        if self._captured:
             snapshots = [*self._snapshots, *self._guards]
             if len(snapshots) != len(state["snapshots"]):
                 raise ValueError(

@@ -1,0 +1,80 @@
+"""Real processes under DistributedDataParallel: no rank ever decides otherwise than the others."""
+
+import datetime
+import gc
+import math
+import os
+import traceback
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, Player, Restore
+
+CYCLES = 1000
+
+
+def worker(rank, ranks, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", f"file://{folder}/rendezvous", datetime.timedelta(seconds=60), rank=rank, world_size=ranks
+    )
+    try:
+        play(rank, folder)
+        gc.collect()  # the wrapped modules go before the process group does
+        distributed.barrier()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    distributed.destroy_process_group()
+
+
+def play(rank, folder):
+    torch.manual_seed(0)
+    generator = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    discriminator = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+    networks = [DistributedDataParallel(n, broadcast_buffers=False) for n in (generator, discriminator)]
+    a, b = torch.optim.Adam(generator.parameters(), 1e-3), torch.optim.Adam(discriminator.parameters(), 1e-3)
+    torch.manual_seed(100 + rank)  # from here on, each rank has data and noise of its own
+
+    def halves(net):
+        with torch.no_grad():
+            fake = generator(torch.randn(16, 2))
+        logits = net(torch.cat([fake, torch.randn(16, 2) + 1])).flatten()
+        return nn.functional.softplus(logits[:16]) + nn.functional.softplus(-logits[16:])
+
+    def f():
+        turn = game.decisions % 50 == 20 and rank == game.decisions // 50 % distributed.get_world_size()
+        return -halves(discriminator) * (math.nan if turn else 1.0)
+
+    value = FreshBatch(f, networks, seed=rank, reread="paired")
+    players = Player(a, generator), Player(b, discriminator)
+    game = MinMaxGame(*players, ConstantRate(rate=0.3), Restore(max_player=False), value, seed=9)
+    decisions = []
+    for _ in range(CYCLES):
+        game.propose()
+        b.zero_grad()
+        halves(networks[1]).mean().backward()
+        b.step()
+        d = game.decide()
+        decisions.append((d.accepted, d.reason, d.f_new, d.f_old, d.standard_error, d.rejections))
+        a.zero_grad()
+        nn.functional.softplus(-discriminator(networks[0](torch.randn(16, 2)))).mean().backward()
+    weights = [p.detach() for n in (generator, discriminator) for p in n.parameters()]
+    torch.save({"decisions": decisions, "weights": weights}, f"{folder}/{rank}.pt")
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_all_ranks_decide_alike(tmp_path, ranks):
+    multiprocessing.spawn(worker, (ranks, str(tmp_path)), nprocs=ranks)
+    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
+    decisions = results[0]["decisions"]
+    assert len(decisions) == CYCLES
+    reasons = [d[1] for d in decisions]
+    assert all(reasons.count(r) > 20 for r in ("improved", "chance", "worse"))
+    assert reasons.count("non-finite") == CYCLES // 50
+    for result in results[1:]:
+        assert repr(result["decisions"]) == repr(decisions)
+        assert all(torch.equal(x, y) for x, y in zip(result["weights"], results[0]["weights"], strict=True))
