@@ -19,13 +19,18 @@ from minmax_plugin.acceptance import (
     Strict,
     build_acceptance,
 )
+from minmax_plugin.baselines import BASELINES, build_baseline
 from minmax_plugin.game import Decision, MinMaxGame
+from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+from minmax_plugin.presets import PRESETS, preset
 from minmax_plugin.snapshot import Player, Restore
 from minmax_plugin.value import Estimate, Estimator, FreshBatch, LastAscent, inference
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BASELINES",
+    "PRESETS",
     "Acceptance",
     "Always",
     "Annealed",
@@ -35,11 +40,14 @@ __all__ = [
     "DecreasingTemperature",
     "Estimate",
     "Estimator",
+    "ExtraAdam",
     "FreshBatch",
     "LastAscent",
+    "LookaheadMinmax",
     "Matched",
     "MinMaxGame",
     "Never",
+    "OptimisticAdam",
     "Periodic",
     "Player",
     "RandomRate",
@@ -47,5 +55,7 @@ __all__ = [
     "Significant",
     "Strict",
     "build_acceptance",
+    "build_baseline",
     "inference",
+    "preset",
 ]

@@ -32,9 +32,8 @@ def test_lookahead_goes_back_jointly_every_period_of_generator_turns(tmp_path, r
     hook = dict(type="LookaheadMinmaxHook", period=2, alpha=0.25)
     ours = run(config(hook, k=2), tmp_path / "ours")
     assert losses(ours) == losses(plain)
-    start = {
-        player: optimizer.seen[0] for player, optimizer in zip(("discriminator", "generator"), recorded, strict=False)
-    }
+    discriminator, generator, *_ = recorded
+    start = {"discriminator": discriminator.seen[0], "generator": generator.seen[0]}
     fast, saved = checkpoint(tmp_path / "plain", 4), checkpoint(tmp_path / "ours", 4)
     for player in PLAYERS:
         expected = [s + 0.25 * (f - s) for s, f in zip(start[player], weights(fast, player), strict=True)]

@@ -1,3 +1,4 @@
+import json
 import warnings
 
 import pytest
@@ -5,6 +6,9 @@ import torch
 from exact import assert_identical
 from mmcv.runner import HOOKS, Hook
 from mmgen_runs import checkpoint, losses, run, small_config
+
+from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
+from minmax_plugin.mmgen.hook import MinMaxHook
 
 ALWAYS = dict(acceptance="always")
 
@@ -111,3 +115,142 @@ def test_a_facade_without_its_hook_says_so(tmp_path, recorded):
     optimizer = OPTIMIZERS.get("MinMaxAdam")([torch.nn.Parameter(torch.ones(1))])
     with pytest.raises(RuntimeError, match="add dict\\(type='MinMaxHook'\\) to custom_hooks, or use Adam"):
         optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "value", ["paired", dict(type="fresh", reread=True), dict(type="paired", fraction=0.5, batches=2)]
+)
+def test_always_stays_the_plain_run_under_every_estimator(tmp_path, recorded, value):
+    plain = run(small_config(1), tmp_path / "plain")
+    ours = run(small_config(1, dict(ALWAYS, value=value)), tmp_path / "ours")
+    assert losses(ours) == losses(plain)
+    assert all(line["standard_error"] > 0 for line in ours[2:])
+
+
+def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
+    errors = {}
+    for value in ("paired", "fresh"):
+        lines = run(small_config(1, dict(ALWAYS, value=value, pool=2)), tmp_path / value)
+        errors[value] = sum(line["standard_error"] for line in lines[2:])
+    assert errors["paired"] < errors["fresh"] / 2
+
+
+def test_decisions_are_recorded_and_a_control_is_matched_to_them(tmp_path, recorded):
+    hook = dict(acceptance=dict(type="constant", rate=0.4), record=True)
+    run(small_config(1, hook), tmp_path / "first")
+    path = tmp_path / "first" / "decisions.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(18))
+    assert {"f_old", "f_new", "standard_error", "accepted", "reason", "rejections"} <= set(lines[0])
+    matched = dict(acceptance=dict(type="matched", record=str(path)), record=True)
+    run(small_config(1, matched), tmp_path / "second")
+    reasons = [json.loads(x)["reason"] for x in (tmp_path / "second" / "decisions.jsonl").read_text().splitlines()]
+    assert set(reasons) == {"initial", "random"}
+
+
+def test_the_ascent_stops_at_its_tolerance(tmp_path, recorded):
+    capped = run(small_config(3, dict(ALWAYS, ascent_tolerance=1e-12)), tmp_path / "capped")
+    plain = run(small_config(3), tmp_path / "plain")
+    assert losses(capped) == losses(plain)
+    run(small_config(3, dict(ALWAYS, ascent_tolerance=1e9)), tmp_path / "at once")
+    saved = checkpoint(tmp_path / "at once", 18)
+    assert saved["optimizer"]["discriminator"]["state"] == {}  # every gradient was small enough: no step
+    assert saved["optimizer"]["generator"]["minmax"]["counts"]["disc_steps"] == 0
+
+
+def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
+    lines = run(small_config(3, dict(acceptance="never", r_max=2)), tmp_path)
+    # 3 steps set f_old, then two cycles are rejected; the last checkpoint is written there
+    assert len(lines) == 9
+    assert checkpoint(tmp_path, 9)["optimizer"]["generator"]["minmax"]["game"]["stopped"]
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, guard):
+    @HOOKS.register_module(force=True)
+    class Breaks(Hook):
+        def before_train_iter(self, runner):
+            if runner.iter == 6:
+                runner.optimizer["discriminator"].param_groups[0]["lr"] = 1e38
+            elif runner.iter == 9:
+                runner.optimizer["discriminator"].param_groups[0]["lr"] = 1e-3
+
+    cfg = small_config(3, dict(guard=guard, restore="generator", record=True), lr_config=None)
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="Breaks")]
+    if not guard:
+        with pytest.raises(FloatingPointError, match="the damage lies outside what is restored .* Use guard=True"):
+            run(cfg, tmp_path)
+        return
+    run(cfg, tmp_path)
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    assert reasons[2] == "non-finite"
+    assert set(reasons[3:]) <= {"improved", "worse", "chance"}
+
+
+PRESETS = {
+    "practical": (ConstantRate(), Restore(), "auto", False),
+    "paper": (Annealed(), Restore(), "auto", False),
+    "released-gaussians": (
+        Periodic(every=4, reverse=True),
+        Restore(max_player=False, moments=False, buffers=False),
+        "last",
+        True,
+    ),
+    "released-mnist": (Periodic(every=5), Restore(moments=False, buffers=False), "fresh", False),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_what_it_says_and_trains(tmp_path, recorded, preset):
+    hook = MinMaxHook(preset=preset)
+    assert (hook.acceptance, hook.restore, hook.value, hook.game_settings["track"]) == PRESETS[preset]
+    assert MinMaxHook(preset=preset, value="paired", track=True).value == "paired"
+    lines = run(small_config(3, dict(preset=preset)), tmp_path)
+    assert len(lines) == 18
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(preset="released"), "preset must be one of .* but got 'released'"),
+        (dict(value=dict(type="last", batches=2)), r"value 'last' takes \[\], but got \['batches'\]"),
+        (dict(value=dict(type="paired", reread=True)), r"value 'paired' takes \['batches', 'fraction'\]"),
+        (dict(value=dict(type="fresh", fraction=0)), "fraction must be above 0 and at most 1, but got 0"),
+        (dict(value=dict(type="fresh", batches=0)), "batches must be 1 or more, but got 0"),
+        (dict(ascent_tolerance=0), "ascent_tolerance must be above 0, but got 0"),
+        (dict(r_max=0), "r_max must be 1 or more rejections"),
+        (dict(escape="run"), "escape must be one of"),
+        (dict(acceptance=dict(type="periodic", every=0)), "every must be 1 or more decisions, but got 0"),
+    ],
+)
+def test_a_bad_setting_is_named_at_build_time(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MinMaxHook(**settings)
+
+
+@pytest.mark.parametrize("value", ["last", "paired"])
+@pytest.mark.parametrize("at", [6, 7, 8])
+def test_the_game_resumes_in_mid_cycle(tmp_path, recorded, at, value):
+    # Without random numbers in the networks and with the whole data set in each batch, a resumed run of the
+    # toolkit is deterministic but for the noise, which is the same in every iteration here.
+    @HOOKS.register_module(force=True)
+    class SameNoise(Hook):
+        def before_train_iter(self, runner):
+            torch.manual_seed(runner.iter)
+
+    def config(**overlay):
+        hook = dict(acceptance=dict(type="constant", rate=0.3), value=value, record=True)
+        cfg = small_config(3, hook, **overlay)
+        cfg.custom_hooks = [*cfg.custom_hooks, dict(type="SameNoise")]
+        cfg.data.train.size = cfg.data.samples_per_gpu
+        cfg.model.discriminator.dropout = 0.0
+        return cfg
+
+    whole = run(config(checkpoint_config=dict(interval=at)), tmp_path / "whole")
+    (path,) = (tmp_path / "whole").glob(f"**/iter_{at}.pth")
+    resumed = run(config(resume_from=str(path)), tmp_path / "resumed")
+    for line, again in zip(whole[at:], resumed, strict=True):
+        names = {name for name in again if "loss" in name or name in ("cycle", "f_old", "f_new")}
+        assert {"loss_disc_fake", "loss_disc_real"} <= names  # the rest comes with the first decision
+        assert {name: again[name] for name in names} == {name: line[name] for name in names}
+    assert resumed[-1]["cycle"] == 6

@@ -1,0 +1,314 @@
+"""The methods that the algorithm is compared with, one round at a time, so that an experiment can loop over them.
+
+All state of every method is in its two optimizers: their ``state_dict()`` resumes it to the last bit. Unrolling is
+written here because the libraries for it, torchopt and higher, had their last releases in 2023 and 2020.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import SGD, Adam, Optimizer
+
+from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam, adam_direction, check_count
+
+Loss = Callable[[], Tensor]
+
+
+@dataclasses.dataclass(eq=False)
+class Baseline:
+    """Base of all methods: a call plays one round.
+
+    Each loss is what its player minimises, drawn afresh by its function at every call; neither function may
+    touch gradients. Only the stepping player's gradient is computed, by ``torch.autograd.grad``, so these are
+    for plain loops, without DistributedDataParallel or a gradient scaler.
+
+    Args:
+        min_optimizer: the min player's optimizer (the generator's).
+        max_optimizer: the max player's (the discriminator's).
+        min_loss: f, or whatever else the min player minimises; a scalar.
+        max_loss: −f; a scalar.
+    """
+
+    optimizer: ClassVar[type[Optimizer]] = Adam  # the kind of optimizer to give it
+
+    min_optimizer: Optimizer
+    max_optimizer: Optimizer
+    min_loss: Loss
+    max_loss: Loss
+
+    def __call__(self) -> None:
+        raise NotImplementedError
+
+    def _check_optimizers(self) -> None:
+        for name in ("min_optimizer", "max_optimizer"):
+            given = getattr(self, name)
+            if not isinstance(given, self.optimizer):
+                raise ValueError(
+                    f"{name} must be of type {self.optimizer.__name__!r}, but got {type(given).__name__!r}."
+                )
+
+
+@dataclasses.dataclass(eq=False)
+class Simultaneous(Baseline):
+    """Descent-ascent in which both players step from the same point."""
+
+    def __call__(self) -> None:
+        _differentiate(self.max_loss, self.max_optimizer)
+        _differentiate(self.min_loss, self.min_optimizer)
+        self.max_optimizer.step()
+        self.min_optimizer.step()
+
+
+@dataclasses.dataclass(eq=False)
+class Alternating(Baseline):
+    """Descent-ascent in turns: k steps of the max player, then one of the min player.
+
+    Args:
+        k: ascent steps in a round, 1 or more.
+
+    Raises:
+        ValueError: if ``k`` is out of range.
+    """
+
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("k", self.k)
+
+    def __call__(self) -> None:
+        for _ in range(self.k):
+            _differentiate(self.max_loss, self.max_optimizer)
+            self.max_optimizer.step()
+        _differentiate(self.min_loss, self.min_optimizer)
+        self.min_optimizer.step()
+
+
+@dataclasses.dataclass(eq=False)
+class Optimistic(Simultaneous):
+    """Optimistic mirror descent: both players step at once with :class:`OptimisticAdam`.
+
+    For the form with several ascent steps, give :class:`OptimisticAdam` to :class:`Alternating`.
+
+    Raises:
+        ValueError: for an optimizer of another kind.
+    """
+
+    optimizer: ClassVar[type[Optimizer]] = OptimisticAdam
+
+    def __post_init__(self) -> None:
+        self._check_optimizers()
+
+
+@dataclasses.dataclass(eq=False)
+class Extragradient(Baseline):
+    """Extragradient: both players extrapolate from one point, then step with their gradients at the other.
+
+    A round draws each loss twice. Both optimizers are :class:`ExtraAdam`.
+
+    Raises:
+        ValueError: for an optimizer of another kind.
+    """
+
+    optimizer: ClassVar[type[Optimizer]] = ExtraAdam
+
+    def __post_init__(self) -> None:
+        self._check_optimizers()
+
+    def __call__(self) -> None:
+        for move in ("extrapolate", "step"):
+            _differentiate(self.max_loss, self.max_optimizer)
+            _differentiate(self.min_loss, self.min_optimizer)
+            getattr(self.max_optimizer, move)()
+            getattr(self.min_optimizer, move)()
+
+
+@dataclasses.dataclass(eq=False)
+class Lookahead(Alternating):
+    """:class:`Alternating` descent-ascent under :class:`LookaheadMinmax`.
+
+    Args:
+        k: ascent steps in a round, 1 or more.
+        period: rounds from one backtracking to the next, 1 or more.
+        alpha: the share of the way that is kept, above 0 and up to 1.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    period: int = 5
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lookahead = LookaheadMinmax(self.min_optimizer, self.max_optimizer, self.period, self.alpha)
+
+    def __call__(self) -> None:
+        super().__call__()
+        self.lookahead.step()
+
+
+@dataclasses.dataclass(eq=False)
+class Unrolled(Baseline):
+    """Unrolled GAN: the min player's gradient goes through k imagined steps of the max player.
+
+    The max player takes one real step. Then θ⁰ is its parameters, θ^{i+1} is where its optimizer would step from
+    θ^i on ``max_loss``, and the min player descends ``min_loss`` at θ^k, differentiating θ^k too (Metz et al.
+    2017, arXiv:1611.02163, sections 2.2 and 2.3; with Adam as in its experiments, or SGD as in its formulas). The
+    max player's own parameters, moments and buffers do not feel the imagined steps. Memory and time grow with k:
+    for small networks, and for plain loops alone.
+
+    ``max_loss`` must not detach the min player's output. For the paper's gradient ``min_loss`` must be all of f:
+    the half on real data depends on the min player too, through θ^k. The paper's public demonstration uses one
+    batch in all k + 1 losses; here the two functions draw what they like.
+
+    Args:
+        module: the max player's module, whose parameters ``max_optimizer`` has: the one that the losses call.
+        k: imagined steps, 1 or more.
+
+    Raises:
+        ValueError: if ``k`` is out of range, if ``max_optimizer`` is not Adam or SGD in its plain form (no weight
+            decay, no momentum for SGD, no AMSGrad) or has parameters that are not in ``module``; in a round, if
+            ``max_loss`` does not depend on the min player.
+    """
+
+    module: nn.Module
+    k: int = 6
+
+    def __post_init__(self) -> None:
+        check_count("k", self.k)
+        if not isinstance(self.max_optimizer, (Adam, SGD)):
+            raise ValueError(
+                f"max_optimizer must be of type 'Adam' or 'SGD', but got {type(self.max_optimizer).__name__!r}."
+            )
+        for group in self.max_optimizer.param_groups:
+            for name in ("weight_decay", "momentum", "amsgrad"):
+                if group.get(name, 0):
+                    raise ValueError(f"max_optimizer must have {name} 0 to be unrolled, but got {group[name]!r}.")
+        trained = set(_trained(self.max_optimizer))
+        self._parameters = {name: p for name, p in self.module.named_parameters() if p in trained}
+        missing = len(trained) - len(self._parameters)
+        if missing:
+            raise ValueError(f"module must hold the parameters of max_optimizer, but lacks {missing} of them.")
+
+    def __call__(self) -> None:
+        _differentiate(self.max_loss, self.max_optimizer)
+        self.max_optimizer.step()
+        _differentiate(self._loss_after_answer, self.min_optimizer)
+        self.min_optimizer.step()
+
+    def _loss_after_answer(self) -> Tensor:
+        holder = _Holder(self.module)
+        buffers = {name: b.clone() for name, b in holder.named_buffers()}
+        theta = dict(self._parameters)
+        groups = {p: group for group in self.max_optimizer.param_groups for p in group["params"]}
+        states = {name: dict(self.max_optimizer.state.get(p, {})) for name, p in theta.items()}
+
+        def at_theta(loss: Loss) -> Tensor:
+            swapped = {f"module.{name}": p for name, p in theta.items()}
+            return functional_call(holder, {**buffers, **swapped}, (loss,))
+
+        for i in range(self.k):
+            loss = at_theta(self.max_loss)
+            if i == 0:
+                self._check_dependence(loss)
+            gradients = torch.autograd.grad(loss, list(theta.values()), create_graph=True, allow_unused=True)
+            for (name, p), gradient in zip(list(theta.items()), gradients, strict=True):
+                if gradient is not None:
+                    group = groups[self._parameters[name]]
+                    theta[name] = p - group["lr"] * _direction(gradient, states[name], group)
+        return at_theta(self.min_loss)
+
+    def _check_dependence(self, max_loss: Tensor) -> None:
+        gradients = torch.autograd.grad(max_loss, _trained(self.min_optimizer), retain_graph=True, allow_unused=True)
+        if all(gradient is None for gradient in gradients):
+            raise ValueError("max_loss must depend on the min player to be unrolled: do not detach its output.")
+
+
+class _Holder(nn.Module):
+    """Calls a function while ``functional_call`` has other tensors in the place of the module's own."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, function: Loss) -> Tensor:
+        return function()
+
+
+def _direction(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+    """The differentiable direction of torch's Adam or SGD; ``state`` is moved on."""
+    if group["maximize"]:
+        gradient = -gradient
+    if "betas" not in group:
+        return gradient
+    step = int(state.get("step", 0)) + 1
+    m, v = state.get("exp_avg", 0.0), state.get("exp_avg_sq", 0.0)
+    m, v, direction = adam_direction(gradient, m, v, step, group["betas"], group["eps"])
+    state.update(step=step, exp_avg=m, exp_avg_sq=v)
+    return direction
+
+
+def _trained(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+
+def _differentiate(loss: Loss, optimizer: Optimizer) -> None:
+    """Set the gradients of one player's parameters, and of no other."""
+    parameters = _trained(optimizer)
+    for p, gradient in zip(parameters, torch.autograd.grad(loss(), parameters, allow_unused=True), strict=True):
+        p.grad = gradient
+
+
+BASELINES: dict[str, type[Baseline]] = {
+    "gda-simultaneous": Simultaneous,
+    "gda-alternating": Alternating,
+    "omd": Optimistic,
+    "extragradient": Extragradient,
+    "lookahead": Lookahead,
+    "unrolled": Unrolled,
+}
+
+
+def build_baseline(
+    name: str, min_optimizer: Optimizer, max_optimizer: Optimizer, min_loss: Loss, max_loss: Loss, **settings: Any
+) -> Baseline:
+    """Build a method from its name.
+
+    Args:
+        name: a name in :data:`BASELINES`.
+        min_optimizer, max_optimizer, min_loss, max_loss: see :class:`Baseline`; ``BASELINES[name].optimizer`` is
+            the kind of optimizer to give.
+        settings: the method's own: ``k`` for ``gda-alternating``, ``lookahead`` and ``unrolled``, ``period`` and
+            ``alpha`` for ``lookahead``, ``module`` for ``unrolled``.
+
+    Raises:
+        ValueError: for an unknown name, a setting that the method does not have or that is missing, or one that is
+            out of range.
+
+    Example:
+        >>> for name in ("gda-alternating", "omd", "extragradient"):
+        ...     x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+        ...     kind = BASELINES[name].optimizer
+        ...     def f():
+        ...         return (x * y).sum()
+        ...     play = build_baseline(name, kind([x], lr=0.1), kind([y], lr=0.1), f, lambda: -f())
+        ...     for _ in range(10):
+        ...         play()
+    """
+    if name not in BASELINES:
+        raise ValueError(f"name must be one of {sorted(BASELINES)}, but got {name!r}.")
+    method = BASELINES[name]
+    common = {field.name for field in dataclasses.fields(Baseline)}
+    known = [field.name for field in dataclasses.fields(method) if field.name not in common]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ValueError(f"baseline {name!r} takes {known}, but got {unknown}.")
+    if "module" in known and "module" not in settings:
+        raise ValueError(f"baseline {name!r} needs module, the max player's, but got none.")
+    return method(min_optimizer, max_optimizer, min_loss, max_loss, **settings)

@@ -1,0 +1,135 @@
+"""The methods that the algorithm is compared with, inside MMGeneration: optimizers and hooks for configs.
+
+Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps. Simultaneous descent-ascent and
+unrolling do not fit its ``train_step``: they are for plain loops (``minmax_plugin.baselines``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from mmcv.parallel import is_module_wrapper
+from mmcv.runner import HOOKS, OPTIMIZERS, Hook
+from torch.optim import Optimizer
+
+from minmax_plugin.mmgen.optimizers import MinMaxOptimizer, register_minmax_optimizers
+from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+
+OPTIMIZERS.register_module(module=OptimisticAdam)
+register_minmax_optimizers()  # MinMaxOptimisticAdam too
+
+
+@OPTIMIZERS.register_module()
+class AlternatingExtraAdam(ExtraAdam):
+    """:class:`ExtraAdam` for the toolkit's loop: odd steps extrapolate, even steps step from where that began.
+
+    Extragradient with a new batch for each of its two gradients, as in the code of its paper: one update costs
+    two runner iterations, so ``total_iters`` and the learning-rate schedule count double. The players take
+    turns, as the toolkit has it: the generator's gradients are taken after the discriminator's move of the same
+    iteration, and not at the same point as in the paper. Both players must use it, with ``disc_steps=1``.
+
+    After an odd iteration the weights are the extrapolated ones. So give averages, checkpoints and samples even
+    intervals; a checkpoint in between resumes rightly all the same.
+
+    Example:
+        >>> p = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = OPTIMIZERS.build(dict(type="AlternatingExtraAdam", params=[p], lr=0.1))
+        >>> for gradient in (1.0, -1.0):
+        ...     p.grad = torch.full((1,), gradient)
+        ...     optimizer.step()
+        ...     print(f"{p.item():.2f}")
+        -0.10
+        0.01
+    """
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        if self.extrapolated:
+            return super().step(closure)
+        self.extrapolate()
+        return None
+
+
+@HOOKS.register_module()
+class LookaheadMinmaxHook(Hook):
+    """Joint backtracking of both players, every ``period`` generator turns: see :class:`LookaheadMinmax`.
+
+    It runs before all other hooks, whatever its priority: where it backtracks, averages, checkpoints and samples
+    see the slow weights, and in between the fast ones. A hook whose interval is a multiple of
+    ``period * disc_steps`` sees slow weights alone. Checkpoints carry the slow weights with the optimizers.
+
+    Args:
+        period: generator turns from one backtracking to the next, 1 or more.
+        alpha: the share of the way that is kept, above 0 and up to 1.
+
+    Raises:
+        ValueError: before the first iteration, if a setting is out of range, if the model has not one optimizer
+            for each player, or under :class:`MinMaxHook`.
+
+    Example:
+        >>> HOOKS.build(dict(type="LookaheadMinmaxHook", period=5)).alpha
+        0.5
+    """
+
+    def __init__(self, period: int = 5, alpha: float = 0.5) -> None:
+        self.period = period
+        self.alpha = alpha
+
+    def before_run(self, runner: Any) -> None:
+        players = _optimizer(runner, "generator"), _optimizer(runner, "discriminator")
+        if any(isinstance(player, MinMaxOptimizer) for player in players):
+            raise ValueError("LookaheadMinmaxHook and MinMaxHook cannot go together: remove one from custom_hooks.")
+        model = runner.model.module if is_module_wrapper(runner.model) else runner.model
+        self._disc_steps = model.disc_steps
+        self._lookahead = LookaheadMinmax(*players, self.period, self.alpha)
+        # Safe while the runner walks this list: what lies ahead of us in it does not move.
+        runner.hooks.remove(self)
+        runner.hooks.insert(0, self)
+
+    def after_train_iter(self, runner: Any) -> None:
+        if self.every_n_iters(runner, self._disc_steps):  # the generator has had its turn
+            self._lookahead.step()
+
+
+@HOOKS.register_module()
+class ClipWeights(Hook):
+    """Clip the discriminator's weights to [−limit, limit] after each of its steps.
+
+    Before the generator's gradient is taken, so not at the end of an iteration. For a Wasserstein loss without a
+    penalty, ``gan_loss=dict(type="GANLoss", gan_type="wgan")``: with :class:`OptimisticAdam` for both players this
+    is the baseline "OMD" of arXiv:2006.12376, whose released code has ``limit=0.1``. Weights are all that the
+    discriminator's optimizer trains, biases included.
+
+    Args:
+        limit: the bound, above 0.
+
+    Raises:
+        ValueError: if ``limit`` is not above 0; before the first iteration, if the model has no optimizer for
+            the discriminator.
+
+    Example:
+        >>> HOOKS.build(dict(type="ClipWeights", limit=0.01)).limit
+        0.01
+    """
+
+    def __init__(self, limit: float = 0.1) -> None:
+        if not limit > 0:
+            raise ValueError(f"limit must be above 0, but got {limit!r}.")
+        self.limit = limit
+
+    def before_run(self, runner: Any) -> None:
+        _optimizer(runner, "discriminator").register_step_post_hook(self._clip)
+
+    @torch.no_grad()
+    def _clip(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.clamp_(-self.limit, self.limit)
+
+
+def _optimizer(runner: Any, name: str) -> Optimizer:
+    optimizer = runner.optimizer.get(name) if isinstance(runner.optimizer, Mapping) else None
+    if optimizer is None:
+        raise ValueError(f"optimizer.{name} is missing: this hook needs a model with one optimizer for each player.")
+    return optimizer
