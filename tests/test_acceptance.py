@@ -1,8 +1,22 @@
+import json
 import math
 
 import pytest
 
-from minmax_plugin import Always, Comparison, ConstantRate, Never, RandomRate, Strict, build_acceptance
+from minmax_plugin import (
+    Always,
+    Annealed,
+    Comparison,
+    ConstantRate,
+    DecreasingTemperature,
+    Matched,
+    Never,
+    Periodic,
+    RandomRate,
+    Significant,
+    Strict,
+    build_acceptance,
+)
 
 # policy, f_old, f_new, draw → accepted, reason
 CASES = [
@@ -21,6 +35,16 @@ CASES = [
     (ConstantRate(tau=2.0), 1.0, 1.1, math.exp(-0.5) + 1e-9, False, "worse"),
     (ConstantRate(), 1.0, 1.1, 0.19, True, "chance"),
     (ConstantRate(), 1.0, 1.1, 0.2, False, "worse"),
+    (Strict(reverse=True), 1.0, 1.1, 0.0, True, "improved"),
+    (Strict(reverse=True), 1.0, 0.9, 0.0, False, "worse"),
+    (Strict(slack=0.2, reverse=True), 1.0, 1.1, 0.0, False, "worse"),
+    (Annealed(tau1=10), 1.0, 1.1, 0.999, True, "chance"),
+    (Periodic(every=4), 1.0, 1.1, 0.999, True, "chance"),
+    (DecreasingTemperature(), 1.0, 1.1, 0.199, True, "chance"),
+    (DecreasingTemperature(), 1.0, 1.1, 0.2, False, "worse"),
+    (Significant(otherwise="never"), 1.0, 0.5, 0.0, False, "never"),
+    (Matched([True, False, False, False]), 1.0, 9.0, 0.24, True, "random"),
+    (Matched([True, False, False, False]), 1.0, 0.0, 0.25, False, "random"),
     (Always(), 1.0, 9.0, 0.99, True, "always"),
     (Never(), 1.0, 0.0, 0.0, False, "never"),
     (RandomRate(rate=0.3), 1.0, 0.0, 0.3, False, "random"),
@@ -33,9 +57,59 @@ def test_a_policy_decides(policy, f_old, f_new, draw, accepted, reason):
     assert policy(Comparison(0, f_old, f_new, draw)) == (accepted, reason)
 
 
+def probability(policy, index):
+    """The share of draws at which a worse step is kept."""
+    draws = [(i + 0.5) / 1000 for i in range(1000)]
+    return sum(policy(Comparison(index, 0.0, 1.0, draw))[0] for draw in draws) / 1000
+
+
+SCHEDULES = [
+    (Annealed(tau1=100), {0: 1.0, 100: 0.368, 1000: 0.0}),
+    (Periodic(every=3), {0: 1.0, 1: 0.0, 2: 0.0, 3: 1.0}),
+    (DecreasingTemperature(), {0: 0.2, 20000: 0.149, 200000: 0.0}),
+    (DecreasingTemperature(), {10**9: 0.0}),
+    (Matched([True] * 5 + [False] * 5 + [True, False], window=5), {0: 1.0, 4: 1.0, 5: 0.0, 10: 0.5, 99: 0.5}),
+    (Matched([True] * 5 + [False] * 5), {0: 0.5, 9: 0.5, 99: 0.5}),
+]
+
+
+@pytest.mark.parametrize(("policy", "expected"), SCHEDULES)
+def test_the_chance_of_a_worse_step_follows_its_schedule(policy, expected):
+    assert {index: probability(policy, index) for index in expected} == pytest.approx(expected, abs=1.5e-3)
+
+
+@pytest.mark.parametrize(
+    ("f_new", "error", "expected"),
+    [
+        (0.5, 0.1, (True, "improved")),
+        (1.5, 0.1, (False, "worse")),
+        (0.9, 0.1, (True, "chance")),
+        (1.1, 0.1, (True, "chance")),
+        (0.5, math.nan, (True, "chance")),
+        (1.5, math.nan, (True, "chance")),
+    ],
+)
+def test_what_does_not_stand_out_of_its_noise_is_left_to_another_rule(f_new, error, expected):
+    rule = build_acceptance(dict(type="significant", z=2.0, otherwise=dict(type="constant", rate=1.0, slack=9.0)))
+    assert rule(Comparison(0, 1.0, f_new, 0.5, error)) == expected
+
+
+def test_a_control_is_matched_to_a_recorded_file(tmp_path):
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("".join(json.dumps({"accepted": i < 3, "f_new": 0.0}) + "\n" for i in range(4)))
+    assert probability(Matched(str(path)), 0) == 0.75
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: Annealed(tau1=0), r"tau1 must be above 0, but got 0\."),
+        (lambda: Periodic(every=0), r"every must be 1 or more decisions, but got 0\."),
+        (lambda: DecreasingTemperature(scale=-1), r"scale must be above 0, but got -1\."),
+        (lambda: Significant(z=-1), r"z must be 0 or more standard errors, but got -1\."),
+        (lambda: Significant(otherwise="perhaps"), "acceptance must be one of"),
+        (lambda: Matched([]), r"record must hold at least one decision, but got \[\]"),
+        (lambda: Matched([True], window=0), "window must be 1 or more decisions, or None, but got 0"),
         (lambda: Strict(slack=-1), r"slack must be 0 or more and finite, but got -1\."),
         (lambda: Strict(slack=math.nan), r"slack must be 0 or more and finite, but got nan\."),
         (lambda: ConstantRate(rate=1.5), r"rate must be between 0 and 1, but got 1\.5\."),
@@ -43,7 +117,10 @@ def test_a_policy_decides(policy, f_old, f_new, draw, accepted, reason):
         (lambda: ConstantRate(tau=1, rate=0.5), r"give rate or tau, not both"),
         (lambda: RandomRate(rate=-0.1), r"rate must be between 0 and 1, but got -0\.1\."),
         (lambda: build_acceptance("annealled"), r"acceptance must be one of \[.*'constant'.*\], but got 'annealled'\."),
-        (lambda: build_acceptance({"type": "strict", "rate": 1}), r"acceptance 'strict' takes \['slack'\], but got"),
+        (
+            lambda: build_acceptance({"type": "strict", "rate": 1}),
+            r"acceptance 'strict' takes \['slack', 'reverse'\], but got",
+        ),
         (lambda: build_acceptance("random"), r"acceptance 'random' takes \['rate'\]"),
     ],
 )

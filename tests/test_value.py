@@ -1,6 +1,8 @@
+import math
 import random
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -51,3 +53,48 @@ def test_flags_and_states_come_back_after_an_error():
     assert net.training
     assert net[2].training
     assert torch.equal(torch.get_rng_state(), outside)
+
+
+def terms(size=400):
+    return lambda: x[0] + torch.randn(size)
+
+
+x = [0.0]
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    means = [FreshBatch(terms(), [], seed=seed).after() for seed in range(200)]
+    spread = torch.tensor([float(m.f_new) for m in means]).std()
+    assert abs(means[0].standard_error / spread - 1) < 0.2
+    averaged = FreshBatch(terms(), [], batches=4).after()
+    assert abs(averaged.standard_error / means[0].standard_error - 0.5) < 0.1
+
+
+def test_a_paired_comparison_sees_the_change_and_not_the_noise():
+    results = {}
+    for reread in ("paired", "fresh"):
+        estimator = FreshBatch(terms(), [], reread=reread)
+        x[0] = 1.0
+        estimator.before()
+        x[0] = 1.01
+        results[reread] = estimator.after()
+        x[0] = 0.0
+    assert abs(results["paired"].f_new - results["paired"].f_old - 0.01) < 1e-6
+    assert results["paired"].difference_error < 1e-6
+    assert abs(results["fresh"].difference_error / (2**0.5 / 20) - 1) < 0.1
+
+
+def test_one_number_has_no_standard_error():
+    assert math.isnan(FreshBatch(lambda: 1.0, []).after().standard_error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(batches=0), "batches must be 1 or more, but got 0"),
+        (dict(reread="twice"), "reread must be None, 'fresh' or 'paired', but got 'twice'"),
+    ],
+)
+def test_a_bad_setting_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FreshBatch(lambda: 0.0, [], **settings)

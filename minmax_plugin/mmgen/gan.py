@@ -28,14 +28,14 @@ class GAN:
 
     Args:
         model: the runner's model, wrapped or not.
-        optimizers: the runner's optimizers.
+        optimizers: the runner's optimizers; not needed to read f alone.
 
     Raises:
         ValueError: if the model is of no supported class, lacks a discriminator, or has an optimizer without
             the prefix, or a cycle that is no min-max cycle.
     """
 
-    def __init__(self, model: nn.Module, optimizers: Any) -> None:
+    def __init__(self, model: nn.Module, optimizers: Any = None) -> None:
         self.model: Any = model.module if is_module_wrapper(model) else model
         self._scatter = getattr(model, "scatter", None)
         self._devices = getattr(model, "device_ids", None) or [-1]
@@ -47,8 +47,9 @@ class GAN:
         if self.model.discriminator is None or self.model.gan_loss is None:
             raise ValueError("model.discriminator and model.gan_loss must be set: MinMax needs a discriminator.")
         self.generator, self.discriminator = self.model.generator, self.model.discriminator
-        self.min_optimizer = _facade(optimizers, "generator")
-        self.max_optimizer = _facade(optimizers, "discriminator")
+        if optimizers is not None:
+            self.min_optimizer = _facade(optimizers, "generator")
+            self.max_optimizer = _facade(optimizers, "discriminator")
         self.ascent_steps = ascent_steps(
             self.model.disc_steps,
             getattr(self.model, "batch_accumulation_steps", 1),

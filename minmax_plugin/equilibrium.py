@@ -1,0 +1,418 @@
+"""The provable version: :func:`solve` looks for an equilibrium, :func:`certify` tests one by fresh samples.
+
+For functions small enough to ascend until the gradient vanishes; GANs take :class:`minmax_plugin.MinMaxGame`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor, Tensor], Tensor]
+Proposal = Callable[[Tensor, Tensor, Function, torch.Generator], Tensor]
+Bounds = tuple[float | Tensor, float | Tensor]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """Where :func:`solve` ended, why, and what it cost.
+
+    Attributes:
+        x: the min player's point that was kept last.
+        y: the max player's answer to it.
+        value: f(x, y), in the units of f.
+        reason: ``equilibrium`` (more than r_max rejections in a row), ``max_iterations``, or what became of an
+            ascent that settled nothing: ``unbounded``, ``ascent did not converge``, ``non-finite``.
+        iterations: proposals made.
+        accepted: proposals kept.
+        values: evaluations of f; one comes with every gradient in y.
+        gradients_x: gradients in x, by the ``gradient`` proposal.
+        gradients_y: gradients in y, by the ascents.
+        path: the pair kept after each iteration, as two tensors with ``iterations + 1`` rows; ``None`` if not
+            recorded.
+    """
+
+    x: Tensor
+    y: Tensor
+    value: float
+    reason: str
+    iterations: int
+    accepted: int
+    values: int
+    gradients_x: int
+    gradients_y: int
+    path: tuple[Tensor, Tensor] | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the algorithm stopped by its own rule; nothing else counts as converged."""
+        return self.reason == "equilibrium"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whether a point is an (ε, δ, ω) equilibrium, as far as the samples tell.
+
+    Attributes:
+        holds: whether the gradient is at most ε and ``bound`` is below ω.
+        reason: ``equilibrium``, ``gradient above epsilon``, ``bound not below omega`` or ``non-finite``.
+        value: f at the point.
+        gradient_norm: ‖∇y f‖ there, of the part of the gradient that stays within the bounds.
+        improved: the proposals that lowered f by more than δ, or were not shown not to.
+        samples: the proposals drawn; 0 if the gradient had settled it.
+        bound: the upper confidence bound of the probability of such a proposal; 1 without samples.
+    """
+
+    holds: bool
+    reason: str
+    value: float
+    gradient_norm: float
+    improved: int
+    samples: int
+    bound: float
+
+    @property
+    def share(self) -> float:
+        """Share of the samples that improved; NaN without samples."""
+        return self.improved / self.samples if self.samples else math.nan
+
+
+def solve(
+    f: Function,
+    x: Tensor,
+    y: Tensor,
+    *,
+    proposal: str | Proposal = "gaussian",
+    sigma: float = 0.5,
+    step_size: float = 0.05,
+    eta: float = 0.05,
+    epsilon: float = 0.001,
+    slack: float = 0.0075,
+    tau: float | None = None,
+    r_max: int = 100,
+    lipschitz: float | None = None,
+    bounds: Bounds | None = None,
+    max_iterations: int = 10_000,
+    max_ascent_steps: int = 10_000,
+    limit: float = 1e6,
+    seed: int = 0,
+    record: bool = False,
+) -> Solution:
+    """Look for an equilibrium of min over x, max over y of f(x, y).
+
+    arXiv:2006.12376, Algorithm 1: propose x' = x + v; ascend y ← y + η ∇y f(x', y) from the kept y until
+    ‖∇y f‖ ≤ ε', giving y'; keep (x', y') if f(x', y') ≤ f_old − slack, or else with probability
+    p_i = e^(−i/τ₁) in iteration i; stop after more than r_max rejections in a row.
+
+    Bounds are kept by projecting x' and every y. ‖∇y f‖ is then the norm of the gradient without the
+    components that point out of the box where y lies on its side: the fastest growth of f within the box.
+
+    An ascent may pass f_old − slack before it is done. f only grows from there, so that the proposal has
+    failed the test, and the ascent ends (unless p_i keeps the proposal). An ascent that ends in any other way
+    below that value without ‖∇y f‖ ≤ ε' settles nothing, and ends the search with its reason.
+
+    Args:
+        f: maps x and y to a tensor with one element; deterministic.
+        x: where the min player starts; a floating-point tensor of any shape.
+        y: where the max player starts; likewise, and ascended once before the first proposal.
+        proposal: ``gaussian`` (v = σN(0, I)), ``gradient`` (v = −step_size ∇x f(x, y) + σN(0, I)), or a callable
+            ``(x, y, f, generator) -> v``, with v of the shape of x.
+        sigma: standard deviation of a proposal's noise, in units of x; 0 for none.
+        step_size: of the ``gradient`` proposal, in units of x² / f.
+        eta: η, the step size of the ascent, in units of y² / f; at most 1 / L for f to grow in each step.
+        epsilon: ε, the gradient in y at which an ascent ends, in units of f / y.
+        slack: how much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
+        tau: τ₁ of the annealed chance, in iterations; ``None`` keeps nothing by chance.
+        r_max: rejections in a row that do not yet stop the search. Each proposal of a point that is no
+            (ε, δ, ω) equilibrium shows it with probability ω, so that r_max = 20 leaves ω at 0.13 (95 %).
+        lipschitz: L, of ∇y f in y. If given, ε' follows the schedule of the theory: ε_0 = ε/2, an inner stop at
+            ε_i / (1 − 2ηL), and ε_{i+1} = ε_i (1 − 2ηL)⁻² after each proposal kept; otherwise ε' = ε.
+        bounds: ``(low, high)`` of a box for both x and y, as numbers or tensors that broadcast to both.
+        max_iterations: proposals after which to give up.
+        max_ascent_steps: steps after which to give up an ascent.
+        limit: an ascent on which f rises by more, or y moves further while f rises, is unbounded.
+        seed: of proposals and chance, which have a random stream of their own.
+        record: whether to keep the path.
+
+    Raises:
+        ValueError: for an argument out of its range, by name.
+
+    Departures from the paper: f_old starts as f after an ascent at the first x, not as infinity, so that the
+    first proposal may be rejected; the schedule of ε' ends at ε (with the paper's tiny η it never gets there),
+    so that what is returned is always stationary to ε.
+
+    Example:
+        >>> start = torch.tensor(5.0)
+        >>> solution = solve(lambda x, y: x * y, start, start, eta=0.5, bounds=(-5.0, 5.0))
+        >>> solution.stopped, abs(solution.x.item()) < 0.05
+        (True, True)
+    """
+    _check_pair(x, y, bounds)
+    _check_positive(epsilon=epsilon, max_iterations=max_iterations, tau=1.0 if tau is None else tau)
+    _check_not_negative(slack=slack, r_max=r_max)
+    x, y = x.detach(), y.detach()
+    oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
+    draw_proposal = _proposal(oracle, proposal, sigma, step_size)
+    generator = torch.Generator(x.device).manual_seed(seed)
+    growth, tolerance = 1.0, epsilon
+    if lipschitz is not None:
+        if not 0 <= 2 * eta * lipschitz < 1:
+            raise ValueError(f"lipschitz must be 0 or more and below 1/(2 eta) = {0.5 / eta:g}, but got {lipschitz!r}.")
+        growth = 1 / (1 - 2 * eta * lipschitz)
+        tolerance = min(epsilon / 2 * growth, epsilon)
+
+    kept = oracle.ascend(x, y, tolerance)
+    path = [(x, kept.y)]
+    iterations = accepted = rejections = 0
+    reason = None if kept.outcome == "converged" else kept.outcome
+    while reason is None and iterations < max_iterations:
+        x_new = oracle.project(x + draw_proposal(x, kept.y, generator))
+        draw = torch.rand((), generator=generator, device=x.device).item()
+        chance = tau is not None and draw < math.exp(-iterations / tau)
+        target = kept.value - slack
+        new = oracle.ascend(x_new, kept.y, tolerance, math.inf if chance else target)
+        iterations += 1
+        if new.outcome == "converged":
+            x, kept = x_new, new
+            accepted, rejections = accepted + 1, 0
+            tolerance = min(tolerance * growth**2, epsilon)
+        elif new.value > target:
+            rejections += 1
+            reason = "equilibrium" if rejections > r_max else None
+        else:
+            reason = new.outcome
+        if record:
+            path.append((x, kept.y))
+    return Solution(
+        x=x,
+        y=kept.y,
+        value=kept.value,
+        reason=reason or "max_iterations",
+        iterations=iterations,
+        accepted=accepted,
+        values=oracle.values,
+        gradients_x=oracle.gradients_x,
+        gradients_y=oracle.gradients_y,
+        path=(torch.stack([p for p, _ in path]), torch.stack([q for _, q in path])) if record else None,
+    )
+
+
+def certify(
+    f: Function,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float = 0.001,
+    delta: float = 0.03,
+    omega: float = 0.1,
+    proposal: str | Proposal = "gaussian",
+    sigma: float = 0.5,
+    step_size: float = 0.05,
+    samples: int = 100,
+    confidence: float = 0.95,
+    eta: float = 0.05,
+    bounds: Bounds | None = None,
+    max_ascent_steps: int = 10_000,
+    limit: float = 1e6,
+    seed: int = 0,
+) -> Certificate:
+    """Test whether (x*, y*) is an (ε, δ, ω) equilibrium for a distribution Q of proposals.
+
+    It is one (arXiv:2006.12376) if ‖∇y f(x*, y*)‖ ≤ ε, and the probability over v ~ Q that
+    L_ε(x* + v, y*) < L_ε(x*, y*) − δ is below ω, where L_ε(x, y) is the largest f(x, ·) on paths of unit speed
+    from y along which f grows faster than ε.
+
+    The gradient is tested first. Where it is at most ε no such path leaves y*, so that L_ε(x*, y*) is
+    f* = f(x*, y*) itself. Then each of n fresh proposals is ascended from y*, as :func:`solve` ascends. The
+    ascent follows such a path (as far as its steps are small), so L_ε(x* + v, y*) is at least every value on
+    it: a proposal that passes f* − δ does not improve, and every other counts as one that does, also where the
+    ascent is cut short or not finite. So the count errs on the safe side, as does the upper bound of its
+    probability, which is that of Clopper and Pearson, one-sided.
+
+    The notion is of the first order: a saddle or a minimum of f(x*, ·) at y* passes the test of the gradient.
+
+    Args:
+        f: as in :func:`solve`.
+        x: x*, the min player's point.
+        y: y*, the max player's.
+        epsilon: ε, in units of f / y.
+        delta: δ, in units of f.
+        omega: ω, a probability.
+        proposal, sigma, step_size: Q, as in :func:`solve`; within ``bounds``, Q is the projected distribution.
+        samples: n.
+        confidence: of the bound.
+        eta, bounds, max_ascent_steps, limit: of the ascents, as in :func:`solve`.
+        seed: of the proposals. They never are those that :func:`solve` drew with the same seed.
+
+    Raises:
+        ImportError: without scipy.
+        ValueError: for an argument out of its range, by name.
+
+    Example:
+        >>> zero = torch.tensor(0.0)
+        >>> certify(lambda x, y: x * y, zero, zero, eta=0.5, bounds=(-5.0, 5.0)).holds
+        True
+    """
+    try:
+        from scipy.stats import binomtest  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ImportError("certify() needs scipy: pip install 'minmax-plugin[theory]'.") from error
+    _check_pair(x, y, bounds)
+    _check_positive(epsilon=epsilon, delta=delta)
+    for name, number in {"omega": omega, "confidence": confidence}.items():
+        if not 0 < number < 1:
+            raise ValueError(f"{name} must be between 0 and 1, but got {number!r}.")
+    # Without a single improvement the bound is 1 − (1 − confidence)^(1/n).
+    fewest = math.floor(math.log(1 - confidence) / math.log(1 - omega)) + 1
+    if samples < fewest:
+        raise ValueError(
+            f"samples must be {fewest} or more to show omega={omega} with confidence={confidence}, but got {samples}."
+        )
+    x, y = x.detach(), y.detach()
+    oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
+    draw_proposal = _proposal(oracle, proposal, sigma, step_size)
+    # Downwards from −1: a seed is not shared with solve(), whose draws decided that this point is tested.
+    generator = torch.Generator(x.device).manual_seed(-1 - seed)
+
+    value, gradient = oracle.slope(x, y)
+    norm = gradient.norm().item()
+    if not (math.isfinite(value) and math.isfinite(norm)):
+        return Certificate(False, "non-finite", value, norm, 0, 0, 1.0)
+    if norm > epsilon:
+        return Certificate(False, "gradient above epsilon", value, norm, 0, 0, 1.0)
+    improved = 0
+    for _ in range(samples):
+        x_new = oracle.project(x + draw_proposal(x, y, generator))
+        improved += not oracle.ascend(x_new, y, epsilon, value - delta).value > value - delta
+    bound = float(binomtest(improved, samples, alternative="less").proportion_ci(confidence, method="exact").high)
+    holds = bound < omega
+    reason = "equilibrium" if holds else "bound not below omega"
+    return Certificate(holds, reason, value, norm, improved, samples, bound)
+
+
+class _Ascent(NamedTuple):
+    y: Tensor
+    value: float
+    outcome: str  # "converged", "above the target", or one of the reasons of Solution
+
+
+class _Oracle:
+    """f, its gradients and the ascent within the box; counts what it is asked for."""
+
+    def __init__(
+        self, f: Function, like: Tensor, bounds: Bounds | None, eta: float, max_ascent_steps: int, limit: float
+    ) -> None:
+        _check_positive(eta=eta, max_ascent_steps=max_ascent_steps, limit=limit)
+        self._f = f
+        self._box = None if bounds is None else tuple(torch.as_tensor(side).to(like) for side in bounds)
+        self._eta = eta
+        self._max_ascent_steps = max_ascent_steps
+        self._limit = limit
+        self.values = self.gradients_x = self.gradients_y = 0
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        self.values += 1
+        value = self._f(x, y)
+        if not (isinstance(value, Tensor) and value.numel() == 1):
+            raise ValueError(f"f must return a tensor with one element, but returned {value!r}.")
+        return value
+
+    def project(self, point: Tensor) -> Tensor:
+        return point if self._box is None else point.clamp(*self._box)
+
+    def gradient_x(self, x: Tensor, y: Tensor) -> Tensor:
+        self.gradients_x += 1
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self(x, y), x)
+        return gradient
+
+    def slope(self, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
+        """f, and the part of ∇y f that does not point out of the box."""
+        self.gradients_y += 1
+        with torch.enable_grad():
+            y = y.detach().requires_grad_()
+            value = self(x, y)
+            (gradient,) = torch.autograd.grad(value, y)
+        if self._box is not None:
+            low, high = self._box
+            gradient = gradient.masked_fill(((y <= low) & (gradient < 0)) | ((y >= high) & (gradient > 0)), 0)
+        return value.item(), gradient
+
+    def ascend(self, x: Tensor, y: Tensor, tolerance: float, target: float = math.inf) -> _Ascent:
+        """Ascend f(x, ·) from y until the slope is within the tolerance, or f is above the target."""
+        origin, first = y, math.nan
+        for step in range(self._max_ascent_steps + 1):
+            value, gradient = self.slope(x, y)
+            norm = gradient.norm().item()
+            first = value if step == 0 else first
+            if value > target:
+                return _Ascent(y, value, "above the target")
+            if value - first > self._limit:
+                return _Ascent(y, value, "unbounded")
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                return _Ascent(y, value, "non-finite")
+            if norm <= tolerance:
+                return _Ascent(y, value, "converged")
+            if (y - origin).norm().item() > self._limit:
+                # y runs away although f falls where the steps are too long, and then f may be bounded.
+                return _Ascent(y, value, "unbounded" if value > first else "ascent did not converge")
+            y = self.project(y + self._eta * gradient)
+        return _Ascent(y, value, "ascent did not converge")
+
+
+def _proposal(
+    oracle: _Oracle, proposal: str | Proposal, sigma: float, step_size: float
+) -> Callable[[Tensor, Tensor, torch.Generator], Tensor]:
+    if not callable(proposal) and proposal not in ("gaussian", "gradient"):
+        raise ValueError(f"proposal must be 'gaussian', 'gradient' or a callable, but got {proposal!r}.")
+    _check_not_negative(sigma=sigma)
+    _check_positive(step_size=step_size)
+
+    def draw(x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        if callable(proposal):
+            v = proposal(x, y, oracle, generator)
+            if not (isinstance(v, Tensor) and v.shape == x.shape):
+                raise ValueError(f"proposal must return a tensor of x's shape {tuple(x.shape)}, but returned {v!r}.")
+            return v.detach()
+        noise = sigma * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return noise if proposal == "gaussian" else noise - step_size * oracle.gradient_x(x, y)
+
+    return draw
+
+
+def _check_pair(x: Tensor, y: Tensor, bounds: Bounds | None) -> None:
+    for name, point in {"x": x, "y": y}.items():
+        if not (isinstance(point, Tensor) and point.is_floating_point() and bool(point.isfinite().all())):
+            raise ValueError(f"{name} must be a finite floating-point tensor, but got {point!r}.")
+        if point.dtype != x.dtype or point.device != x.device:
+            raise ValueError(f"y must have the dtype and device of x, but got {point.dtype} on {point.device}.")
+        if bounds is None:
+            continue
+        try:
+            low, high = (torch.as_tensor(side).to(point).expand_as(point) for side in bounds)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"bounds must be (low, high), numbers or tensors that broadcast to {name}, but got {bounds!r}."
+            ) from error
+        if not bool((low < high).all()):
+            raise ValueError(f"bounds must have low below high, but got {bounds!r}.")
+        if not bool(((low <= point) & (point <= high)).all()):
+            raise ValueError(f"{name} must lie within bounds {bounds!r}, but got {point!r}.")
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name} must be above 0 and finite, but got {number!r}.")
+
+
+def _check_not_negative(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} must be 0 or more and finite, but got {number!r}.")
