@@ -20,6 +20,7 @@ from minmax_plugin.acceptance import (
     build_acceptance,
 )
 from minmax_plugin.baselines import BASELINES, build_baseline
+from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
 from minmax_plugin.game import Decision, MinMaxGame
 from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
 from minmax_plugin.presets import PRESETS, preset
@@ -34,6 +35,7 @@ __all__ = [
     "Acceptance",
     "Always",
     "Annealed",
+    "Certificate",
     "Comparison",
     "ConstantRate",
     "Decision",
@@ -53,9 +55,12 @@ __all__ = [
     "RandomRate",
     "Restore",
     "Significant",
+    "Solution",
     "Strict",
     "build_acceptance",
     "build_baseline",
+    "certify",
     "inference",
     "preset",
+    "solve",
 ]

@@ -128,8 +128,8 @@ def solve(
         epsilon: ε, the gradient in y at which an ascent ends, in units of f / y.
         slack: how much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
         tau: τ₁ of the annealed chance, in iterations; ``None`` keeps nothing by chance.
-        r_max: rejections in a row that do not yet stop the search. Each proposal of a point that is no
-            (ε, δ, ω) equilibrium shows it with probability ω, so that r_max = 20 leaves ω at 0.13 (95 %).
+        r_max: rejections in a row that do not yet stop the search. At a point that is no (ε, δ, ω) equilibrium
+            each proposal improves with probability ω or more, so that r_max = 20 leaves ω at 0.13 (95 %).
         lipschitz: L, of ∇y f in y. If given, ε' follows the schedule of the theory: ε_0 = ε/2, an inner stop at
             ε_i / (1 − 2ηL), and ε_{i+1} = ε_i (1 − 2ηL)⁻² after each proposal kept; otherwise ε' = ε.
         bounds: ``(low, high)`` of a box for both x and y, as numbers or tensors that broadcast to both.
@@ -143,7 +143,8 @@ def solve(
         ValueError: for an argument out of its range, by name.
 
     Departures from the paper: f_old starts as f after an ascent at the first x, not as infinity, so that the
-    first proposal may be rejected; the schedule of ε' ends at ε (with the paper's tiny η it never gets there),
+    first proposal may be rejected; nothing is kept by chance unless ``tau`` is given, and ε' is constant unless
+    ``lipschitz`` is; the schedule of ε' ends at ε (with the paper's tiny η it never gets there),
     so that what is returned is always stationary to ε.
 
     Example:

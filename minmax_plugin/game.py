@@ -297,7 +297,7 @@ class MinMaxGame:
         Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not
         finite in the sum.
         """
-        weights = (self.min_player.largest() + self.max_player.largest()).double()
+        weights = self.min_player.weight_norm() + self.max_player.weight_norm()
         f_old = math.nan if estimate.f_old is None else estimate.f_old
         numbers = (estimate.f_new, f_old, estimate.standard_error**2, estimate.difference_error**2)
         parts = [torch.as_tensor(n, dtype=torch.float64, device=weights.device) for n in numbers]
@@ -306,10 +306,10 @@ class MinMaxGame:
         if distributed.is_available() and distributed.is_initialized():
             ranks = distributed.get_world_size(self._group)
             distributed.all_reduce(read, group=self._group)
-        largest, f_new, f_old, variance, difference = (read / ranks).tolist()
+        weight_norm, f_new, f_old, variance, difference = (read / ranks).tolist()
         # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
         errors = math.sqrt(variance / ranks), math.sqrt(difference / ranks)
-        finite = math.isfinite(largest) and math.isfinite(f_new)
+        finite = math.isfinite(weight_norm) and math.isfinite(f_new)
         return Estimate(f_new, errors[0], None if math.isnan(f_old) else f_old, errors[1]), finite
 
     def _take_back(self, finite: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,20 +48,18 @@ class Player:
     def has_gradient(self) -> bool:
         return any(p.grad is not None for p in self.parameters)
 
-    def largest(self) -> Tensor:
-        """The largest absolute weight: a scalar on the weights' device, not finite if any weight is not."""
-        return _largest(self.parameters)
+    def weight_norm(self) -> Tensor:
+        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not."""
+        return _norm(self.parameters)
 
     def is_finite(self) -> bool:
         """Whether all weights, buffers and optimizer states are finite; reads them all."""
         states = [v for o in self.optimizers for s in o.state.values() for v in s.values() if isinstance(v, Tensor)]
-        return bool(_largest([*self.parameters, *self.buffers, *states]).isfinite())
+        return bool(_norm([*self.parameters, *self.buffers, *states]).isfinite())
 
-    @torch.no_grad()
     def gradient_norm(self) -> Tensor:
-        """The Euclidean norm of the present gradient, as a scalar tensor."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        return torch.linalg.vector_norm(torch.stack([g.float().norm() for g in gradients]))
+        """Euclidean norm of the present gradient, a scalar on its device."""
+        return _norm([p.grad for p in self.parameters if p.grad is not None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +182,11 @@ class Snapshot:
 
 
 @torch.no_grad()
-def _largest(tensors: Sequence[Tensor]) -> Tensor:
-    floats = [t for t in tensors if t.is_floating_point() and t.numel()]
-    device = floats[0].device
-    norms = torch._foreach_norm(floats, math.inf)
-    return torch.stack([n.to(device, torch.float32) for n in norms]).amax()
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    floats = [t for t in tensors if t.is_floating_point()]
+    # Half precision would overflow in its squares. (The maximum norm would not, but is many times slower.)
+    norms = torch._foreach_norm([t.float() if t.dtype.itemsize < 4 else t for t in floats])
+    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device, torch.float64) for n in norms]))
 
 
 def _same_layout(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
