@@ -142,7 +142,7 @@ class Report:
         figure, axes = pyplot.subplots(1, len(pictures), figsize=(4 * len(pictures), 4.3), squeeze=False)
         for axis, (name, trial, picture) in zip(axes[0], pictures, strict=True):
             axis.imshow(pyplot.imread(picture))
-            axis.set_title(f"{name}: {self._metric} {trial.value:.3f}")
+            axis.set_title(f"{name}\ntrial {trial.number}: {self._metric} {trial.value:.3f}", fontsize=10)
             axis.axis("off")
         figure.savefig(self._folder / "samples.png", bbox_inches="tight", dpi=100)
         pyplot.close(figure)
