@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+NO_DECISION = ("initial", "no proposal")  # reasons of a Decision in whose cycle there was nothing to keep or reject
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -313,14 +315,15 @@ class Matched(Acceptance):
         [True, True, False, False, False]
     """
 
-    record: Sequence[bool] | str
+    record: Sequence[bool | None] | str
     window: int | None = None
 
     def __post_init__(self) -> None:
         record = self.record
         if isinstance(record, str):
-            lines = Path(record).read_text().splitlines()
-            record = [bool(json.loads(line)["accepted"]) for line in lines]
+            lines = map(json.loads, Path(record).read_text().splitlines())
+            # a cycle without a proposal keeps its place, and counts neither way
+            record = [None if line.get("reason") in NO_DECISION else bool(line["accepted"]) for line in lines]
         if len(record) == 0:
             raise ValueError(f"record must hold at least one decision, but got {self.record!r}.")
         if self.window is not None and self.window < 1:
@@ -328,7 +331,7 @@ class Matched(Acceptance):
         size = self.window or len(record)
         windows = [record[i : i + size] for i in range(0, len(record), size)]
         object.__setattr__(self, "_size", size)
-        object.__setattr__(self, "_shares", [sum(w) / len(w) for w in windows])
+        object.__setattr__(self, "_shares", [_share(w) for w in windows])
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         shares: list[float] = self._shares  # type: ignore[attr-defined]
@@ -378,6 +381,11 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
         return policy(**settings)
     except TypeError as error:
         raise ValueError(f"acceptance {name!r} takes {known}, but got {settings}: {error}.") from error
+
+
+def _share(kept: Sequence[bool | None]) -> float:
+    proposals = [k for k in kept if k is not None]
+    return sum(proposals) / len(proposals) if proposals else 1.0
 
 
 def _check_rate(rate: float) -> None:

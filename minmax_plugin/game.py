@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 from torch.optim import Optimizer
 
 from minmax_plugin.acceptance import Acceptance, Comparison, ConstantRate, Strict
-from minmax_plugin.snapshot import Player, Restore, Snapshot
+from minmax_plugin.snapshot import Player, Restore, Snapshot, found_inf
 from minmax_plugin.value import Estimate, Estimator
 
 ESCAPES = ("stop", "accept", "raise")
@@ -64,7 +64,7 @@ class MinMaxGame:
         seed: of the acceptance draw, which has a random stream of its own; the same on all ranks.
         track: whether a rejected proposal's f_new becomes f_old all the same. The released code for four
             Gaussians does so; the theory does not.
-        r_max: rejections in a row after which ``escape`` applies; ``None`` for never.
+        r_max: rejections in a row above which ``escape`` applies; ``None`` for never.
         escape: ``"stop"`` sets :attr:`stopped`, as the theory's algorithm ends there; ``"accept"`` keeps the
             proposal; ``"raise"`` raises.
         guard: capture both players whole, so that any non-finite state can be undone; costs a copy of
@@ -145,7 +145,7 @@ class MinMaxGame:
 
         Args:
             step: takes the step, where it is not simply the optimizers' ``step()``; with a gradient scaler,
-                ``lambda: scaler.step(optimizer)``.
+                ``lambda: scaler.step(optimizer)``, and ``scaler.update()`` before the next backward pass.
 
         Returns:
             Whether a proposal is open now; ``False`` where the min player has no gradient yet, or the
@@ -190,8 +190,8 @@ class MinMaxGame:
         Raises:
             ValueError: if ``f_new`` is not given and the game has no estimator.
             FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite``
-                such proposals in a row.
-            RuntimeError: after ``r_max`` rejections in a row, with ``escape="raise"``.
+                such proposals in a row. f and all weights are looked at; with ``guard``, moments and buffers too.
+            RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``.
         """
         estimate, finite = self._read(self._estimate(f_new))
         f_old, f_new, error = estimate.f_old, float(estimate.f_new), estimate.difference_error
@@ -206,7 +206,7 @@ class MinMaxGame:
             accepted, reason = True, "no proposal"
         else:
             accepted, reason = self.acceptance(Comparison(self.decisions, f_old, f_new, draw, error))
-            if not accepted and self.escape == "accept" and self.rejections + 1 == self.r_max:
+            if not accepted and self.escape == "accept" and self.r_max is not None and self.rejections >= self.r_max:
                 accepted, reason = True, "escape"
         if not accepted:
             self._take_back(finite)
@@ -279,7 +279,7 @@ class MinMaxGame:
     # --- parts -------------------------------------------------------------------------------------------
 
     def _on_min_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._stepped = True
+        self._stepped = not found_inf(optimizer)
 
     def _estimate(self, f_new: Tensor | float | Estimate | None) -> Estimate:
         if isinstance(f_new, Estimate):
@@ -297,7 +297,7 @@ class MinMaxGame:
         Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not
         finite in the sum.
         """
-        weights = self.min_player.weight_norm() + self.max_player.weight_norm()
+        weights = self.min_player.norm(self.guard) + self.max_player.norm(self.guard)
         f_old = math.nan if estimate.f_old is None else estimate.f_old
         numbers = (estimate.f_new, f_old, estimate.standard_error**2, estimate.difference_error**2)
         parts = [torch.as_tensor(n, dtype=torch.float64, device=weights.device) for n in numbers]
@@ -309,8 +309,9 @@ class MinMaxGame:
         weight_norm, f_new, f_old, variance, difference = (read / ranks).tolist()
         # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
         errors = math.sqrt(variance / ranks), math.sqrt(difference / ranks)
-        finite = math.isfinite(weight_norm) and math.isfinite(f_new)
-        return Estimate(f_new, errors[0], None if math.isnan(f_old) else f_old, errors[1]), finite
+        again = estimate.f_old is not None
+        finite = all(map(math.isfinite, (weight_norm, f_new, *([f_old] if again else []))))
+        return Estimate(f_new, errors[0], f_old if again else None, errors[1]), finite
 
     def _take_back(self, finite: bool) -> None:
         for snapshot in self._snapshots if self._captured else []:
@@ -322,7 +323,8 @@ class MinMaxGame:
         if not (self.min_player.is_finite() and self.max_player.is_finite()):
             raise FloatingPointError(
                 f"decision {self.decisions}: something is not finite, and the damage lies outside what is restored "
-                f"({self.restore}). Use guard=True to make every such state recoverable, or lower the learning rates."
+                f"({self.restore}, guard={self.guard}). Use guard=True to make every such state recoverable, "
+                "or lower the learning rates."
             )
 
     def _watch(self, accepted: bool) -> None:
@@ -343,10 +345,10 @@ class MinMaxGame:
                 f"{self.nonfinite} proposals in a row were not finite; the last good pair is in place. Lower the "
                 "learning rates, or raise max_nonfinite."
             )
-        if self.r_max is not None and self.rejections >= self.r_max:
+        if self.r_max is not None and self.rejections > self.r_max:
             if self.escape == "raise":
                 raise RuntimeError(
-                    f"{self.rejections} rejections in a row (r_max={self.r_max}); the last kept pair is in place."
+                    f"{self.rejections} rejections in a row, more than r_max={self.r_max}; the kept pair is in place."
                 )
             self.stopped = self.escape == "stop"
 

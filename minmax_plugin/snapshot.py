@@ -48,14 +48,19 @@ class Player:
     def has_gradient(self) -> bool:
         return any(p.grad is not None for p in self.parameters)
 
-    def weight_norm(self) -> Tensor:
-        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not."""
-        return _norm(self.parameters)
+    def norm(self, whole: bool = False) -> Tensor:
+        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not.
+
+        ``whole`` takes in the buffers and the optimizer states.
+        """
+        if not whole:
+            return _norm(self.parameters)
+        states = [v for o in self.optimizers for s in o.state.values() for v in s.values() if isinstance(v, Tensor)]
+        return _norm([*self.parameters, *self.buffers, *states])
 
     def is_finite(self) -> bool:
         """Whether all weights, buffers and optimizer states are finite; reads them all."""
-        states = [v for o in self.optimizers for s in o.state.values() for v in s.values() if isinstance(v, Tensor)]
-        return bool(_norm([*self.parameters, *self.buffers, *states]).isfinite())
+        return bool(self.norm(whole=True).isfinite())
 
     def gradient_norm(self) -> Tensor:
         """Euclidean norm of the present gradient, a scalar on its device."""
@@ -179,6 +184,12 @@ class Snapshot:
             if self._states[i]:
                 optimizer.state[parameter] = self._states[i]
             self._states[i] = dict(present)
+
+
+def found_inf(optimizer: Optimizer) -> bool:
+    """Whether a gradient scaler has told an optimizer that skips by itself (a fused one) to skip this step."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
 
 
 @torch.no_grad()

@@ -177,7 +177,8 @@ class FreshBatch(Estimator):
         return {"evaluations": self.evaluations, "old": self._old}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.evaluations, self._old = state["evaluations"], state["old"]
+        self.evaluations = state["evaluations"]
+        self._old = None if state["old"] is None else state["old"].cpu()  # a checkpoint may be mapped elsewhere
 
 
 def _error(terms: Tensor) -> float:

@@ -12,6 +12,7 @@ from minmax_plugin import (
     ConstantRate,
     Decision,
     DecreasingTemperature,
+    Estimate,
     FreshBatch,
     Matched,
     MinMaxGame,
@@ -354,29 +355,29 @@ def test_too_many_non_finite_proposals_end_with_the_last_good_pair():
 
 
 @pytest.mark.parametrize("escape", ["stop", "accept", "raise"])
-def test_an_escape_after_r_max_rejections(escape):
+def test_an_escape_after_more_than_r_max_rejections(escape):
     *_, game = small_game(acceptance=Strict(), r_max=3, escape=escape)
     game.decide(0.0)
     reasons = []
 
     def play():
-        for i in range(4):
+        for i in range(5):
             game.propose()
             reasons.append(game.decide(1.0 + i).reason)
             if game.stopped:
                 break
 
     if escape == "raise":
-        with pytest.raises(RuntimeError, match=r"3 rejections in a row \(r_max=3\)"):
+        with pytest.raises(RuntimeError, match="4 rejections in a row, more than r_max=3"):
             play()
     else:
         play()
     assert (
         reasons
         == {
-            "stop": ["worse"] * 3,
-            "accept": ["worse", "worse", "escape", "worse"],
-            "raise": ["worse"] * 2,
+            "stop": ["worse"] * 4,
+            "accept": ["worse", "worse", "worse", "escape", "worse"],
+            "raise": ["worse"] * 3,
         }[escape]
     )
 
@@ -409,6 +410,50 @@ def test_a_step_that_the_scaler_skipped_is_no_proposal():
         assert torch.equal(x, before)
     assert (game.decisions, game.proposals) == (3, 1)
     assert game.f_old == 0.5
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_skip_inside_a_fused_optimizer_is_no_proposal_either(fused):
+    x = torch.nn.Parameter(torch.ones(2))
+    other = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+    optimizer = torch.optim.Adam([x], lr=0.1, fused=fused)
+    game = MinMaxGame(optimizer, other, Always())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    for factor, opened in ((math.inf, False), (1.0, True)):
+        optimizer.zero_grad()
+        scaler.scale((x * factor).sum()).backward()
+        assert game.propose(lambda: scaler.step(optimizer)) == opened
+        scaler.update()
+        game.decide(0.0)
+        assert game.min_player.is_finite()
+
+
+def test_non_finite_rejections_do_not_hide_the_escape():
+    *_, game = small_game(acceptance=Strict(), r_max=2, escape="accept")
+    game.decide(0.0)
+    reasons = []
+    for value in (1.0, 1.0, math.nan, 1.0):
+        game.propose()
+        reasons.append(game.decide(value).reason)
+    assert reasons == ["worse", "worse", "non-finite", "escape"]
+
+
+@pytest.mark.parametrize("f_old", [math.nan, math.inf])
+def test_a_kept_pair_that_reads_as_non_finite_is_no_ground_to_accept(f_old):
+    *_, game = small_game(acceptance=Always())
+    game.decide(0.0)
+    game.propose()
+    assert game.decide(Estimate(0.0, f_old=f_old)).reason == "non-finite"
+
+
+def test_the_guard_looks_at_moments_and_buffers_too():
+    x, _, optimizer, _, game = small_game(acceptance=Always(), guard=True)
+    optimizer.step()
+    game.decide(0.0)
+    game.propose()
+    optimizer.state[x]["exp_avg_sq"].fill_(math.inf)
+    assert game.decide(0.0).reason == "non-finite"
+    assert optimizer.state[x]["exp_avg_sq"].isfinite().all()
 
 
 def test_bfloat16_autocast_trains():

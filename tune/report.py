@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ class Report:
                 self._write_best(name, study.best_trial)
 
     def plot(self) -> None:
-        """Draw the plots; slower than :meth:`write`, so done once, at the end."""
+        """Draw the plots and the samples of the best; slower than :meth:`write`, so done once, at the end."""
         from matplotlib import pyplot
         from optuna.visualization import matplotlib as plots
 
@@ -122,7 +123,8 @@ class Report:
         trial_config(self._bases[name], self._space, best.params).dump(str(folder / "config.py"))
         params = {"trial": best.number, "value": best.value, "seed": self._seed, "params": best.params}
         (folder / "params.json").write_text(json.dumps(params, indent=2) + "\n")
-        (folder / "command.txt").write_text(f"minmax-train {folder / 'config.py'} --seed {self._seed}\n")
+        command = ["minmax-train", folder / "config.py", "--seed", self._seed, "--work-dir", folder / "run"]
+        (folder / "command.txt").write_text(shlex.join(map(str, command)) + "\n")
         samples = self._last_samples(name, best)
         if samples:
             shutil.copy(samples, folder / "samples.png")

@@ -24,10 +24,11 @@ warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release
 
 import optuna  # noqa: E402
 import ray  # noqa: E402
+import torch  # noqa: E402
 from mmcv import Config  # noqa: E402
 from ray import tune as ray_tune  # noqa: E402
 
-from minmax_plugin.mmgen.check import ConfigError, check_config, check_data  # noqa: E402
+from minmax_plugin.mmgen.check import ConfigError, check_config, read_data  # noqa: E402
 from minmax_plugin.mmgen.train import load_config  # noqa: E402
 from tune.report import Report  # noqa: E402
 from tune.searcher import StudySearcher  # noqa: E402
@@ -78,19 +79,25 @@ def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
         raise ConfigError(
             f"--cpus-per-trial={args.cpus_per_trial} does not fit this machine, which has {os.cpu_count()} cores."
         )
+    if args.gpus_per_trial > torch.cuda.device_count():
+        raise ConfigError(
+            f"--gpus-per-trial={args.gpus_per_trial} does not fit this machine, which has {torch.cuda.device_count()}."
+        )
     space = Space.read(args.space)
     configs: dict[str, Config] = {}
     for path in args.configs or [str(ROOT / c) for c in DEFAULT_CONFIGS]:
-        if not args.datasets:
-            configs[Path(path).stem] = load_config(path)
-        for dataset in args.datasets:
-            cfg = load_config(path)
-            lay_dataset(cfg, load_config(dataset))
-            configs[f"{Path(path).stem}-{Path(dataset).stem}"] = cfg
+        for dataset in args.datasets or [None]:
+            cfg, name = load_config(path), Path(path).stem
+            if dataset is not None:
+                lay_dataset(cfg, load_config(dataset))
+                name += f"-{Path(dataset).stem}"
+            if name in configs:
+                raise ConfigError(f"two studies would be named {name!r}: rename one of the files.")
+            configs[name] = cfg
     for name, cfg in configs.items():
         try:
             check_config(cfg)
-            check_data(cfg)
+            read_data(cfg)
         except ConfigError as error:
             raise ConfigError(f"config {name}: {error}") from error
         space.check(cfg, name)
@@ -157,11 +164,11 @@ class Progress(ray_tune.Callback):
         print(f"[{self._done}/{self._total}] {minutes:02d}:{seconds:02d} {study} trial {number}: {what}", flush=True)
 
 
-def search(args: argparse.Namespace) -> Path:
+def search(args: argparse.Namespace) -> bool:
     """Run the search that the arguments describe.
 
     Returns:
-        The folder with its results.
+        Whether every study has a trial that finished.
 
     Raises:
         SpaceError, ConfigError: before Ray starts, if an input is wrong.
@@ -197,7 +204,6 @@ def search(args: argparse.Namespace) -> Path:
         logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}},
     )
-    reason = "the search ended before the trial did"
     try:
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(run_trial, {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial}),
@@ -224,29 +230,28 @@ def search(args: argparse.Namespace) -> Path:
             ),
         )
         tuner.fit()
-    except KeyboardInterrupt:
-        reason = "interrupted"
     finally:
         ray.shutdown()
-        searcher.close(reason)
+        searcher.close("interrupted")  # nothing else ends a search before its trials
         report.write()
     report.plot()
     print(f"\n{report.leaderboard()}\n")
     for name in studies:
         if (folder / "best" / name / "config.py").exists():
             print(f"best of {name}: {(folder / 'best' / name / 'command.txt').read_text().strip()}")
-    print(f"samples of the best: {folder / 'samples.png'}\nall results: {folder}")
-    return folder
+    if (folder / "samples.png").exists():
+        print(f"samples of the best: {folder / 'samples.png'}")
+    print(f"all results: {folder}")
+    return all((folder / "best" / name).exists() for name in studies)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code (2 for an input that is wrong)."""
+    """The command; returns the exit code: 1 if a study has no finished trial, 2 for an input that is wrong."""
     try:
-        search(parse_args(argv))
+        return 0 if search(parse_args(argv)) else 1
     except (ConfigError, SpaceError, FileNotFoundError) as error:
         print(f"tune/search.py: error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from mmcv import Config
 from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from minmax_plugin.acceptance import build_acceptance
 from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
 from minmax_plugin.mmgen.optin import opt_out
+from minmax_plugin.presets import PRESETS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 Scalar = bool | int | float | str | None
@@ -37,6 +37,12 @@ class _Range(_Entry):
     low: float
     high: float
     log: bool = False
+
+    def extremes(self) -> list[Any]:
+        return [self.low, self.high]
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     @model_validator(mode="after")
     def _ordered(self) -> _Range:
@@ -73,6 +79,12 @@ class Choice(_Entry):
     type: Literal["choice"]
     options: list[Scalar] = Field(min_length=1)
 
+    def extremes(self) -> list[Any]:
+        return list(self.options)
+
+    def holds(self, value: Any) -> bool:
+        return value in self.options
+
     def sample(self, trial: Trial, name: str) -> Any:
         return trial.suggest_categorical(name, self.options)
 
@@ -85,6 +97,12 @@ class Fragments(_Entry):
 
     type: Literal["fragments"]
     options: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    def extremes(self) -> list[Any]:
+        return list(self.options)
+
+    def holds(self, value: Any) -> bool:
+        return value in self.options
 
     def sample(self, trial: Trial, name: str) -> Any:
         return trial.suggest_categorical(name, list(self.options))
@@ -134,9 +152,11 @@ class Space:
                 if condition not in list(self.entries)[: list(self.entries).index(name)]:
                     raise SpaceError(f"space.{name}.when names {condition!r}, which is no earlier entry of the space.")
         for point in self.points:
-            for name in point:
+            for name, value in point.items():
                 if name not in self.entries:
                     raise SpaceError(f"points: {name!r} is no entry of the space{_hint(name, list(self.entries))}.")
+                if not self.entries[name].holds(value):
+                    raise SpaceError(f"points: {name}={value!r} is not among {self.entries[name].extremes()}.")
 
     @classmethod
     def read(cls, path: str | Path) -> Space:
@@ -178,12 +198,12 @@ class Space:
             SpaceError: naming the entry, the config and the nearest path there is.
         """
         for entry_name, entry in self.entries.items():
-            overlays = [entry.overlay(entry_name, v) for v in getattr(entry, "options", [getattr(entry, "low", None)])]
-            for path in (path for overlay in overlays for path in overlay):
-                try:
-                    set_path(Config(cfg._cfg_dict.to_dict()), path, overlays[0].get(path))
-                except (SpaceError, ConfigError) as error:
-                    raise SpaceError(f"space.{entry_name} does not fit config {name}: {error}") from error
+            for value in entry.extremes():
+                for path, setting in entry.overlay(entry_name, value).items():
+                    try:
+                        set_path(Config(cfg._cfg_dict.to_dict()), path, setting)
+                    except (SpaceError, ConfigError) as error:
+                        raise SpaceError(f"space.{entry_name} does not fit config {name}: {error}") from error
 
 
 def set_path(cfg: Config, path: str, value: Any) -> None:
@@ -224,18 +244,21 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         if value is False:
             opt_out(cfg)
         return
-    if rest[0] == "acceptance" and isinstance(settings.get("acceptance", "constant"), str):
-        settings["acceptance"] = dict(type=settings.get("acceptance", "constant"))
-    node = settings
-    for key in rest[:-1]:
-        node = node[key]
-    if rest == ["acceptance", "type"]:
-        settings["acceptance"] = dict(type=value)  # another policy, with arguments of its own
-    else:
+    # What the entry leaves to its preset is written out where it is a part of it that is set.
+    if len(rest) > 1 and rest[0] in ("acceptance", "value"):
+        part = settings.get(rest[0]) or PRESETS[settings.get("preset", "practical")][rest[0]]
+        settings[rest[0]] = dict(type=part) if isinstance(part, str) else dict(part)
+    if rest in (["acceptance", "type"], ["value", "type"]):
+        settings[rest[0]] = dict(type=value)  # another one, with arguments of its own
+    elif len(rest) <= 2:
+        node = settings if len(rest) == 1 else settings.get(rest[0])
+        if not isinstance(node, dict):
+            raise SpaceError(f"{path!r}: {rest[0]!r} has no settings of its own.")
         node[rest[-1]] = value
+    else:
+        raise SpaceError(f"{path!r} is deeper than the settings of MinMaxHook.")
     try:
         build_hook(settings)
-        build_acceptance(settings.get("acceptance", "constant"))
     except ValueError as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
 

@@ -27,6 +27,8 @@ class ReportToTune(Hook):
         batch_size: images in one iteration.
     """
 
+    reads_weights = False  # so that no pair need be shown to it
+
     def __init__(self, metric: str, batch_size: int) -> None:
         self.metric, self.batch_size = metric, batch_size
         self.start = time.monotonic()

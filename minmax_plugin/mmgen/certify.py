@@ -7,18 +7,19 @@ import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from mmcv.parallel import collate
 from mmcv.runner import load_checkpoint
-from mmgen.datasets import build_dataset
 from mmgen.models import build_model
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader
 
 from minmax_plugin.equilibrium import Certificate, certify
-from minmax_plugin.mmgen.check import ConfigError, check_config
+from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 from minmax_plugin.mmgen.gan import GAN
 from minmax_plugin.mmgen.train import load_config
 from minmax_plugin.value import inference
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_checkpoint(model, checkpoint, map_location="cpu", strict=True, logger="silent")
         except (OSError, RuntimeError) as error:
             raise ConfigError(f"checkpoint {checkpoint!r} does not load into this config's model: {error}") from error
-        loader = DataLoader(build_dataset(cfg.data.train), batch_size=size, shuffle=True)
+        loader = DataLoader(read_data(cfg), batch_size=size, collate_fn=partial(collate, samples_per_gpu=size))
         with inference([], settings["seed"]):
             (batch,) = GAN(model).load_pool(loader, 1)
         certificate = certify_gan(model, batch, **settings)

@@ -45,19 +45,20 @@ def check_config(cfg: Config) -> None:
         _check_minmax(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    for name, part in (cfg.get("data") or {}).items():
-        if name in ("train", "val", "test") and isinstance(part, Mapping):
-            _check_paths(f"data.{name}", part)
+    data = cfg.get("data") or {}
+    for name in ("train", "val") if cfg.get("evaluation") else ("train",):
+        if isinstance(data.get(name), Mapping):
+            _check_paths(f"data.{name}", data[name])
 
 
-def check_data(cfg: Config) -> None:
-    """Refuse a config whose training data cannot be read, by reading them.
+def read_data(cfg: Config) -> Any:
+    """The config's training data set.
 
     Raises:
-        ConfigError: with what the data set says.
+        ConfigError: if it cannot be read, with what it says.
     """
     try:
-        build_dataset(cfg.data.train)
+        return build_dataset(cfg.data.train)
     except (ValueError, KeyError, OSError) as error:
         raise ConfigError(f"data.train: {error}") from error
 
@@ -76,10 +77,12 @@ def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
 
 def _check_minmax(cfg: Config) -> None:
     train_cfg = cfg.get("train_cfg") or cfg.model.get("train_cfg") or {}
-    k = ascent_steps(
-        train_cfg.get("disc_steps", 1), train_cfg.get("batch_accumulation_steps", 1), train_cfg.get("gen_steps", 1)
-    )
     settings = minmax_settings(cfg)
+    disc_steps = train_cfg.get("disc_steps", 1)
+    if settings is None:
+        k = ascent_steps(disc_steps)  # the toolkit itself cannot do without one
+    else:
+        k = ascent_steps(disc_steps, train_cfg.get("batch_accumulation_steps", 1), train_cfg.get("gen_steps", 1))
     optimizers = cfg.get("optimizer") or {}
     types = {name: str(o.get("type")) for name, o in optimizers.items() if isinstance(o, Mapping)}
     if settings is None:

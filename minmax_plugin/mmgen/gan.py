@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from mmcv.parallel import is_module_wrapper
+from mmcv.parallel.scatter_gather import scatter_kwargs
 from mmgen.models.gans import BasicConditionalGAN, StaticUnconditionalGAN
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -37,7 +38,7 @@ class GAN:
 
     def __init__(self, model: nn.Module, optimizers: Any = None) -> None:
         self.model: Any = model.module if is_module_wrapper(model) else model
-        self._scatter = getattr(model, "scatter", None)
+        self._scatter = getattr(model, "scatter", scatter_kwargs)  # unpacks the toolkit's data containers
         self._devices = getattr(model, "device_ids", None) or [-1]
         if not isinstance(self.model, SUPPORTED):
             raise ValueError(
@@ -106,13 +107,14 @@ class GAN:
         """
         dataset: Dataset[Any] = loader.dataset
         size = loader.batch_size or 1
-        picks = torch.randperm(len(dataset))[: size * batches].tolist()  # type: ignore[arg-type]
+        total = len(dataset)  # type: ignore[arg-type]
+        # A permutation of a data set that is repeated millions of times would not pay.
+        random = torch.randperm(total) if total <= 10**6 else torch.randint(total, (size * batches,))
+        picks = random[: size * batches].tolist()
         own = DataLoader(
             dataset, size, sampler=picks, collate_fn=loader.collate_fn, drop_last=len(picks) >= size, num_workers=0
         )
         pool = list(itertools.islice(own, batches))
-        if self._scatter is None:
-            return pool
         return [self._scatter((batch,), {}, self._devices)[0][0][0] for batch in pool]
 
 

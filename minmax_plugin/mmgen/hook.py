@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from mmcv.runner import HOOKS, CheckpointHook, Hook, IterTimerHook, LoggerHook
 from mmcv.runner.dist_utils import get_dist_info
-from mmgen.core.hooks import ExponentialMovingAverageHook
+from mmgen.core.hooks import ExponentialMovingAverageHook, VisualizeUnconditionalSamples
 
 from minmax_plugin.acceptance import build_acceptance
 from minmax_plugin.game import Decision, MinMaxGame
 from minmax_plugin.mmgen.gan import GAN
-from minmax_plugin.mmgen.metrics import SampleMetrics
+from minmax_plugin.mmgen.metrics import SampleMetrics, truncate_lines
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.presets import preset as settings_of
-from minmax_plugin.snapshot import Restore
+from minmax_plugin.snapshot import Restore, found_inf
 from minmax_plugin.value import Estimator, FreshBatch, LastAscent, inference
 
 VALUES = ("auto", "last", "fresh", "paired")
@@ -35,9 +35,9 @@ class MinMaxHook(Hook):
     ``step()`` only marks its gradient as pending; before the next iteration the hook applies it, as the
     proposal; when the toolkit turns to the generator again (its ``zero_grad()``), the discriminator's phase is
     over: the hook reads f, decides, and keeps or restores; the toolkit then computes the next generator
-    gradient at the decided pair. k comes from the config (``disc_steps``, and accumulation). Other hooks only
-    see decided pairs. So averaged weights, checkpoints and the generator at the end of training lag one
-    generator step behind the plain loop.
+    gradient at the decided pair. k comes from the config (``disc_steps``, and accumulation). After an
+    iteration, other hooks only see decided pairs. So averaged weights, checkpoints and the generator at the
+    end of training lag one generator step behind the plain loop.
 
     The hook moves itself to the front of the runner's hooks, whatever priority it was given: the pending
     step must be taken before the learning-rate hooks of the next iteration run.
@@ -61,9 +61,10 @@ class MinMaxHook(Hook):
         ascent_steps: k, as a check: an error if the config says otherwise.
         ascent_tolerance: ε'; once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are
             skipped, so that ``disc_steps`` is a cap. Costs a synchronisation a step.
-        r_max: rejections in a row after which ``escape`` applies; ``None`` for never.
+        r_max: rejections in a row above which ``escape`` applies; ``None`` for never.
         escape: ``stop`` ends the training there, ``accept`` keeps the proposal, ``raise`` raises.
         guard: capture both players whole, so that any non-finite state can be undone.
+        max_nonfinite: non-finite proposals in a row before giving up.
         pool: batches of real images held in memory for ``fresh`` and ``paired``.
         record: write each decision to ``decisions.jsonl`` in the work dir.
         seed: of the acceptance draw and of the fresh evaluations; the run's seed if not given.
@@ -91,6 +92,7 @@ class MinMaxHook(Hook):
         r_max: int | None = None,
         escape: str = "stop",
         guard: bool = False,
+        max_nonfinite: int = 10,
         pool: int = 8,
         record: bool = False,
         seed: int | None = None,
@@ -113,7 +115,9 @@ class MinMaxHook(Hook):
         self.acceptance = build_acceptance(chosen["acceptance"])
         self.value, self.value_options = _parse_value(chosen["value"])
         self.restore = Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
-        self.game_settings = dict(track=chosen["track"], r_max=r_max, escape=escape, guard=guard)
+        self.game_settings = dict(
+            track=chosen["track"], r_max=r_max, escape=escape, guard=guard, max_nonfinite=max_nonfinite
+        )
         _check_game(self.game_settings)
         self.ascent_steps, self.ascent_tolerance = ascent_steps, ascent_tolerance
         self.pool_batches, self.record, self.seed = pool, record, seed
@@ -147,6 +151,9 @@ class MinMaxHook(Hook):
             optimizer.driver = self
         if self.gan.min_optimizer.loaded_game is not None:
             self.load_game_state(self.gan.min_optimizer.loaded_game)
+            self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
+        if self.record and runner.rank == 0:
+            truncate_lines(self._record_file(), lambda line: line["index"] < self.game.decisions)
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
@@ -154,9 +161,11 @@ class MinMaxHook(Hook):
 
     def before_train_iter(self, runner: Any) -> None:
         if self._pending:
-            self._pending, self._answered, self._proposing = False, False, True
+            self._pending, self._proposing = False, True
             self.game.propose()
             self._proposing = False
+        elif self.game.guard and not self._responded:
+            self.game.propose(step=lambda: None)  # no proposal in this cycle, but its start is captured
 
     def after_train_iter(self, runner: Any) -> None:
         self.counts["images"] += runner.outputs["num_samples"] * runner.world_size
@@ -188,7 +197,7 @@ class MinMaxHook(Hook):
             return step()
         if self._proposing:
             return step()
-        self._pending = True
+        self._pending = not found_inf(optimizer)  # type: ignore[arg-type]
         return None
 
     def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None:
@@ -196,20 +205,21 @@ class MinMaxHook(Hook):
         if optimizer is self.gan.max_optimizer:
             self._responded = True
         elif self._responded:
-            self._responded = False
+            self._responded = self._answered = False
             self.decision = self.game.decide()
             if self.record and self._runner.rank == 0:
-                with open(Path(self._runner.work_dir) / "decisions.jsonl", "a") as file:
-                    file.write(json.dumps(dataclasses.asdict(self.decision)) + "\n")
+                line = {k: None if v != v else v for k, v in dataclasses.asdict(self.decision).items()}  # NaN: null
+                with open(self._record_file(), "a") as file:
+                    file.write(json.dumps(line) + "\n")
 
     def game_state(self) -> dict[str, Any]:
         """What an exact resume needs, as the generator's checkpoint carries it."""
-        own = {"pending": self._pending, "answered": self._answered, "counts": dict(self.counts)}
-        return {**own, "game": self.game.state_dict()}
+        phase = {"pending": self._pending, "answered": self._answered, "responded": self._responded}
+        return {**phase, "counts": dict(self.counts), "game": self.game.state_dict()}
 
     def load_game_state(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
-        self._pending, self._answered = state["pending"], state["answered"]
+        self._pending, self._answered, self._responded = (state[n] for n in ("pending", "answered", "responded"))
         self.counts.update(state["counts"])
         self.show_proposal()  # a checkpoint in mid-cycle holds the decided pair in its place
 
@@ -244,6 +254,9 @@ class MinMaxHook(Hook):
         networks = [self.gan.generator, self.gan.discriminator]
         return FreshBatch(fresh, networks, seed, reread=reread, **options)
 
+    def _record_file(self) -> Path:
+        return Path(self._runner.work_dir) / "decisions.jsonl"
+
     def _observers_of(self, runner: Any) -> list[Hook]:
         if self._observers is None:
             self._observers = _observers(runner)
@@ -274,12 +287,13 @@ class _ProposalReturns(Hook):
 def _observers(runner: Any) -> list[Hook]:
     """The hooks that may look at the weights after an iteration."""
     blind = (MinMaxHook, _ProposalReturns, LoggerHook, IterTimerHook)
-    return [h for h in runner.hooks if not isinstance(h, blind) and "after_train_iter" in h.get_triggered_stages()]
+    hooks = [h for h in runner.hooks if not isinstance(h, blind) and getattr(h, "reads_weights", True)]
+    return [h for h in hooks if "after_train_iter" in h.get_triggered_stages()]
 
 
 def _is_due(hook: Hook, runner: Any) -> bool:
     """Whether ``hook`` will do anything after this iteration; a hook that is not known always may."""
-    if isinstance(hook, (CheckpointHook, ExponentialMovingAverageHook, SampleMetrics)):
+    if isinstance(hook, (CheckpointHook, ExponentialMovingAverageHook, SampleMetrics, VisualizeUnconditionalSamples)):
         return hook.every_n_iters(runner, hook.interval) or hook.is_last_iter(runner)
     return True
 

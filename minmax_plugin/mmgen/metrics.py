@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmcv.parallel import is_module_wrapper
 from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import master_only
 from mmgen.core.evaluation.metrics import Metric
@@ -186,28 +187,40 @@ class SampleMetrics(Hook):
         interval: iterations of the runner between measurements.
         batch_size: samples generated at once.
         seed: of the noise.
+        sample_model: ``orig`` or ``ema``; the averaged weights if the model has them and it is not given.
     """
 
     def __init__(
-        self, metrics: dict[str, Any] | list[dict[str, Any]], interval: int, batch_size: int = 500, seed: int = 0
+        self,
+        metrics: dict[str, Any] | list[dict[str, Any]],
+        interval: int,
+        batch_size: int = 500,
+        seed: int = 0,
+        sample_model: str | None = None,
     ) -> None:
         if interval < 1:
             raise ValueError(f"SampleMetrics(interval=...) must be 1 or more iterations, but got {interval!r}.")
         self.metrics: list[SampleMetric] = [
             build_metric(m) for m in (metrics if isinstance(metrics, list) else [metrics])
         ]
-        self.interval, self.batch_size, self.seed = interval, batch_size, seed
+        self.interval, self.batch_size, self.seed, self.sample_model = interval, batch_size, seed, sample_model
         self.results: dict[str, float] = {}
+
+    @master_only
+    def before_run(self, runner: Any) -> None:
+        truncate_lines(Path(runner.work_dir) / "metrics.jsonl", lambda line: line["iter"] <= runner.iter)
 
     @master_only
     def after_train_iter(self, runner: Any) -> None:
         if not (self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)):
             return
         self.results = {}
+        model = runner.model.module if is_module_wrapper(runner.model) else runner.model
+        source = self.sample_model or ("ema" if getattr(model, "use_ema", False) else "orig")
         for metric in self.metrics:
             with inference([runner.model], self.seed):
                 while metric.num_fake_feeded < metric.num_images:
-                    metric.feed(runner.model(None, num_batches=self.batch_size, return_loss=False), "fakes")
+                    metric.feed(model(None, num_batches=self.batch_size, sample_model=source), "fakes")
                 self.results.update(metric.summary())
             folder = Path(runner.work_dir) / "samples"
             folder.mkdir(exist_ok=True)
@@ -218,3 +231,10 @@ class SampleMetrics(Hook):
         runner.log_buffer.ready = True  # as the toolkit's evaluation hook does: the loggers write it out
         with open(Path(runner.work_dir) / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"iter": runner.iter + 1, **self.results}) + "\n")
+
+
+def truncate_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop what an earlier run wrote past the point where this one starts, from a file of JSON lines."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines(keepends=True) if keep(json.loads(line))]
+        path.write_text("".join(lines))

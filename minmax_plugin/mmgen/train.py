@@ -24,11 +24,10 @@ from mmcv.utils.logging import logger_initialized
 from mmgen import __version__ as mmgen_version
 from mmgen.apis import set_random_seed, train_model
 from mmgen.core.runners import DynamicIterBasedRunner
-from mmgen.datasets import build_dataset
 from mmgen.models import build_model
 from mmgen.utils import collect_env, get_root_logger
 
-from minmax_plugin.mmgen.check import ConfigError, check_config
+from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
@@ -98,7 +97,7 @@ def train(
         set_random_seed(seed, deterministic=deterministic, use_rank_shift=rank_shift)
         torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
         model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
-        dataset = build_dataset(cfg.data.train)
+        dataset = read_data(cfg)
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen_version + get_git_hash()[:7])
         meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
@@ -190,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minmax-train: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"minmax-train: interrupted; what was saved is in {cfg.work_dir}", file=sys.stderr)
+        print("minmax-train: interrupted; what was saved is in the work dir", file=sys.stderr)
         return 130
     return 0
 

@@ -160,9 +160,9 @@ def test_the_ascent_stops_at_its_tolerance(tmp_path, recorded):
 
 def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
     lines = run(small_config(3, dict(acceptance="never", r_max=2)), tmp_path)
-    # 3 steps set f_old, then two cycles are rejected; the last checkpoint is written there
-    assert len(lines) == 9
-    assert checkpoint(tmp_path, 9)["optimizer"]["generator"]["minmax"]["game"]["stopped"]
+    # 3 steps set f_old, then three cycles are rejected; the last checkpoint is written there
+    assert len(lines) == 12
+    assert checkpoint(tmp_path, 12)["optimizer"]["generator"]["minmax"]["game"]["stopped"]
 
 
 @pytest.mark.parametrize("guard", [False, True])
@@ -185,6 +185,37 @@ def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, guard):
     reasons = [json.loads(line)["reason"] for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
     assert reasons[2] == "non-finite"
     assert set(reasons[3:]) <= {"improved", "worse", "chance"}
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_the_first_cycle_is_guarded_too(tmp_path, recorded, guard):
+    @HOOKS.register_module(force=True)
+    class BreaksAtOnce(Hook):
+        def before_train_iter(self, runner):
+            for group in runner.optimizer["discriminator"].param_groups:
+                group["lr"] = 1e38 if runner.iter == 1 else 1e-3
+
+    cfg = small_config(3, dict(guard=guard, record=True), lr_config=None)
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="BreaksAtOnce")]
+    if not guard:
+        with pytest.raises(FloatingPointError, match="Use guard=True"):
+            run(cfg, tmp_path)
+        return
+    run(cfg, tmp_path)
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    assert reasons[:2] == ["non-finite", "initial"]
+
+
+def test_a_record_starts_afresh_and_is_cut_on_resume(tmp_path, recorded):
+    hook = dict(record=True)
+    for _ in range(2):
+        run(small_config(3, hook, checkpoint_config=dict(interval=9)), tmp_path)
+        assert (tmp_path / "decisions.jsonl").read_text().count("\n") == 6
+    (path,) = tmp_path.glob("**/iter_9.pth")
+    run(small_config(3, hook, resume_from=str(path)), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(6))
+    assert lines[0]["f_old"] is None  # plain JSON: no NaN
 
 
 PRESETS = {

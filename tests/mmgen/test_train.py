@@ -82,6 +82,25 @@ def test_bad_input_is_one_clear_error_before_training(tmp_path, capsys, options,
     assert not (tmp_path / "new").exists()
 
 
+def test_data_that_cannot_be_read_are_one_clear_error(tmp_path, capsys):
+    arguments = [
+        str(CONFIGS / "mnist01_minmax.py"),
+        "--work-dir",
+        str(tmp_path),
+        "--cfg-options",
+        "data.train.digits=[11]",
+    ]
+    assert main(arguments) == 2
+    assert "data.train: MNIST: digits=[11] leaves no image" in capsys.readouterr().err
+
+
+def test_a_plain_config_is_not_held_to_what_minmax_needs():
+    cfg = small_config(8, None)
+    cfg.train_cfg.gen_steps = 2
+    cfg.data.test = dict(imgs_root="/nowhere")
+    check_config(cfg)
+
+
 def test_a_missing_config_is_named(capsys):
     assert main(["nowhere.py"]) == 2
     assert "config 'nowhere.py' does not exist" in capsys.readouterr().err

@@ -39,6 +39,8 @@ BAD = [
     (["nowhere.py"], "config 'nowhere.py' does not exist"),
     ([GAUSSIANS, "--num-samples", "0"], "--num-samples must be 1 or more, but got 0"),
     ([GAUSSIANS, "--cpus-per-trial", "999"], "--cpus-per-trial=999.0 does not fit this machine"),
+    ([GAUSSIANS, GAUSSIANS], "two studies would be named 'four_gaussians_minmax': rename one of the files"),
+    ([GAUSSIANS, "--gpus-per-trial", "99"], "--gpus-per-trial=99.0 does not fit this machine"),
     ([GAUSSIANS, "--space", "nowhere.yaml"], "space file 'nowhere.yaml' does not exist"),
     ([GAUSSIANS, "--datasets", "nowhere.py"], "config 'nowhere.py' does not exist"),
     (
@@ -114,14 +116,14 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path, short):
     # the best config runs unchanged and gives its trial's result
     arguments = (folder / "best" / names[0] / "command.txt").read_text().split()
     done = subprocess.run(
-        [sys.executable, "-m", "minmax_plugin.mmgen.train", *arguments[1:], "--work-dir", str(tmp_path / "again")],
+        [sys.executable, "-m", "minmax_plugin.mmgen.train", *arguments[1:]],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    last = json.loads((tmp_path / "again" / "metrics.jsonl").read_text().splitlines()[-1])
+    last = json.loads((folder / "best" / names[0] / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     best_value = json.loads((folder / "best" / names[0] / "params.json").read_text())["value"]
     assert last["balance"] == pytest.approx(best_value, abs=1e-6)
 
@@ -138,6 +140,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path, short):
     os.kill(run.pid, signal.SIGINT)
     output, _ = run.communicate(timeout=100)
     assert run.returncode == 0, output
+    assert "interrupted" in trials.read_text()
     states = [row["state"] for row in csv.DictReader(trials.read_text().splitlines())]
     assert states.count("COMPLETE") >= 2
     assert "RUNNING" not in states

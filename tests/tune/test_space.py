@@ -112,6 +112,9 @@ def test_a_malformed_space_is_one_clear_error(tmp_path, content, message):
 
 
 UNFIT = [
+    ("minmax.restore", "restore must be 'both' or 'generator', but got 0.1"),
+    ("minmax.acceptance.rate.x", "is deeper than the settings of MinMaxHook"),
+    ("minmax.value.speed", "value 'auto' takes"),
     ("optimizer.generator.lrr", "no setting 'optimizer.generator.lrr'; did you mean 'optimizer.generator.lr'"),
     ("optimiser.generator.lr", "did you mean 'optimizer'"),
     ("optimizer.generator.betas.2", "no setting 'optimizer.generator.betas.2'"),
@@ -125,6 +128,27 @@ def test_a_path_that_is_not_in_the_config_is_named(path, message):
     space = Space({"space": {path: {"type": "float", "low": 0.1, "high": 0.2}}})
     with pytest.raises(SpaceError, match=f"space.{path} does not fit config mine: .*{message}"):
         space.check(config(), "mine")
+
+
+def test_every_value_of_an_entry_is_tried():
+    fragments = {"a": {}, "b": {"minmax.restore": "neither"}}
+    for entry in (
+        {"minmax.restore": {"type": "choice", "options": ["both", "generatr"]}},
+        {"minmax.acceptance.rate": {"type": "float", "low": 0.1, "high": 1.7}},
+        {"method": {"type": "fragments", "options": fragments}},
+    ):
+        with pytest.raises(SpaceError, match="does not fit config mine"):
+            Space({"space": entry}).check(config(), "mine")
+
+
+def test_a_part_of_a_preset_is_set_within_it():
+    cfg = config()
+    cfg.custom_hooks = [dict(type="MinMaxHook", preset="paper")]
+    set_path(cfg, "minmax.acceptance.slack", 0.5)
+    set_path(cfg, "minmax.value.type", "paired")
+    set_path(cfg, "minmax.value.fraction", 0.5)
+    assert cfg.custom_hooks[0].acceptance == dict(type="annealed", slack=0.5)
+    assert cfg.custom_hooks[0].value == dict(type="paired", fraction=0.5)
 
 
 def test_minmax_settings_need_a_hook():
