@@ -27,6 +27,10 @@ class Comparison:
         f_new: f at the proposal, after the response.
         draw: a uniform number on [0, 1).
         standard_error: of f_new − f_old, in the units of f; NaN where it cannot be had.
+
+    Example:
+        >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error
+        nan
     """
 
     index: int
@@ -37,7 +41,15 @@ class Comparison:
 
 
 class Acceptance:
-    """Base of all policies: called with a :class:`Comparison`, they return ``(accepted, reason)``."""
+    """Base of all policies: called with a :class:`Comparison`, they return ``(accepted, reason)``.
+
+    Example:
+        >>> class Halving(Acceptance):
+        ...     def __call__(self, c):
+        ...         return c.f_new <= c.f_old / 2, "halving"
+        >>> Halving()(Comparison(0, f_old=1.0, f_new=0.7, draw=0.0))
+        (False, 'halving')
+    """
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         raise NotImplementedError

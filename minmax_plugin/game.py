@@ -33,6 +33,10 @@ class Decision:
         reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``,
             ``non-finite``, ``escape``, or a control's name.
         rejections: rejections in a row, this one included.
+
+    Example:
+        >>> Decision(7, f_old=1.0, f_new=1.5, standard_error=0.1, accepted=False, reason="worse", rejections=2).accepted
+        False
     """
 
     index: int

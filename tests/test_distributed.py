@@ -68,7 +68,9 @@ def play(rank, folder):
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_all_ranks_decide_alike(tmp_path, ranks):
-    multiprocessing.spawn(worker, (ranks, str(tmp_path)), nprocs=ranks)
+    # A fork server imports torch once for all ranks; the tests' own process, with its threads, is not forked.
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch._dynamo", "minmax_plugin"])
+    multiprocessing.start_processes(worker, (ranks, str(tmp_path)), nprocs=ranks, start_method="forkserver")
     results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
     decisions = results[0]["decisions"]
     assert len(decisions) == CYCLES

@@ -147,8 +147,8 @@ def test_a_part_of_a_preset_is_set_within_it():
     set_path(cfg, "minmax.acceptance.slack", 0.5)
     set_path(cfg, "minmax.value.type", "paired")
     set_path(cfg, "minmax.value.fraction", 0.5)
-    assert cfg.custom_hooks[0].acceptance == dict(type="annealed", slack=0.5)
-    assert cfg.custom_hooks[0].value == dict(type="paired", fraction=0.5)
+    assert cfg.custom_hooks[0]["acceptance"] == dict(type="annealed", slack=0.5)
+    assert cfg.custom_hooks[0]["value"] == dict(type="paired", fraction=0.5)
 
 
 def test_minmax_settings_need_a_hook():
