@@ -21,6 +21,7 @@ from minmax_plugin import (
     Player,
     RandomRate,
     Restore,
+    Significant,
     Strict,
 )
 
@@ -170,6 +171,54 @@ def test_every_policy_and_restore_equals_the_plain_implementation(policy, player
 def test_every_estimator_equals_the_plain_implementation(estimator, players, track):
     for policy in ("constant", "reversed"):
         compare(policy, "adam", estimator, 2, players, True, track)
+
+
+@pytest.mark.parametrize("reread", [None, "fresh", "paired"])
+def test_a_decision_by_its_noise_equals_the_plain_rule(reread):
+    run = Played("constant", "adam", 2)
+    terms = FreshBatch(lambda: run.f() + 3.0 * torch.randn(16).double(), [], seed=SEED, reread=reread)
+    rule = Significant(z=1.0, otherwise=RandomRate(rate=0.5))
+    draws = torch.rand(CYCLES, generator=torch.Generator().manual_seed(7)).tolist()
+    run.game = MinMaxGame(run.min_optimizer, run.max_optimizer, rule, value=terms, seed=7)
+    number, kept, outcomes = 0, None, set()
+
+    def noise_terms(number):
+        return 3.0 * torch.randn(16, generator=torch.Generator().manual_seed(SEED * 1_000_003 + number)).double()
+
+    def error(noise):
+        return noise.std().item() / 4
+
+    for cycle in range(CYCLES):
+        propose, *ascents, decide, descend = run.moves(cycle)
+        old = None
+        if cycle and reread:
+            old = run.f().item() + noise_terms(number).mean().item()
+            old_noise = noise_terms(number)
+            number += reread == "fresh"
+        propose()
+        for ascend in ascents:
+            ascend()
+        new_noise = noise_terms(number)
+        new = run.f().item() + new_noise.mean().item()
+        number += 1
+        decision = decide()
+        if cycle:
+            if reread == "paired":
+                expected_error = error(new_noise - old_noise)
+            else:
+                expected_error = math.hypot(error(new_noise), error(old_noise) if reread else kept[1])
+            old = kept[0] if old is None else old
+            stands_out = abs(new - old) > expected_error
+            assert decision.f_old == pytest.approx(old, rel=1e-9)
+            assert decision.f_new == pytest.approx(new, rel=1e-9)
+            assert decision.standard_error == pytest.approx(expected_error, rel=1e-6, abs=1e-12)
+            assert decision.accepted == (new <= old if stands_out else draws[cycle] < 0.5)
+            outcomes.add(decision.reason)
+        if decision.accepted:
+            kept = new, error(new_noise)
+        descend()
+    # paired, the noise cancels to nothing, and here the ascent outweighs every proposal
+    assert outcomes == ({"worse"} if reread == "paired" else {"improved", "worse", "random"})
 
 
 def small_game(**settings):
