@@ -44,13 +44,8 @@ class Run:
         ]
 
     def resumed(self):
-        file = io.BytesIO()
-        torch.save([n.state_dict() for n in self.nets], file)
         states = [n.state_dict() for n in self.nets], self.a.state_dict(), self.b.state_dict(), self.game.state_dict()
-        file = io.BytesIO()
-        torch.save(states, file)
-        file.seek(0)
-        nets, a, b, game = torch.load(file, weights_only=True)
+        nets, a, b, game = copied(states)
         other = Run(self.game.restore, self.game.acceptance)
         for net, state in zip(other.nets, nets, strict=True):
             net.load_state_dict(state)

@@ -29,8 +29,9 @@ class _Entry(BaseModel):
     keys: list[str] = []
     when: dict[str, Scalar | list[Scalar]] = {}
 
-    def paths(self, name: str) -> list[str]:
-        return self.keys or [name]
+    def overlay(self, name: str, value: Any) -> dict[str, Any]:
+        """The settings, by path, that a sampled value makes."""
+        return dict.fromkeys(self.keys or [name], value)
 
 
 class _Range(_Entry):
@@ -59,9 +60,6 @@ class Float(_Range):
     def sample(self, trial: Trial, name: str) -> Any:
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
-    def overlay(self, name: str, value: Any) -> dict[str, Any]:
-        return dict.fromkeys(self.paths(name), value)
-
 
 class Int(_Range):
     type: Literal["int"]
@@ -71,32 +69,9 @@ class Int(_Range):
     def sample(self, trial: Trial, name: str) -> Any:
         return trial.suggest_int(name, self.low, self.high, log=self.log)
 
-    def overlay(self, name: str, value: Any) -> dict[str, Any]:
-        return dict.fromkeys(self.paths(name), value)
 
-
-class Choice(_Entry):
-    type: Literal["choice"]
-    options: list[Scalar] = Field(min_length=1)
-
-    def extremes(self) -> list[Any]:
-        return list(self.options)
-
-    def holds(self, value: Any) -> bool:
-        return value in self.options
-
-    def sample(self, trial: Trial, name: str) -> Any:
-        return trial.suggest_categorical(name, self.options)
-
-    def overlay(self, name: str, value: Any) -> dict[str, Any]:
-        return dict.fromkeys(self.paths(name), value)
-
-
-class Fragments(_Entry):
-    """A choice among labelled pieces of config; Optuna only sees the label."""
-
-    type: Literal["fragments"]
-    options: dict[str, dict[str, Any]] = Field(min_length=1)
+class _Options(_Entry):
+    options: Any
 
     def extremes(self) -> list[Any]:
         return list(self.options)
@@ -106,6 +81,18 @@ class Fragments(_Entry):
 
     def sample(self, trial: Trial, name: str) -> Any:
         return trial.suggest_categorical(name, list(self.options))
+
+
+class Choice(_Options):
+    type: Literal["choice"]
+    options: list[Scalar] = Field(min_length=1)
+
+
+class Fragments(_Options):
+    """A choice among labelled pieces of config; Optuna only sees the label."""
+
+    type: Literal["fragments"]
+    options: dict[str, dict[str, Any]] = Field(min_length=1)
 
     def overlay(self, name: str, value: Any) -> dict[str, Any]:
         return dict(self.options[value])

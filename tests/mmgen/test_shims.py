@@ -20,7 +20,7 @@ def python(code, *paths):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-def link_package(package, into, without=()):
+def link_package(package, into):
     """A copy of a package made of links, so that a file can be added to it."""
     source = Path(package.__file__).parent
     for path in source.rglob("*.py"):
