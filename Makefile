@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow lint types setup clean
+.PHONY: demo test test-slow matrix lint types setup clean
 
 setup: $(VENV)/.complete
 
@@ -24,6 +24,10 @@ test: setup
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow
+
+# every family of stock configs, and the table of them in the docs
+matrix: setup
+	$(VENV)/bin/python -m pytest tests/mmgen/test_families.py -m "matrix or not matrix" -n 2 --families-table docs/families.md
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -118,20 +118,15 @@ class MinMaxGame:
             raise ValueError(f"escape must be one of {list(ESCAPES)}, but got {escape!r}.")
         if max_nonfinite < 1:
             raise ValueError(f"max_nonfinite must be 1 or more, but got {max_nonfinite!r}.")
-        self.min_player = min_player if isinstance(min_player, Player) else Player(min_player)
-        self.max_player = max_player if isinstance(max_player, Player) else Player(max_player)
         self.acceptance = ConstantRate() if acceptance is None else acceptance
         self.restore = Restore() if restore is None else restore
         self.value = value
         self.track, self.r_max, self.escape, self.max_nonfinite = track, r_max, escape, max_nonfinite
         self.guard = guard
         self._group = group
-        self._snapshots, self._guards = _snapshots(self.min_player, self.max_player, self.restore, guard)
         self._draws = torch.Generator().manual_seed(seed)
         self.open = False
         self.stopped = False
-        self.f_old = math.nan
-        self._f_old_error = math.nan
         self.decisions = 0  # cycles
         self.proposals = 0  # cycles with a proposal
         self.accepted = 0  # proposals kept
@@ -139,8 +134,24 @@ class MinMaxGame:
         self.nonfinite = 0
         self._watched = 0  # acceptances since the last look at their rate
         self.swapped = False  # the kept pair is shown in place of the open proposal
-        self._captured = False  # the snapshots hold this cycle's kept pair
         self._stepped = False
+        self.f_old = self._f_old_error = math.nan
+        self.replace(min_player, max_player)
+
+    def replace(self, min_player: Player | Optimizer, max_player: Player | Optimizer) -> None:
+        """Go on with other players: networks that grow, optimizers that are built anew.
+
+        f is another function then, so :attr:`f_old` is forgotten.
+
+        Raises:
+            RuntimeError: if a proposal is open; :meth:`close` it first.
+        """
+        if self.open:
+            raise RuntimeError("a proposal is open: call decide() or close() before replace().")
+        self.min_player = min_player if isinstance(min_player, Player) else Player(min_player)
+        self.max_player = max_player if isinstance(max_player, Player) else Player(max_player)
+        self._snapshots, self._guards = _snapshots(self.min_player, self.max_player, self.restore, self.guard)
+        self.close()
         for optimizer in self.min_player.optimizers:
             optimizer.register_step_post_hook(self._on_min_step)
 
@@ -228,6 +239,14 @@ class MinMaxGame:
         self.open = self._captured = False
         self._check_limits()
         return decision
+
+    def close(self) -> None:
+        """Keep an open proposal without a test and forget f_old: f is about to become another function.
+
+        As where a network grows a layer: what f would be read to be is no answer to this proposal.
+        """
+        self.open = self._captured = False  # _captured: the snapshots hold this cycle's kept pair
+        self.f_old = self._f_old_error = math.nan
 
     def swap(self) -> None:
         """Exchange the open proposal and the last kept pair, in place; call it again to return.

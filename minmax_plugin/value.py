@@ -35,7 +35,7 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
         True
     """
     training = [m for module in modules for m in module.modules() if m.training]
-    outside = _random_state()
+    outside = random_state()
     try:
         for module in training:
             module.training = False
@@ -44,7 +44,7 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
         with torch.no_grad():
             yield
     finally:
-        _set_random_state(outside)
+        set_random_state(outside)
         for module in training:
             module.training = True
 
@@ -206,7 +206,7 @@ def _seed_all(seed: int) -> None:
         sys.modules["numpy"].random.seed(seed % 2**32)
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
     state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -215,7 +215,7 @@ def _random_state() -> dict[str, Any]:
     return state
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     if "cuda" in state:

@@ -1,9 +1,15 @@
-"""Shared settings: one thread, fixed seeds."""
+"""Shared settings: one thread, fixed seeds; and the table of the families, written from their tests."""
+
+from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+collect_ignore = ["exact.py", "families.py", "mmgen_runs.py", "oracle.py"]  # helpers, imported by the tests
+
+FACTS = ("family", "opts in", "always is stock", "resumes", "averages see", "note")
 
 
 @pytest.fixture(autouse=True)
@@ -11,4 +17,24 @@ def _seed():
     torch.manual_seed(0)
 
 
-collect_ignore = ["exact.py", "mmgen_runs.py", "oracle.py"]  # helpers, imported by the tests
+def pytest_addoption(parser):
+    parser.addoption("--families-table", metavar="FILE", help="write what the families' tests found into this file")
+
+
+def pytest_sessionfinish(session):
+    path = session.config.getoption("--families-table")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not path or hasattr(session.config, "workerinput"):  # a worker of pytest-xdist has no report of its own
+        return
+    done = [r for outcome in ("passed", "failed") for r in reporter.stats.get(outcome, [])]
+    rows = {dict(r.user_properties)["row"]: r for r in done if "row" in dict(r.user_properties)}
+    lines = ["| " + " | ".join(FACTS) + " |", "|" + "---|" * len(FACTS)]
+    for _, report in sorted(rows.items()):
+        facts = dict.fromkeys(FACTS, "–") | dict(report.user_properties)
+        if report.failed:
+            facts["note"] = "**its test failed**"
+        lines.append("| " + " | ".join(str(facts[fact]) for fact in FACTS) + " |")
+    text = Path(path).read_text()
+    start, end = "<!-- table -->\n", "<!-- end of table -->"
+    head, rest = text.split(start)
+    Path(path).write_text(head + start + "\n".join(lines) + "\n" + end + rest.split(end)[1])

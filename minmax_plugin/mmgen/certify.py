@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from minmax_plugin.equilibrium import Certificate, certify
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
-from minmax_plugin.mmgen.gan import GAN
+from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.train import load_config
 from minmax_plugin.value import inference
 
@@ -42,7 +42,7 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
     Raises:
         ValueError: for a model that is no GAN that MinMax can drive, or a setting out of range.
     """
-    gan = GAN(model)
+    gan = gan_of(model)
     holder = _Value(gan, batch, seed)
     names_x = [f"generator.{n}" for n, _ in gan.generator.named_parameters()]
     names_y = [f"discriminator.{n}" for n, _ in gan.discriminator.named_parameters()]
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"checkpoint {checkpoint!r} does not load into this config's model: {error}") from error
         loader = DataLoader(read_data(cfg), batch_size=size, collate_fn=partial(collate, samples_per_gpu=size))
         with inference([], settings["seed"]):
-            (batch,) = GAN(model).load_pool(loader, 1)
+            (batch,) = gan_of(model).load_pool(loader, 1)
         certificate = certify_gan(model, batch, **settings)
     except ValueError as error:
         print(f"minmax-certify: error: {error}", file=sys.stderr)

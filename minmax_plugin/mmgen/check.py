@@ -10,9 +10,10 @@ from mmcv import Config
 from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
 
-from minmax_plugin.mmgen.gan import SUPPORTED, ascent_steps
-from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.mmgen.gans import driven_classes, find_kind
+from minmax_plugin.mmgen.hook import OWN_TERMS, MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
+from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
 
@@ -21,11 +22,12 @@ class ConfigError(ValueError):
     """A config that cannot be trained as it stands; the message names the setting and the mend."""
 
 
-def check_config(cfg: Config) -> None:
+def check_config(cfg: Config, paths: bool = True) -> None:
     """Refuse a config that could only fail later.
 
     Args:
         cfg: the merged config, its ``custom_imports`` already imported.
+        paths: whether the data that it names must be there.
 
     Raises:
         ConfigError: for the first setting that is wrong.
@@ -41,11 +43,13 @@ def check_config(cfg: Config) -> None:
             "model.discriminator is missing: min-max training needs a discriminator; give the model one, or train "
             "this config with the toolkit's own script."
         )
+    if ADA in active_shims and (model.get("discriminator") or {}).get("data_aug"):
+        raise ConfigError(f"model.discriminator.data_aug: {ADA_MISSING}")
     try:
         _check_minmax(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    data = cfg.get("data") or {}
+    data = cfg.get("data") or {} if paths else {}
     for name in ("train", "val") if cfg.get("evaluation") else ("train",):
         if isinstance(data.get(name), Mapping):
             _check_paths(f"data.{name}", data[name])
@@ -76,40 +80,39 @@ def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
 
 
 def _check_minmax(cfg: Config) -> None:
-    train_cfg = cfg.get("train_cfg") or cfg.model.get("train_cfg") or {}
+    kind = find_kind(MODELS.get(cfg.model.type))
     settings = minmax_settings(cfg)
-    disc_steps = train_cfg.get("disc_steps", 1)
+    entries = (kind.optimizers_in(cfg) if kind else None) or {}
+    types = {path: str(o.get("type")) for path, o in entries.items() if isinstance(o, Mapping)}
+    train_cfg = cfg.get("train_cfg") or cfg.model.get("train_cfg") or {}
     if settings is None:
-        k = ascent_steps(disc_steps)  # the toolkit itself cannot do without one
-    else:
-        k = ascent_steps(disc_steps, train_cfg.get("batch_accumulation_steps", 1), train_cfg.get("gen_steps", 1))
-    optimizers = cfg.get("optimizer") or {}
-    types = {name: str(o.get("type")) for name, o in optimizers.items() if isinstance(o, Mapping)}
-    if settings is None:
-        prefixed = [f"optimizer.{name}.type={kind!r}" for name, kind in types.items() if kind.startswith(PREFIX)]
+        if kind is not None:
+            kind.cycle(train_cfg)  # the toolkit itself cannot do without one
+        prefixed = [f"{path}.type={type_!r}" for path, type_ in types.items() if type_.startswith(PREFIX)]
         if prefixed:
             raise ConfigError(
                 f"{prefixed[0]} needs a MinMaxHook: add dict(type='MinMaxHook') to custom_hooks, or drop the prefix."
             )
         return
-    model_class = MODELS.get(cfg.model.type)
-    if model_class is None or not issubclass(model_class, SUPPORTED):
+    if kind is None:
         raise ConfigError(
-            f"model.type={cfg.model.type!r} cannot be driven by MinMax; it drives {[c.__name__ for c in SUPPORTED]}."
+            f"model.type={cfg.model.type!r} cannot be driven by MinMax; it drives {driven_classes()} and classes "
+            "derived from them."
         )
+    k, _ = kind.cycle(train_cfg)
     hook = build_hook(settings)
+    if hook.value == "last" and kind.own_terms:
+        raise ConfigError(OWN_TERMS)
     if hook.ascent_steps not in (None, k):
         raise ConfigError(
             f"MinMaxHook has ascent_steps={hook.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or "
             "change train_cfg.disc_steps."
         )
-    for name in ("generator", "discriminator"):
-        if name not in types:
-            raise ConfigError(f"optimizer.{name} is missing: MinMax needs one optimizer for each player.")
-        if not types[name].startswith(PREFIX):
-            raise ConfigError(
-                f"optimizer.{name}.type is {types[name]!r}; under MinMaxHook it must be {PREFIX + types[name]!r}."
-            )
+    for path in entries:
+        if path not in types:
+            raise ConfigError(f"{path} is missing: MinMax needs one optimizer for each player.")
+        if not types[path].startswith(PREFIX):
+            raise ConfigError(f"{path}.type is {types[path]!r}; under MinMaxHook it must be {PREFIX + types[path]!r}.")
 
 
 def build_hook(settings: Mapping[str, Any]) -> MinMaxHook:

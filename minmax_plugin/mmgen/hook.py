@@ -13,18 +13,29 @@ from typing import Any
 import torch
 from mmcv.runner import HOOKS, CheckpointHook, Hook, IterTimerHook, LoggerHook
 from mmcv.runner.dist_utils import get_dist_info
-from mmgen.core.hooks import ExponentialMovingAverageHook, VisualizeUnconditionalSamples
+from mmgen.core.evaluation import GenerativeEvalHook
+from mmgen.core.hooks import (
+    ExponentialMovingAverageHook,
+    PickleDataHook,
+    VisualizationHook,
+    VisualizeUnconditionalSamples,
+)
 
 from minmax_plugin.acceptance import build_acceptance
 from minmax_plugin.game import Decision, MinMaxGame
-from minmax_plugin.mmgen.gan import GAN
+from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.metrics import SampleMetrics, truncate_lines
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
+from minmax_plugin.mmgen.resume import RunState
 from minmax_plugin.presets import preset as settings_of
 from minmax_plugin.snapshot import Restore, found_inf
 from minmax_plugin.value import Estimator, FreshBatch, LastAscent, inference
 
 VALUES = ("auto", "last", "fresh", "paired")
+OWN_TERMS = (
+    "MinMaxHook(value='last') cannot see the generator's own losses (pixel, cycle, reconstruction), which are part "
+    "of f for this model; use value='fresh' or 'paired'."
+)
 
 
 @HOOKS.register_module()
@@ -35,9 +46,13 @@ class MinMaxHook(Hook):
     ``step()`` only marks its gradient as pending; before the next iteration the hook applies it, as the
     proposal; when the toolkit turns to the generator again (its ``zero_grad()``), the discriminator's phase is
     over: the hook reads f, decides, and keeps or restores; the toolkit then computes the next generator
-    gradient at the decided pair. k comes from the config (``disc_steps``, and accumulation). After an
-    iteration, other hooks only see decided pairs. So averaged weights, checkpoints and the generator at the
-    end of training lag one generator step behind the plain loop.
+    gradient at the decided pair. k comes from the config (``disc_steps``, and accumulation). After an iteration,
+    other hooks only see decided pairs. So averaged weights, checkpoints and the generator at the end of training
+    lag one generator step behind the plain loop.
+
+    Where a cycle has several generator steps, they are taken at once and are one proposal. Where the toolkit
+    changes networks or optimizers on the way (progressive growing), the last step before that is kept without a
+    test, since f is another function afterwards, and f_old is read anew.
 
     The hook moves itself to the front of the runner's hooks, whatever priority it was given: the pending
     step must be taken before the learning-rate hooks of the next iteration run.
@@ -51,9 +66,11 @@ class MinMaxHook(Hook):
             :mod:`minmax_plugin.acceptance`.
         value: what f is read from, a name or a dict with ``type`` and options. ``last``: the last ascent step
             (free; before that step). ``fresh``: a batch of its own in inference mode, after it. ``paired``:
-            as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``fresh`` for k = 1,
-            else ``last``. Options of ``fresh`` and ``paired``: ``batches`` to average (1), ``fraction`` of the
-            batch to use (1.0), and for ``fresh``, ``reread=True`` to read f_old again, on a batch of its own.
+            as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``last`` for k of 2 or
+            more, else ``fresh``; always ``fresh`` where the generator has losses of its own (translation,
+            SinGAN), which ``last`` cannot see. Options of ``fresh`` and ``paired``: ``batches`` to average (1),
+            ``fraction`` of the batch to use (1.0), and for ``fresh``, ``reread=True`` to read f_old again, on a
+            batch of its own.
         restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
         restore_moments: whether the restored players' optimizer states go back too.
         restore_buffers: whether the restored players' buffers (batch norm, spectral norm) go back too.
@@ -127,44 +144,46 @@ class MinMaxHook(Hook):
         self._proposing = False  # it is being applied now
         self._responded = False  # the discriminator has had its phase since the last decision
         self._answered = False  # the ascent has reached its tolerance in this cycle
+        self._accumulating = False  # the discriminator has a gradient that it has not stepped with
         self._observers: list[Hook] | None = None
+        self._bound: Any = None  # the optimizers that are driven
+        self._pool: list[Any] = []  # real batches for fresh evaluations
+        self.game: Any = None  # a MinMaxGame, as soon as there are optimizers
 
     # --- the runner's side -------------------------------------------------------------------------------
 
     def before_run(self, runner: Any) -> None:
         self._runner = runner
-        self.gan = GAN(runner.model, runner.optimizer)
+        self.gan = gan_of(runner.model)
         k = self.gan.ascent_steps
         if self.ascent_steps not in (None, k):
             raise ValueError(
                 f"MinMaxHook has ascent_steps={self.ascent_steps}, but the config's disc_steps and accumulation make "
                 f"k={k}; remove ascent_steps or change train_cfg."
             )
-        seed = self.seed if self.seed is not None else ((runner.meta or {}).get("seed") or 0)
-        min_player, max_player = self.gan.players
-        estimator = self._estimator(k, seed + 1009 * get_dist_info()[0])
-        self.game = MinMaxGame(
-            min_player, max_player, self.acceptance, self.restore, estimator, seed, **self.game_settings
-        )
-        self.gan.min_optimizer.leads = True
-        for optimizer in (self.gan.min_optimizer, self.gan.max_optimizer):
-            optimizer.driver = self
-        if self.gan.min_optimizer.loaded_game is not None:
-            self.load_game_state(self.gan.min_optimizer.loaded_game)
-            self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
+        self._state = RunState(runner)
+        if runner.optimizer is not None:
+            self._bind(runner.optimizer)
+        if self.gan.builds_optimizers:
+            self.gan.generator.register_forward_pre_hook(lambda *_: self._bind_new())
         if self.record and runner.rank == 0:
-            truncate_lines(self._record_file(), lambda line: line["index"] < self.game.decisions)
+            decisions = self.game.decisions if self.game else 0
+            truncate_lines(self._record_file(), lambda line: line["index"] < decisions)
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
-        runner.register_hook(_ProposalReturns(self), priority="LOWEST")
+        runner.register_hook(_LastOfAll(self, self._state), priority="LOWEST")
 
     def before_train_iter(self, runner: Any) -> None:
+        self._state.before_batch(getattr(runner, "data_batch", None))
+        if self.game is None:
+            return
+        if self.gan.stage_begins(runner.iter):
+            self._end_stage()
         if self._pending:
-            self._pending, self._proposing = False, True
-            self.game.propose()
-            self._proposing = False
-        elif self.game.guard and not self._responded:
+            self._pending = False
+            self._propose()
+        elif self.game.guard and not self._responded and not self.game.open:
             self.game.propose(step=lambda: None)  # no proposal in this cycle, but its start is captured
 
     def after_train_iter(self, runner: Any) -> None:
@@ -179,6 +198,8 @@ class MinMaxHook(Hook):
 
     def after_run(self, runner: Any) -> None:
         game, n = self.game, self.counts
+        if game is None:
+            return
         runner.logger.info(
             f"MinMax: {game.decisions} cycles (k = {self.gan.ascent_steps}), {game.accepted} of {game.proposals} "
             f"proposals accepted; {n['disc_steps']} discriminator steps on {n['images']} images."
@@ -189,6 +210,7 @@ class MinMaxHook(Hook):
     def on_step(self, optimizer: MinMaxOptimizer, step: Callable[[], Any]) -> Any:
         """What a facade's ``step()`` does: see :class:`MinMaxOptimizer`."""
         if optimizer is self.gan.max_optimizer:
+            self._accumulating = False
             if self.ascent_tolerance is not None and not self._answered:
                 self._answered = bool(self.game.max_player.gradient_norm() <= self.ascent_tolerance)
             if self._answered:
@@ -197,16 +219,20 @@ class MinMaxHook(Hook):
             return step()
         if self._proposing:
             return step()
+        if self.gan.generator_steps > 1:  # all of a cycle's are one proposal, taken as they come
+            return step() if self.game.open else self.game.propose(step)
         self._pending = not found_inf(optimizer)  # type: ignore[arg-type]
         return None
 
     def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None:
         """Before a facade's ``zero_grad()``: the generator's says that the discriminator's phase is over."""
         if optimizer is self.gan.max_optimizer:
-            self._responded = True
+            self._responded = self._accumulating = True
         elif self._responded:
             self._responded = self._answered = False
             self.decision = self.game.decide()
+            if not self.decision.accepted:
+                self.gan.after_rejection()
             if self.record and self._runner.rank == 0:
                 line = {k: None if v != v else v for k, v in dataclasses.asdict(self.decision).items()}  # NaN: null
                 with open(self._record_file(), "a") as file:
@@ -215,35 +241,91 @@ class MinMaxHook(Hook):
     def game_state(self) -> dict[str, Any]:
         """What an exact resume needs, as the generator's checkpoint carries it."""
         phase = {"pending": self._pending, "answered": self._answered, "responded": self._responded}
-        return {**phase, "counts": dict(self.counts), "game": self.game.state_dict()}
+        run: dict[str, Any] = {"gan": self.gan.state_dict(), "run": self._state.state_dict()}
+        if self.decision is not None:
+            run["decision"] = dataclasses.asdict(self.decision)
+        if self._accumulating:
+            run["accumulated"] = [None if p.grad is None else p.grad.clone() for p in self.game.max_player.parameters]
+        return {**phase, **run, "counts": dict(self.counts), "game": self.game.state_dict()}
 
     def load_game_state(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
         self._pending, self._answered, self._responded = (state[n] for n in ("pending", "answered", "responded"))
         self.counts.update(state["counts"])
+        self.decision = Decision(**state["decision"]) if "decision" in state else None
+        for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        self.gan.load_state_dict(state["gan"])
+        self._state.load_state_dict(state["run"])
         self.show_proposal()  # a checkpoint in mid-cycle holds the decided pair in its place
 
     def show_proposal(self) -> None:
         """Undo the exchange that showed the other hooks the decided pair."""
-        if self.game.swapped:
+        if self.game is not None and self.game.swapped:
             self.game.swap()
 
     # --- parts -------------------------------------------------------------------------------------------
 
-    def _estimator(self, k: int, seed: int) -> Estimator:
-        kind = self.value if self.value != "auto" else ("fresh" if k == 1 else "last")
+    def _bind(self, optimizers: Any) -> None:
+        """Take the players over: at the start, and wherever the model has built its optimizers anew."""
+        players = self.gan.bind(optimizers)
+        for optimizer in (self.gan.min_optimizer, self.gan.max_optimizer):
+            optimizer.driver = self
+        self.gan.min_optimizer.leads = True
+        self._bound = optimizers
+        if self.game is not None:
+            self.game.replace(*players)
+            return
+        runner = self._runner
+        seed = self.seed if self.seed is not None else ((runner.meta or {}).get("seed") or 0)
+        estimator = self._estimator(seed + 1009 * get_dist_info()[0])
+        self.game = MinMaxGame(*players, self.acceptance, self.restore, estimator, seed, **self.game_settings)
+        if self.gan.min_optimizer.loaded_game is not None:
+            self.load_game_state(self.gan.min_optimizer.loaded_game)
+            self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
+
+    def _bind_new(self) -> None:
+        # Runs when the generator first does, and that is in the discriminator's phase, past its zero_grad().
+        built = getattr(self.gan.model, "optimizer", None)
+        if built is not None and built is not self._bound:
+            self._bind(built)
+            self._responded = True
+
+    def _propose(self) -> None:
+        self._proposing = True
+        self.game.propose()
+        self._proposing = False
+
+    def _end_stage(self) -> None:
+        """Take a pending step and keep it untested: its answer would be given by other networks."""
+        if self._pending:
+            self._pending, self._proposing = False, True
+            self.gan.min_optimizer.step()
+            self._proposing = False
+        self.game.close()
+        self._pool.clear()  # the data may change with the stage
+
+    def kind_of_value(self, gan: GAN) -> str:
+        """What f is read from, where the setting leaves it to the model."""
+        return self.value if self.value != "auto" else "fresh" if gan.ascent_steps == 1 or gan.own_terms else "last"
+
+    def _estimator(self, seed: int) -> Estimator:
+        kind, k = self.kind_of_value(self.gan), self.gan.ascent_steps
         if kind == "last":
+            if self.gan.own_terms:
+                raise ValueError(OWN_TERMS)
             if k == 1:
                 warnings.warn(
                     "MinMaxHook(value='last') with k = 1 reads f before the discriminator has answered the proposal, "
                     "which is not the algorithm; use value='fresh', or disc_steps of 2 or more.",
                     stacklevel=2,
                 )
+            self.gan.watch_loss()
             return LastAscent(self.gan.last_value)
         options = dict(self.value_options)
         fraction = options.pop("fraction", 1.0)
         reread = "paired" if kind == "paired" else "fresh" if options.pop("reread", False) else None
-        pool: list[Any] = []
+        pool = self._pool
 
         def fresh() -> torch.Tensor:
             if not pool:
@@ -274,11 +356,17 @@ class MinMaxHook(Hook):
         runner.log_buffer.output.update(cycle=decision.index + 1, reason=decision.reason)
 
 
-class _ProposalReturns(Hook):
-    """Runs after all other hooks: gives the open proposal its place back for the rest of its cycle."""
+class _LastOfAll(Hook):
+    """Runs after all other hooks: gives the open proposal its place back, and sees to an exact resume."""
 
-    def __init__(self, minmax: MinMaxHook) -> None:
-        self._minmax = minmax
+    def __init__(self, minmax: MinMaxHook, state: RunState) -> None:
+        self._minmax, self._state = minmax, state
+
+    def before_run(self, runner: Any) -> None:
+        self._state.before_data()
+
+    def before_fetch_train_data(self, runner: Any) -> None:
+        self._state.before_batch()
 
     def after_train_iter(self, runner: Any) -> None:
         self._minmax.show_proposal()
@@ -286,13 +374,15 @@ class _ProposalReturns(Hook):
 
 def _observers(runner: Any) -> list[Hook]:
     """The hooks that may look at the weights after an iteration."""
-    blind = (MinMaxHook, _ProposalReturns, LoggerHook, IterTimerHook)
+    blind = (MinMaxHook, _LastOfAll, LoggerHook, IterTimerHook, VisualizationHook, PickleDataHook)
     hooks = [h for h in runner.hooks if not isinstance(h, blind) and getattr(h, "reads_weights", True)]
     return [h for h in hooks if "after_train_iter" in h.get_triggered_stages()]
 
 
 def _is_due(hook: Hook, runner: Any) -> bool:
     """Whether ``hook`` will do anything after this iteration; a hook that is not known always may."""
+    if isinstance(hook, GenerativeEvalHook):
+        return hook.every_n_iters(runner, hook.get_current_interval(runner))
     if isinstance(hook, (CheckpointHook, ExponentialMovingAverageHook, SampleMetrics, VisualizeUnconditionalSamples)):
         return hook.every_n_iters(runner, hook.interval) or hook.is_last_iter(runner)
     return True

@@ -246,7 +246,10 @@ class SampleMetrics(Hook):
 
 
 def truncate_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drop what an earlier run wrote past the point where this one starts, from a file of JSON lines."""
+    """Drop what an earlier run wrote past the point where this one starts, from a file of JSON lines.
+
+    A last line that the earlier run was killed in the middle of goes too.
+    """
     if path.exists():
-        lines = [line for line in path.read_text().splitlines(keepends=True) if keep(json.loads(line))]
-        path.write_text("".join(lines))
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if line.endswith("\n") and keep(json.loads(line))))

@@ -62,6 +62,38 @@ class MinMaxOptimizer:
         super().load_state_dict(state)  # type: ignore[misc]
 
 
+def adopt(optimizer: Optimizer) -> None:
+    """Turn an optimizer that a model built by itself into its facade, in place.
+
+    Whatever holds it (the model, a learning-rate schedule) goes on holding it; its state stays.
+
+    Raises:
+        ValueError: if its class has no facade.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+        >>> adopt(optimizer)
+        >>> type(optimizer).__name__
+        'MinMaxAdam'
+    """
+    if isinstance(optimizer, MinMaxOptimizer):
+        return
+    facade = OPTIMIZERS.get(PREFIX + type(optimizer).__name__)
+    if facade is None:
+        raise ValueError(f"the model's own optimizer is a {type(optimizer).__name__}, which is in no registry.")
+    scheduled = vars(optimizer).pop("step", None)  # a schedule has put its counter around the old step
+    optimizer.__class__ = facade
+    if scheduled is not None:
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            optimizer._opt_called = True  # type: ignore[attr-defined]
+            return facade.step(optimizer, *args, **kwargs)
+
+        step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+        optimizer.step = step  # type: ignore[method-assign]
+
+
 def register_minmax_optimizers() -> list[str]:
     """Register ``MinMax<Name>`` for each optimizer ``<Name>`` in the toolkit's registry that has none yet.
 

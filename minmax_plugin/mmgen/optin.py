@@ -1,10 +1,44 @@
-"""Switching MinMax off in a merged config, without editing its file."""
+"""Switching MinMax on or off in a merged config, without editing its file."""
 
 from __future__ import annotations
 
-from mmcv import Config
+from typing import Any
 
+from mmcv import Config
+from mmgen.models.builder import MODELS
+
+from minmax_plugin.mmgen.check import ConfigError, minmax_settings
+from minmax_plugin.mmgen.gans import find_kind
 from minmax_plugin.mmgen.optimizers import PREFIX
+
+PLUGIN = "minmax_plugin.mmgen"
+
+
+def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
+    """Turn a plain config into one that trains by MinMax, in place: what a user would add by hand.
+
+    Args:
+        cfg: the merged config.
+        preset: of :class:`MinMaxHook`.
+        settings: further settings of the hook.
+
+    Raises:
+        ConfigError: if it has opted in already.
+
+    Example:
+        >>> optimizer = dict(generator=dict(type="Adam"), discriminator=dict(type="Adam"))
+        >>> cfg = Config(dict(model=dict(type="StaticUnconditionalGAN"), optimizer=optimizer))
+        >>> opt_in(cfg, "paper")
+        >>> cfg.optimizer.generator.type, cfg.custom_hooks
+        ('MinMaxAdam', [{'type': 'MinMaxHook', 'preset': 'paper'}])
+    """
+    if minmax_settings(cfg) is not None:
+        raise ConfigError("the config has a MinMaxHook already: change its settings instead of opting in again.")
+    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+    cfg.custom_imports = {**imports, "imports": [*imports["imports"], PLUGIN]}
+    for entry in _optimizers(cfg):
+        entry["type"] = PREFIX + entry["type"].removeprefix(PREFIX)
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="MinMaxHook", preset=preset, **settings)]
 
 
 def opt_out(cfg: Config) -> None:
@@ -12,12 +46,18 @@ def opt_out(cfg: Config) -> None:
 
     Example:
         >>> optimizer = dict(generator=dict(type="MinMaxAdam"))
-        >>> cfg = Config(dict(optimizer=optimizer, custom_hooks=[dict(type="MinMaxHook")]))
+        >>> model = dict(type="StaticUnconditionalGAN")
+        >>> cfg = Config(dict(model=model, optimizer=optimizer, custom_hooks=[dict(type="MinMaxHook")]))
         >>> opt_out(cfg)
         >>> cfg.optimizer.generator.type, cfg.custom_hooks
         ('Adam', [])
     """
     cfg.custom_hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] != "MinMaxHook"]
-    for settings in cfg.optimizer.values():
-        if isinstance(settings, dict):
-            settings["type"] = settings["type"].removeprefix(PREFIX)
+    for entry in _optimizers(cfg):
+        entry["type"] = entry["type"].removeprefix(PREFIX)
+
+
+def _optimizers(cfg: Config) -> list[Any]:
+    kind = find_kind(MODELS.get(cfg.model.type))
+    entries = (kind.optimizers_in(cfg) if kind else None) or {}
+    return [entry for entry in entries.values() if isinstance(entry, dict) and "type" in entry]

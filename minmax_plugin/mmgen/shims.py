@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -49,9 +50,39 @@ def apply_shims() -> None:
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         _stand_in_for_ops()
         active_shims["mmcv._ext"] = "the installed mmcv has no compiled operations"
+    if not _takes_mixed_betas():
+        _repair_betas()
+        active_shims["betas"] = "the installed torch refuses Adam betas of int and float, which stock configs have"
     if ADA not in sys.modules and not _has_ada():
         _stand_in_for_ada()
         active_shims[ADA] = "the installed mmgen archive lacks this package"
+
+
+def _takes_mixed_betas() -> bool:
+    import torch
+
+    try:
+        torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], betas=(0, 0.9))
+    except ValueError:
+        return False
+    return True
+
+
+def _repair_betas() -> None:
+    # Where the toolkit turns a config entry into an optimizer: StyleGAN2 and 3 have betas=(0, 0.99).
+    from mmcv.runner.optimizer import DefaultOptimizerConstructor
+
+    stock = DefaultOptimizerConstructor.__init__
+    if hasattr(stock, "__wrapped__"):
+        return
+
+    @wraps(stock)
+    def with_float_betas(self: Any, optimizer_cfg: Any, paramwise_cfg: Any = None) -> None:
+        if isinstance(optimizer_cfg, dict) and isinstance(optimizer_cfg.get("betas"), (tuple, list)):
+            optimizer_cfg["betas"] = tuple(map(float, optimizer_cfg["betas"]))
+        stock(self, optimizer_cfg, paramwise_cfg)
+
+    DefaultOptimizerConstructor.__init__ = with_float_betas
 
 
 def _has_ada() -> bool:

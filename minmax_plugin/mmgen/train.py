@@ -16,32 +16,49 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import mmgen
 import torch
+import torch.distributed as torch_distributed
 from mmcv import Config, DictAction
 from mmcv.runner import BaseRunner, IterBasedRunner, get_dist_info, init_dist
 from mmcv.utils import get_git_hash, import_modules_from_strings
 from mmcv.utils.logging import logger_initialized
-from mmgen import __version__ as mmgen_version
 from mmgen.apis import set_random_seed, train_model
 from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen.models import build_model
+from mmgen.models.builder import MODELS
+from mmgen.models.gans import ProgressiveGrowingGAN
 from mmgen.utils import collect_env, get_root_logger
 
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
+from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
+from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.presets import PRESETS
+
+STOCK_CONFIGS = Path(mmgen.__file__).parent / ".mim" / "configs"
+"""The configs that the toolkit ships."""
+
+# What train_model reads without a default; some stock configs (WGAN-GP) lack it.
+DEFAULTS: dict[str, Any] = dict(
+    lr_config=None, load_from=None, resume_from=None, workflow=[("train", 1)], optimizer=None, checkpoint_config=None
+)
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
     """Read a config of the toolkit, merge ``options`` over it, and import what it asks for.
 
     Args:
-        path: the file.
+        path: the file, or the name of a stock config such as ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``.
         options: ``{"a.b": value}``, as ``--cfg-options`` gives them.
 
     Raises:
         ConfigError: if the file does not exist or its imports fail.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"config {str(path)!r} does not exist.")
+        shipped = STOCK_CONFIGS / path
+        if not shipped.is_file():
+            raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
+        path = shipped
     cfg = Config.fromfile(str(path))
     cfg.merge_from_dict(options or {})
     if cfg.get("custom_imports"):
@@ -80,6 +97,8 @@ def train(
     check_config(cfg)
     cfg.seed = seed
     cfg.gpu_ids = range(get_dist_info()[1]) if distributed else cfg.get("gpu_ids", [0])
+    for key, default in DEFAULTS.items():
+        cfg.setdefault(key, default)
     runner = cfg.get("runner") or {}
     if runner.get("is_dynamic_ddp") and not distributed:
         runner["is_dynamic_ddp"] = False  # it needs a distributed model's reducer
@@ -88,7 +107,11 @@ def train(
     cfg.work_dir = str(work_dir)
     cfg.dump(str(work_dir / name))
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
-    with _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger, _resume_where_it_runs():
+    with (
+        _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger,
+        _resume_where_it_runs(),
+        _a_group_of_one(cfg),
+    ):
         env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
         logger.info("Environment info:\n%s\n%s\n%s\n", "-" * 60, env, "-" * 60)
         logger.info("Distributed training: %s", distributed)
@@ -99,10 +122,26 @@ def train(
         model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
         dataset = read_data(cfg)
         if cfg.get("checkpoint_config") is not None:
-            cfg.checkpoint_config.meta = dict(mmgen_version=mmgen_version + get_git_hash()[:7])
+            cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
         meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
         train_model(model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta)
         logger.info("Everything of this run is in %s", work_dir)
+
+
+@contextlib.contextmanager
+def _a_group_of_one(cfg: Config) -> Iterator[None]:
+    # Progressive growing changes its batch size on the way, which the toolkit can only do in a process group.
+    kind = MODELS.get(cfg.model.type)
+    if not issubclass(kind, ProgressiveGrowingGAN) or torch_distributed.is_initialized():
+        yield
+        return
+    cfg.data.train_dataloader = {**cfg.data.get("train_dataloader", {}), "dist": True}
+    store = torch_distributed.HashStore()  # type: ignore[attr-defined]
+    torch_distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        torch_distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
@@ -141,7 +180,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="minmax-train", description="Train a GAN config, with or without MinMax.")
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="where logs, checkpoints and samples go (default: work_dirs/CONFIG)")
-    parser.add_argument("--resume-from", metavar="CHECKPOINT", help="checkpoint to resume from")
+    parser.add_argument(
+        "--minmax",
+        nargs="?",
+        const="practical",
+        choices=sorted(PRESETS),
+        help="opt in: train this config by MinMax, with a preset (default: practical)",
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the merged config and do nothing else")
+    parser.add_argument(
+        "--resume-from",
+        metavar="CHECKPOINT",
+        help="checkpoint to resume from; 'auto' for the last whole one in the work dir, if there is one",
+    )
     parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
     parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
     parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
@@ -164,6 +215,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
     try:
         cfg = load_config(args.config, args.cfg_options)
+        if args.minmax is not None:
+            opt_in(cfg, args.minmax)
+        if args.print_config:
+            check_config(cfg, paths=False)
+            print(cfg.pretty_text)
+            return 0
         multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
         cv2.setNumThreads(cfg.get("opencv_num_threads", 0))
         default = Path("work_dirs") / Path(args.config).stem
@@ -171,8 +228,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg.gpu_ids = [args.gpu_id]
         if args.resume_from:
             cfg.resume_from = args.resume_from
-        if cfg.get("resume_from") and not Path(cfg.resume_from).exists():
-            raise ConfigError(f"resume_from={cfg.resume_from!r} does not exist: give a checkpoint, such as iter_N.pth.")
+        if cfg.get("resume_from") == "auto":
+            cfg.resume_from = last_whole(cfg.work_dir)
+        elif cfg.get("resume_from"):
+            check_whole(cfg.resume_from)
         check_config(cfg)
         if args.launcher != "none":
             init_dist(args.launcher, **cfg.dist_params)

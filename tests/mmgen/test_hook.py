@@ -100,13 +100,11 @@ def test_a_later_hook_at_the_highest_priority_sees_decided_pairs_too(tmp_path, r
 
 
 def test_accumulated_gradients_make_one_ascent_step(tmp_path, recorded):
-    from minmax_plugin.mmgen.gan import ascent_steps
+    from minmax_plugin.mmgen.gans import ascent_steps
 
     assert ascent_steps(8, accumulation=4) == 2
     with pytest.raises(ValueError, match="batch_accumulation_steps=3 must divide train_cfg.disc_steps=8"):
         ascent_steps(8, accumulation=3)
-    with pytest.raises(ValueError, match="gen_steps must be 1"):
-        ascent_steps(8, gen_steps=2)
 
 
 def test_a_facade_without_its_hook_says_so(tmp_path, recorded):

@@ -42,8 +42,11 @@ def source_install(tmp_path):
     return tmp_path
 
 
-@pytest.mark.skipif(set(active_shims) != {"mmcv._ext", ADA}, reason="the installed toolkit is not PyPI's")
-def test_a_pypi_install_gets_both_and_imports():
+ALL = sorted(["betas", "mmcv._ext", ADA])
+
+
+@pytest.mark.skipif(sorted(active_shims) != ALL, reason="the installed toolkit is not PyPI's, or torch an old one")
+def test_a_pypi_install_gets_all_and_imports():
     done = python(
         """
         import minmax_plugin.mmgen, mmgen.models, mmgen.utils
@@ -51,7 +54,7 @@ def test_a_pypi_install_gets_both_and_imports():
         print(sorted(active_shims), mmgen.utils.collect_env()["MMCV Compiler"])
         """
     )
-    assert done.stdout.strip() == f"{sorted(['mmcv._ext', ADA])} n/a (mmcv without compiled operations)", done.stderr
+    assert done.stdout.strip() == f"{ALL} n/a (mmcv without compiled operations)", done.stderr
 
 
 def test_a_source_install_gets_none(source_install):
@@ -61,11 +64,11 @@ def test_a_source_install_gets_none(source_install):
         from mmgen.models.architectures.stylegan.generator_discriminator_v2 import AugmentPipe
         import mmcv._ext
         from minmax_plugin.mmgen.shims import active_shims
-        print(active_shims, AugmentPipe.whole, mmcv._ext.whole)
+        print(set(active_shims) - {"betas"}, AugmentPipe.whole, mmcv._ext.whole)  # betas: a matter of torch
         """,
         source_install,
     )
-    assert done.stdout.strip() == "{} True True", done.stderr
+    assert done.stdout.strip() == "set() True True", done.stderr
 
 
 @pytest.mark.skipif("mmcv._ext" not in active_shims, reason="mmcv has compiled operations")

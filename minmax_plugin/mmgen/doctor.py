@@ -1,0 +1,232 @@
+"""The command ``minmax-doctor [CONFIG]``: what is installed and repaired, and what MinMax does with a config."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import importlib.metadata
+import logging
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmcv import Config, DictAction
+from mmcv.runner import HOOKS, CheckpointHook, build_runner
+from mmcv.utils import build_from_cfg
+from mmgen.core.optimizer import build_optimizers
+from mmgen.models import build_model
+from torch import nn
+
+from minmax_plugin.mmgen.check import ConfigError, build_hook, check_config, minmax_settings
+from minmax_plugin.mmgen.gans import GAN, gan_of
+from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.mmgen.shims import active_shims
+from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.presets import PRESETS
+from minmax_plugin.snapshot import Restore
+
+PACKAGES = (
+    "minmax-plugin", "torch", "torchvision", "mmcv", "mmcv-full", "mmgen", "mmcls", "numpy", "ray", "optuna"
+)  # fmt: skip
+MIB = 2**20
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What MinMax can do with a config.
+
+    Args:
+        drives: whether it can drive it.
+        reason: why not, or how.
+        order: what one iteration of the runner will do, step by step.
+        memory: MiB by what they hold.
+    """
+
+    drives: bool
+    reason: str
+    order: list[str] = dataclasses.field(default_factory=list)
+    memory: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def installed() -> dict[str, str]:
+    """Versions of what matters here, by package; ``not installed`` where it is not."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def hardware() -> list[str]:
+    """What PyTorch can compute on, a line each."""
+    lines = [f"CPU: {torch.get_num_threads()} threads"]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        lines.append(
+            f"GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB, bfloat16 "
+            f"{'yes' if torch.cuda.is_bf16_supported() else 'no'}"
+        )
+    return lines if len(lines) > 1 else [*lines, "GPU: none that PyTorch can use"]
+
+
+def examine(cfg: Config) -> Verdict:
+    """Say whether MinMax can drive a config, and how, without training it.
+
+    A config that has not opted in is examined as ``minmax-train --minmax`` would train it.
+
+    Args:
+        cfg: the merged config.
+
+    Example:
+        >>> examine(Config(dict(model=dict(type="BasicGaussianDiffusion")))).reason
+        "model.discriminator is missing: min-max training needs a discriminator; give the model one, or train ..."
+    """
+    cfg = copy.deepcopy(cfg)
+    try:
+        if (cfg.model.get("discriminator") or cfg.model.get("discriminators")) and minmax_settings(cfg) is None:
+            opt_in(cfg)
+        check_config(cfg, paths=False)
+        model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        gan = gan_of(model)
+    except (ConfigError, ValueError, NotImplementedError) as error:
+        return Verdict(False, str(error))
+    if torch.cuda.is_available() and "mmcv._ext" in active_shims and _wants_compiled_operations(model):
+        return Verdict(False, f"on a GPU its networks need compiled operations, but {active_shims['mmcv._ext']}")
+    hook = build_hook(minmax_settings(cfg) or {})
+    steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
+    reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.kind_of_value(gan)!r}"
+    return Verdict(True, reason, _order(cfg, model, gan), _memory(cfg, gan, hook))
+
+
+def _wants_compiled_operations(model: nn.Module) -> bool:
+    places = {type(module).__module__ for module in model.modules()}
+    return any(place.startswith(("mmcv.ops", "mmgen.models.architectures.stylegan")) for place in places)
+
+
+def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
+    """One iteration as the toolkit's runner will do it, with the hooks that the config asks for."""
+    logger = logging.getLogger("minmax-doctor")
+    optimizers = build_optimizers(model, copy.deepcopy(cfg.optimizer)) if cfg.get("optimizer") else None
+    settings = dict(cfg.get("runner") or dict(type="IterBasedRunner"), is_dynamic_ddp=False)
+    if settings["type"] == "IterBasedRunner":
+        settings.pop("is_dynamic_ddp")
+    runner = build_runner(settings, dict(model=model, optimizer=optimizers, work_dir=".", logger=logger, meta={}))
+    cfg = copy.deepcopy(cfg)
+    runner.register_training_hooks(cfg.get("lr_config"), None, cfg.get("checkpoint_config"), cfg.get("log_config"))
+    for entry in cfg.get("custom_hooks") or []:
+        entry = dict(entry)
+        priority = entry.pop("priority", "NORMAL")
+        runner.register_hook(build_from_cfg(entry, HOOKS), priority=priority)
+    saving = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
+    others = [h for h in runner.hooks if not isinstance(h, (CheckpointHook, MinMaxHook))]
+    fetching = [h for h in others if hasattr(h, "before_fetch_train_data")]
+
+    k, several = gan.ascent_steps, gan.generator_steps > 1
+    last = f"every {k} iterations: " if k > 1 and not several else ""
+    lines = [f"{', '.join(type(h).__name__ for h in fetching) + '; ' if fetching else ''}next batch"]
+    if several:
+        lines.append(f"the discriminator's {k} ascent steps")
+    else:
+        lines.append("MinMaxHook: the pending generator step, if there is one, becomes the proposal")
+        lines.append(f"other hooks: {_names(others, 'before_train_iter') or 'none'}")
+        lines.append("the discriminator's pass, and its step")
+    lines.append(f"{last}MinMaxHook: reads f, keeps the proposal or puts the last pair back")
+    lines.append(
+        f"the {gan.generator_steps} generator steps, taken at the decided pair: the next proposal"
+        if several
+        else f"{last}the generator's pass at the decided pair; its step is left pending"
+    )
+    lines.append("MinMaxHook: logs the decision; shows the decided pair to the hooks that are due")
+    lines.append(f"other hooks: {_names(others, 'after_train_iter') or 'none'}")
+    lines.append(f"then: {_names(saving, 'after_train_iter') or 'no checkpoints'}")
+    return lines
+
+
+def _names(hooks: list[Any], stage: str) -> str:
+    return ", ".join(type(h).__name__ for h in hooks if stage in h.get_triggered_stages())
+
+
+def _memory(cfg: Config, gan: GAN, hook: MinMaxHook) -> dict[str, float]:
+    restore: Restore = hook.restore
+    entries = gan.optimizers_in(cfg) or {}
+    kept, weights = 0.0, 0.0
+    for index, (network, restored) in enumerate(
+        ((gan.generator, restore.min_player), (gan.discriminator, restore.max_player))
+    ):
+        own = sum(p.numel() * p.element_size() for p in network.parameters())
+        buffers = sum(b.numel() * b.element_size() for b in network.buffers())
+        weights += own + buffers
+        whole = hook.game_settings["guard"]
+        if restored or whole:
+            settings = list(entries.values())[index] if entries else dict(type="Adam", lr=1.0)
+            kept += own + (buffers if restore.buffers or whole else 0)
+            kept += own * _moments(settings) if restore.moments or whole else 0
+    return {"weights of both players": weights / MIB, "kept for a rejection": kept / MIB}
+
+
+def _moments(settings: dict[str, Any]) -> int:
+    """Tensors of a weight's size that an optimizer keeps for each weight."""
+    settings = {**settings, "type": settings["type"].removeprefix("MinMax")}
+    network = nn.Linear(3, 1, bias=False)
+    optimizer = build_optimizers(network, settings)
+    network.weight.grad = torch.zeros_like(network.weight)
+    optimizer.step()
+    state = optimizer.state[network.weight]
+    return sum(isinstance(v, torch.Tensor) and v.shape == network.weight.shape for v in state.values())
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="minmax-doctor",
+        description="Say what is installed and repaired, and whether and how MinMax will drive a config.",
+        epilog="Exit code: 0 if all is well, 1 if MinMax cannot drive the config, 2 if there is no such config.",
+    )
+    parser.add_argument("config", nargs="?", help="config file, yours or one of the toolkit's own")
+    parser.add_argument("--minmax", nargs="?", const="practical", choices=sorted(PRESETS), help="opt in first")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="settings to override")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    args = parse_args(argv)
+    print("Installed")
+    for name, version in installed().items():
+        print(f"  {name}: {version}")
+    print("Repairs of the toolkit")
+    for name, why in active_shims.items():
+        print(f"  {name}: {why}")
+    if not active_shims:
+        print("  none are needed")
+    print("Hardware")
+    for line in hardware():
+        print(f"  {line}")
+    if args.config is None:
+        return 0
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        if args.minmax is not None:
+            opt_in(cfg, args.minmax)
+    except (ConfigError, FileNotFoundError) as error:
+        print(f"minmax-doctor: error: {error}", file=sys.stderr)
+        return 2
+    verdict = examine(cfg)
+    print(f"{args.config}\n  MinMax {'can' if verdict.drives else 'CANNOT'} drive it: {verdict.reason}")
+    if verdict.drives:
+        print("  One iteration")
+        for number, line in enumerate(verdict.order, 1):
+            print(f"    {number}. {line}")
+        print("  Memory")
+        for name, size in verdict.memory.items():
+            print(f"    {name}: {size:.1f} MiB")
+    return 0 if verdict.drives else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""What the hook must know of a toolkit model: its players, its cycle, and how to read f from it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from mmcv.parallel import is_module_wrapper
+from mmcv.parallel.scatter_gather import scatter_kwargs
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from minmax_plugin.mmgen.optimizers import PREFIX, MinMaxOptimizer
+from minmax_plugin.snapshot import Player
+
+Predictions = list[tuple[Tensor, bool]]
+"""What the discriminators say of some images, and whether those are real."""
+
+
+class GAN:
+    """A toolkit model seen as a game; each family of models has a class derived from this one.
+
+    f(x, y) is minus the adversarial part of the discriminator's loss, as in arXiv:2006.12376, section 1; for
+    the vanilla loss that is E[log D(real)] + E[log(1 − D(fake))]. Penalties and regularisers of either
+    player (gradient penalty, R1, path length) are no part of it. Where the generator's objective has terms
+    of its own, such as a pixel or a cycle loss, f includes them: steps that improve them would be rejected
+    otherwise.
+
+    Args:
+        model: the runner's model, wrapped or not.
+
+    Raises:
+        ValueError: if the model lacks a discriminator, or its ``train_cfg`` makes no min-max cycle.
+    """
+
+    drives: ClassVar[tuple[type[nn.Module], ...]] = ()
+    names: ClassVar[tuple[str, str]] = ("generator", "discriminator")  # of the networks, and of their optimizers
+    own_terms: ClassVar[bool] = False  # whether the generator's objective has terms besides the adversarial one
+    builds_optimizers: ClassVar[bool] = False  # whether the model makes them itself, and anew at times
+
+    def __init__(self, model: nn.Module) -> None:
+        bare: Any = model.module if is_module_wrapper(model) else model
+        self.model = bare
+        self._scatter = getattr(model, "scatter", scatter_kwargs)  # unpacks the toolkit's data containers
+        self._devices = getattr(model, "device_ids", None) or [-1]
+        low, high = self.names
+        if getattr(self.model, high, None) is None or self.model.gan_loss is None:
+            raise ValueError(f"model.{high} and model.gan_loss must be set: MinMax needs a discriminator.")
+        self.generator, self.discriminator = getattr(self.model, low), getattr(self.model, high)
+        train_cfg = self.model.train_cfg or {}
+        self.ascent_steps, self.generator_steps = self.cycle(train_cfg)
+        self._halves: dict[bool, Tensor] = {}
+
+    # --- what a config says, before anything is built ------------------------------------------------------
+
+    @classmethod
+    def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
+        """The numbers of ascent steps (k) and of generator steps in one cycle.
+
+        Raises:
+            ValueError: if the settings make no min-max cycle.
+        """
+        return ascent_steps(train_cfg.get("disc_steps", 1)), 1
+
+    @classmethod
+    def optimizers_in(cls, cfg: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The config's own entries of both optimizers, by path; ``None`` where the model's code makes them."""
+        optimizers = cfg.get("optimizer")
+        entries = optimizers if isinstance(optimizers, Mapping) else {}
+        return {f"optimizer.{name}": entries.get(name) for name in cls.names}
+
+    # --- players -----------------------------------------------------------------------------------------
+
+    def bind(self, optimizers: Any) -> tuple[Player, Player]:
+        """The players, given the optimizers that move them.
+
+        Raises:
+            ValueError: if one is missing or is no facade.
+        """
+        self.min_optimizer, self.max_optimizer = (_facade(optimizers, name) for name in self.names)
+        return Player(self.min_optimizer, self.generator), Player(self.max_optimizer, self.discriminator)
+
+    def stage_begins(self, iteration: int) -> bool:
+        """Whether the toolkit is about to change networks or optimizers, in this iteration's ``train_step``."""
+        return False
+
+    def after_rejection(self) -> None:
+        """The generator's weights went back after its forward pass: see to what that pass left behind."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the toolkit's checkpoint lacks of the model's own progress."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+    # --- f -----------------------------------------------------------------------------------------------
+
+    def watch_loss(self) -> None:
+        """Have the losses of each ascent step noted, for :meth:`last_value`."""
+        self.model.gan_loss.register_forward_hook(self._read_half, with_kwargs=True)
+
+    def _read_half(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Tensor) -> None:
+        if kwargs.get("is_disc", False):
+            self._halves[kwargs["target_is_real"]] = loss.detach()
+
+    def last_value(self) -> Tensor:
+        """f as the last ascent step's own forward pass saw it, so before that step; costs nothing."""
+        return -(self._halves[True] + self._halves[False])
+
+    def fresh_value(self, batch: Mapping[str, Any], fraction: float = 1.0) -> Tensor:
+        """f on the real images of ``batch`` and as many fresh fakes; run it in inference mode.
+
+        Returns the values of up to 8 equal groups of samples, whose mean is f: the loss alone is taken group
+        by group, the networks see the batch as one. Own terms of the generator are taken over the batch, and
+        are the same in each group.
+        """
+        images = [v for v in batch.values() if isinstance(v, Tensor)]
+        size = max(1, round(fraction * len(images[0])))
+        predictions, own = self.play({k: v[:size] for k, v in batch.items() if isinstance(v, Tensor)})
+        groups = math.gcd(8, *(len(prediction) for prediction, _ in predictions))
+        loss = self.model.gan_loss
+        halves = [
+            torch.stack([loss(group, target_is_real=real, is_disc=True) for group in prediction.chunk(groups)])
+            for prediction, real in predictions
+        ]
+        weight = loss.loss_weight if self.own_terms else 1.0  # of the adversarial term beside the others
+        return own - weight * torch.stack(halves).sum(dim=0)
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor | float]:
+        """The discriminators' predictions on a batch and on fakes made for it, and the generator's own terms."""
+        raise NotImplementedError
+
+    def load_pool(self, loader: DataLoader[Any], batches: int) -> list[Mapping[str, Any]]:
+        """Up to ``batches`` random batches of the loader's data set, on the model's device.
+
+        Held in memory, so that a fresh evaluation costs no loading and does not move the training's own
+        loader.
+        """
+        dataset: Dataset[Any] = loader.dataset
+        size = loader.batch_size or 1
+        total = len(dataset)  # type: ignore[arg-type]
+        # A permutation of a data set that is repeated millions of times would not pay.
+        random = torch.randperm(total) if total <= 10**6 else torch.randint(total, (size * batches,))
+        picks = random[: size * batches].tolist()
+        own = DataLoader(
+            dataset, size, sampler=picks, collate_fn=loader.collate_fn, drop_last=len(picks) >= size, num_workers=0
+        )
+        pool = list(itertools.islice(own, batches))
+        return [self._scatter((batch,), {}, self._devices)[0][0][0] for batch in pool]
+
+
+def ascent_steps(disc_steps: int, accumulation: int = 1) -> int:
+    """The number k of ascent steps in one cycle of the toolkit.
+
+    Args:
+        disc_steps: the toolkit's ``train_cfg.disc_steps``: discriminator passes for one generator step.
+        accumulation: ``train_cfg.batch_accumulation_steps``: passes that make one discriminator step.
+
+    Raises:
+        ValueError: if the numbers make no min-max cycle.
+
+    Example:
+        >>> ascent_steps(disc_steps=8, accumulation=4)
+        2
+    """
+    if not (isinstance(disc_steps, int) and disc_steps >= 1):
+        raise ValueError(
+            f"train_cfg.disc_steps is k, the ascent steps in a cycle; it must be 1 or more, got {disc_steps!r}."
+        )
+    if not (isinstance(accumulation, int) and accumulation >= 1) or disc_steps % accumulation:
+        raise ValueError(
+            f"train_cfg.batch_accumulation_steps={accumulation!r} must divide train_cfg.disc_steps={disc_steps}: "
+            "a cycle must end with a whole discriminator step."
+        )
+    return disc_steps // accumulation
+
+
+def _facade(optimizers: Any, name: str) -> Any:
+    optimizer = optimizers.get(name) if isinstance(optimizers, Mapping) else None
+    if optimizer is None:
+        raise ValueError(f"optimizer.{name} is missing: MinMax needs one optimizer for each player.")
+    if not isinstance(optimizer, MinMaxOptimizer):
+        kind = type(optimizer).__name__
+        raise ValueError(f"optimizer.{name}.type is {kind!r}; under MinMaxHook it must be {PREFIX + kind!r}.")
+    return optimizer

@@ -1,0 +1,60 @@
+"""Networks of one size that make images from noise: unconditional, conditional, and of several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmgen.models.gans import BasicConditionalGAN, MSPIEStyleGAN2, StaticUnconditionalGAN
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
+
+
+class UnconditionalGAN(GAN):
+    """DCGAN, LSGAN, GGAN, WGAN-GP, StyleGAN2, StyleGAN3, and what derives from their class."""
+
+    drives = (StaticUnconditionalGAN,)
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+        reals = batch[self.model.real_img_key]
+        fakes = self.generator(None, num_batches=len(reals))
+        return [(self.discriminator(fakes), False), (self.discriminator(reals), True)], 0.0
+
+
+class ConditionalGAN(GAN):
+    """SNGAN-proj, SAGAN, BigGAN: images with labels, and gradients accumulated over several batches."""
+
+    drives = (BasicConditionalGAN,)
+
+    @classmethod
+    def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
+        k = ascent_steps(train_cfg.get("disc_steps", 1), train_cfg.get("batch_accumulation_steps", 1))
+        return k, train_cfg.get("gen_steps", 1)
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+        reals = batch["img"]
+        made = self.generator(None, num_batches=len(reals), label=None, return_noise=True)
+        fake = self.discriminator(made["fake_img"], label=made["label"])
+        return [(fake, False), (self.discriminator(reals, label=batch["gt_label"]), True)], 0.0
+
+
+class MultiScaleGAN(UnconditionalGAN):
+    """MSPIE-StyleGAN2, which draws a scale for each batch when it is trained on several ranks.
+
+    f is read at the smallest scale alone: values at different scales do not compare. (``value="last"`` reads
+    it at whatever scale was drawn.)
+    """
+
+    drives = (MSPIEStyleGAN2,)
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+        scale = min(self.model.multi_input_scales) if torch.distributed.is_initialized() else 0
+        size = (4 + scale) * 2**self.model.num_upblocks
+        reals = batch["real_img"]
+        if reals.shape[-2:] != (size, size):
+            reals = interpolate(reals, size=(size, size), mode="bilinear", align_corners=True)
+        fakes = self.generator(None, num_batches=len(reals), chosen_scale=scale)
+        return [(self.discriminator(fakes), False), (self.discriminator(reals), True)], 0.0

@@ -1,0 +1,94 @@
+"""Networks that grow in stages, with optimizers that the model builds by itself, and anew for each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmgen.models.gans import ProgressiveGrowingGAN, SinGAN
+from torch import Tensor
+
+from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
+from minmax_plugin.mmgen.optimizers import adopt
+from minmax_plugin.snapshot import Player
+
+
+class GrowingGAN(GAN):
+    """PGGAN and StyleGAN1.
+
+    While a new scale fades in, f_old and f_new belong to fading weights that differ by one cycle's images:
+    a drift that the toolkit's own loss has too.
+    """
+
+    drives = (ProgressiveGrowingGAN,)
+    builds_optimizers = True
+
+    @classmethod
+    def optimizers_in(cls, cfg: Mapping[str, Any]) -> dict[str, Any] | None:
+        train_cfg = cfg.get("train_cfg") or cfg["model"].get("train_cfg") or {}
+        entries = train_cfg.get("optimizer_cfg") or {}
+        return {f"train_cfg.optimizer_cfg.{name}": entries.get(name) for name in cls.names}
+
+    def stage_begins(self, iteration: int) -> bool:
+        model = self.model
+        stage = min(int(sum(model.cum_nkimgs <= model.shown_nkimg.item())), len(model.scales) - 1)
+        return stage != model.prev_stage
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+        stage = dict(curr_scale=self.model.curr_scale[0], transition_weight=float(self.model._curr_transition_weight))
+        reals = batch["real_img"]
+        if reals.shape[2:] != self.model.curr_scale:
+            reals = self.model.interp_real_to(reals, size=self.model.curr_scale)
+        fakes = self.generator(None, num_batches=len(reals), **stage)
+        return [(self.discriminator(fakes, **stage), False), (self.discriminator(reals, **stage), True)], 0.0
+
+    # A stock checkpoint forgets these: resumed after the first stage, the toolkit takes its stage for a new
+    # one, throws the optimizers away that it has just loaded, and fades the scale in once more.
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self.model, name) for name in ("prev_stage", "curr_stage", "_actual_nkimgs")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self.model, name, value)
+        self.model.curr_scale = self.model.scales[self.model.curr_stage]
+
+
+class SingleImageGAN(GAN):
+    """SinGAN: a pyramid of small GANs, each trained in turn; a proposal is all generator steps of a cycle.
+
+    The generator's reconstruction loss is part of f. The toolkit cannot resume SinGAN, so neither can this.
+    """
+
+    drives = (SinGAN,)
+    own_terms = True
+    builds_optimizers = True
+
+    @classmethod
+    def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
+        return ascent_steps(train_cfg.get("disc_steps", 1)), train_cfg.get("generator_steps", 1)
+
+    @classmethod
+    def optimizers_in(cls, cfg: Mapping[str, Any]) -> dict[str, Any] | None:
+        return None  # an Adam, written in the model's code
+
+    def bind(self, optimizers: Any) -> tuple[Player, Player]:
+        for optimizer in optimizers.values():
+            adopt(optimizer)
+        return super().bind(optimizers)
+
+    def stage_begins(self, iteration: int) -> bool:
+        return bool(iteration % self.model.train_cfg["iters_per_scale"] == 0)
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
+        model, stage = self.model, self.model.curr_stage
+        known = (batch["input_sample"], model.fixed_noises, model.noise_weights)
+        fakes = self.generator(*known, rand_mode="rand", curr_scale=stage)
+        reals = model.reals[stage]
+        seen = dict(
+            fake_imgs=fakes,
+            recon_imgs=self.generator(*known, rand_mode="recon", curr_scale=stage),
+            real_imgs=reals,
+        )
+        own = sum((loss(seen) for loss in model.gen_auxiliary_losses or []), torch.zeros(()))
+        return [(self.discriminator(fakes, stage), False), (self.discriminator(reals, stage), True)], own

@@ -1,0 +1,112 @@
+"""Image-to-image translation: pix2pix and CycleGAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmgen.models.translation_models import CycleGAN, Pix2Pix
+from torch import Tensor, nn
+
+from minmax_plugin.mmgen.gans.base import GAN, Predictions
+
+
+class TranslationGAN(GAN):
+    """A model that makes its fakes first, and uses them for both players' losses.
+
+    So the generators' graph is built before the discriminators step, and a rejection would change weights
+    under it. On a rejection, and only then, the fakes are made again at the kept pair.
+
+    f includes all the generators' other losses (pixel, cycle, identity).
+    """
+
+    names = ("generators", "discriminators")
+    own_terms = True
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self._stale = False
+        loss_of = self.model._get_gen_loss
+
+        def generator_loss(outputs: dict[str, Any]) -> Any:
+            if self._stale:
+                self._stale = False
+                outputs.update(self.translate(outputs))
+            return loss_of(outputs)
+
+        self.model._get_gen_loss = generator_loss
+
+    def after_rejection(self) -> None:
+        self._stale = True
+
+    def translate(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the model makes of real images, as its ``train_step`` does: ``{"real_a": ...}`` to fakes."""
+        raise NotImplementedError
+
+    def _own(self, outputs: dict[str, Tensor]) -> Tensor:
+        losses = [loss(outputs) for loss in self.model.gen_auxiliary_losses or []]
+        return sum((loss for loss in losses if loss is not None), torch.zeros((), device=losses[0].device))
+
+
+class PairedTranslation(TranslationGAN):
+    """pix2pix: one generator, and a discriminator that sees source and target together."""
+
+    drives = (Pix2Pix,)
+
+    def translate(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        target = self.model._default_domain
+        source = self.model.get_other_domains(target)[0]
+        made = self.model(reals[f"real_{source}"], target_domain=target, test_mode=False)
+        return {f"fake_{target}": made["target"]}
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
+        target = self.model._default_domain
+        source = self.model.get_other_domains(target)[0]
+        outputs = {f"real_{domain}": batch[f"img_{domain}"] for domain in (source, target)}
+        outputs |= self.translate(outputs)
+        judge = self.model.get_module(self.model.discriminators)[target]
+        pairs = [torch.cat((outputs[f"real_{source}"], outputs[f"{kind}_{target}"]), 1) for kind in ("fake", "real")]
+        return [(judge(pairs[0]), False), (judge(pairs[1]), True)], self._own(outputs)
+
+
+class UnpairedTranslation(TranslationGAN):
+    """CycleGAN: a generator and a discriminator for each domain."""
+
+    drives = (CycleGAN,)
+
+    def translate(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        outputs = {}
+        for target in self.model._reachable_domains:
+            source = self.model.get_other_domains(target)[0]
+            fake = self.model(reals[f"real_{source}"], test_mode=False, target_domain=target)["target"]
+            outputs[f"fake_{target}"] = fake
+            outputs[f"cycle_{source}"] = self.model(fake, test_mode=False, target_domain=source)["target"]
+        return outputs
+
+    # The discriminators are shown past fakes too, which a stock checkpoint forgets.
+    def state_dict(self) -> dict[str, Any]:
+        return {domain: [image.clone() for image in buffer.image_buffer] for domain, buffer in self._past()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        device = next(self.generator.parameters()).device
+        for domain, buffer in self._past():
+            buffer.image_buffer = [image.to(device) for image in state[domain]]
+            buffer.img_num = len(buffer.image_buffer)
+
+    def _past(self) -> Any:
+        return [(d, b) for d, b in self.model.image_buffers.items() if b.buffer_size > 0]
+
+    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
+        domains = self.model._reachable_domains
+        outputs = {f"real_{domain}": batch[f"img_{domain}"] for domain in domains}
+        outputs |= self.translate(outputs)
+        generators = self.model.get_module(self.model.generators)
+        judges = self.model.get_module(self.model.discriminators)
+        wanted = [key for loss in self.model.gen_auxiliary_losses or [] for key in (loss.data_info or {}).values()]
+        for domain in domains if any(key.startswith("identity_") for key in wanted) else ():
+            outputs[f"identity_{domain}"] = generators[domain](outputs[f"real_{domain}"])
+        predictions = [
+            (judges[d](outputs[f"{kind}_{d}"]), kind == "real") for d in domains for kind in ("fake", "real")
+        ]
+        return predictions, self._own(outputs)

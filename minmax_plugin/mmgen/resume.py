@@ -1,0 +1,147 @@
+"""What a checkpoint of the toolkit lacks for an exact resume: random states and the place in the data."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmcv.runner import CheckpointHook
+from mmgen.core.hooks import VisualizeUnconditionalSamples
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import DataLoader, Sampler
+
+from minmax_plugin.value import random_state, set_random_state
+
+
+class RunState:
+    """Random states, place in the data, and the noise of sample pictures, of a run that is under way.
+
+    With ``workers_per_gpu=0`` a resumed run goes on to the last bit. With workers the order of the samples is
+    kept, but their augmentation is not: each worker process draws by itself. Of several ranks, the one that
+    writes the checkpoint saves its own random states.
+
+    Checkpoints are written after all other hooks of their iteration, so that the random numbers which those
+    draw are accounted for.
+
+    Args:
+        runner: the toolkit's runner, whose hooks are all registered.
+    """
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self._loaded: Mapping[str, Any] | None = None
+        for hook in [h for h in runner.hooks if isinstance(h, CheckpointHook)]:
+            runner.hooks.remove(hook)
+            runner.hooks.append(hook)
+
+    @property
+    def _pictures(self) -> list[Any]:
+        return [h for h in self._runner.hooks if isinstance(h, VisualizeUnconditionalSamples)]
+
+    def state_dict(self) -> dict[str, Any]:
+        random = random_state()
+        if "numpy" in random:  # an array, which torch.load(weights_only=True) refuses
+            name, keys, *rest = random["numpy"]
+            random["numpy"] = (name, torch.from_numpy(keys.astype("int64")), *rest)
+        noise = [h.sampling_noise for h in self._pictures]
+        data = self._runner.data_loader.position()
+        return {"random": random, "data": data, "picture_noise": noise, "iteration": self._runner.iter + 1}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Note what is to be restored once the data are there; the rest is restored at once."""
+        self._loaded = state
+        # mmcv's own IterBasedRunner saves one less, and would do an iteration twice.
+        self._runner._iter = self._runner._inner_iter = state["iteration"]
+        device = next(self._runner.model.parameters()).device
+        for hook, noise in zip(self._pictures, state["picture_noise"], strict=False):
+            hook.sampling_noise = tree_map_only(torch.Tensor, lambda t: t.to(device), noise)
+
+    def before_data(self) -> None:
+        """The runner makes its loaders next, and takes the first batch."""
+        self._start = torch.get_rng_state()
+
+    def before_batch(self, batch: dict[str, Any] | None = None) -> None:
+        """Before each batch, or, where the runner gives no sign then, after it with the ``batch`` it took."""
+        loader = self._runner.data_loader
+        if isinstance(loader, CountingLoader):
+            return
+        loader.__class__ = type("CountingIterLoader", (CountingLoader, type(loader)), {})
+        loader.start(self._start, taken=0 if batch is None else 1, drawn=False)
+        if self._loaded is None:
+            return
+        loader.move_to(self._loaded["data"])
+        random = dict(self._loaded["random"])
+        if "numpy" in random:
+            name, keys, *rest = random["numpy"]
+            random["numpy"] = (name, keys.cpu().numpy().astype("uint32"), *rest)
+        set_random_state({k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in random.items()})
+        self._loaded = None
+        if batch is not None:  # it is another one's: exchange it in place
+            right = next(loader)
+            batch.clear()
+            batch.update(right)
+
+
+class CountingLoader:
+    """Mixin for the toolkit's endless loader: knows its place in the data, and can be sent to one.
+
+    A place is the epoch, the random state from which its order was drawn, and the number of batches taken, so
+    that it is small however large the data set.
+    """
+
+    iter_loader: Iterator[Any]
+    _dataloader: DataLoader[Any]
+    _epoch: int
+
+    def start(self, random: torch.Tensor, taken: int, drawn: bool = True) -> None:
+        """Begin to count; ``drawn`` says that the loader's own seed was drawn before ``random`` was read."""
+        self._random, self._taken, self._drawn, self._known = random, taken, drawn, self.iter_loader
+
+    def __next__(self) -> Any:
+        random = torch.get_rng_state()
+        if self.iter_loader is not self._known:  # made outside, for a new stage
+            self.start(random, taken=0)
+        batch = super().__next__()  # type: ignore[misc]
+        if self.iter_loader is not self._known:  # made inside, for a new epoch
+            self.start(random, taken=0, drawn=False)
+        self._taken += 1
+        return batch
+
+    def position(self) -> dict[str, Any]:
+        return {"epoch": self._epoch, "random": self._random, "drawn": self._drawn, "taken": self._taken}
+
+    def move_to(self, position: Mapping[str, Any]) -> None:
+        """Go to a place, without loading what lies before it; changes torch's random state."""
+        loader = self._dataloader
+        self._epoch = position["epoch"]
+        if hasattr(loader.sampler, "set_epoch"):
+            loader.sampler.set_epoch(self._epoch)
+        torch.set_rng_state(position["random"].cpu())
+        if not position["drawn"]:
+            iter(DataLoader([0]))  # type: ignore[arg-type]  # draws what every loader draws before its sampler does
+        batches = iter(loader.batch_sampler)  # type: ignore[arg-type]
+        batches = itertools.chain([next(batches)], batches)  # so that the order is drawn now, at the first batch
+        deque(itertools.islice(batches, position["taken"]), maxlen=0)
+        rest: DataLoader[Any] = DataLoader(
+            loader.dataset,
+            batch_sampler=_Rest(batches),
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            worker_init_fn=loader.worker_init_fn,
+        )
+        self.iter_loader = iter(rest)
+        self.start(position["random"].cpu(), position["taken"], position["drawn"])
+
+
+class _Rest(Sampler[list[int]]):
+    """What is left of an epoch."""
+
+    def __init__(self, batches: Iterator[list[int]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._batches

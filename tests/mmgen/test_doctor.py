@@ -1,0 +1,85 @@
+"""The doctor: what it says of an installation and of configs, and its exit codes."""
+
+import pytest
+from mmcv import Config
+from mmcv.runner import HOOKS, Hook
+from mmgen_runs import run, small_config
+
+from minmax_plugin.mmgen.doctor import examine, main
+from minmax_plugin.mmgen.shims import active_shims
+
+DCGAN = "dcgan/dcgan_celeba-cropped_64_b128x1_300k.py"
+
+
+def test_without_a_config_it_describes_the_installation(capsys):
+    assert main([]) == 0
+    output = capsys.readouterr().out
+    assert "  mmgen: 0.7" in output
+    for name in active_shims:
+        assert f"  {name}: " in output
+    assert "CPU: 1 threads" in output
+
+
+def test_it_describes_one_iteration_of_a_stock_config(capsys):
+    assert main([DCGAN]) == 0
+    output = capsys.readouterr().out
+    assert "MinMax can drive it: k = 1; f is read by 'fresh'" in output
+    steps = ["becomes the proposal", "and its step", "reads f", "left pending", "Visualize", "CheckpointHook"]
+    assert sorted(steps, key=output.index) == steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere.py"], 2, "config 'nowhere.py' does not exist, nor does the toolkit ship one"),
+        ([DCGAN, "--cfg-options", "model.discriminator=None"], 1, "CANNOT drive it: model.discriminator is missing"),
+        ([DCGAN, "--minmax", "paper", "--cfg-options", "train_cfg.disc_steps=0"], 1, "it must be 1 or more, got 0"),
+        (
+            ["ada/stylegan3_t_ada_fp16_gamma6.6_metfaces_1024_b4x8.py"],
+            1,
+            "CANNOT drive it: model.discriminator.data_aug",
+        ),
+    ],
+)
+def test_its_exit_code_says_yes_or_no(capsys, arguments, code, message):
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert message in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("hook", "copies"),
+    [
+        (dict(), 3),  # weights and both moments of Adam
+        (dict(restore_moments=False), 1),
+        (dict(restore="generator", restore_moments=False), 0.57),  # of both players' weights
+        (dict(restore="generator", restore_moments=False, guard=True), 3),
+    ],
+)
+def test_it_counts_what_is_kept_for_a_rejection(hook, copies):
+    memory = examine(small_config(1, hook)).memory
+    weights, kept = memory["weights of both players"], memory["kept for a rejection"]
+    assert kept == pytest.approx(copies * weights, rel=0.02)
+
+
+def test_the_memory_it_states_is_what_a_run_takes(tmp_path, recorded):
+    kept = []
+
+    @HOOKS.register_module(force=True)
+    class Weigh(Hook):
+        def after_run(self, runner):
+            tensors = [t for snapshot in runner.hooks[0].game._snapshots for t in snapshot._kept]
+            kept.append(sum(t.numel() * t.element_size() for t in tensors))
+
+    cfg = small_config(1, dict(), total_iters=4)
+    stated = examine(cfg).memory["kept for a rejection"] * 2**20
+    cfg.custom_hooks.append(dict(type="Weigh"))
+    run(cfg, tmp_path)
+    assert kept == [pytest.approx(stated, rel=0.05)]
+
+
+def test_a_config_is_not_changed_by_looking_at_it():
+    cfg = small_config(3)
+    before = Config(cfg._cfg_dict.to_dict())
+    assert examine(cfg).drives
+    assert cfg._cfg_dict == before._cfg_dict

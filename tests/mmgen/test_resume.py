@@ -1,0 +1,160 @@
+"""Runs that are cut off: torn checkpoints, killed processes, the place in the data."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from families import FAMILIES, load, write_images
+from mmgen_runs import losses, run, small_config
+
+from minmax_plugin.mmgen.checkpoints import is_whole, last_whole
+from minmax_plugin.mmgen.train import main
+
+RANDOM = dict(acceptance=dict(type="random", rate=0.5), value="fresh")
+ROOT = Path(__file__).parents[2]
+
+
+def tear(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_last_whole_checkpoint_is_found_past_a_torn_one(tmp_path, recorded, caplog):
+    run(small_config(3, RANDOM, checkpoint_config=dict(interval=6)), tmp_path)
+    folder = next(tmp_path.glob("**/iter_6.pth")).parent
+    assert last_whole(tmp_path) == str(folder / "iter_18.pth")
+    tear(folder / "iter_18.pth")
+    (folder / "iter_24.pth").write_bytes(b"")
+    assert last_whole(tmp_path) == str(folder / "iter_12.pth")
+    assert caplog.text.count("is torn: its run was killed while it was written") == 2
+    damaged = bytearray((folder / "iter_6.pth").read_bytes())
+    damaged[len(damaged) // 2] ^= 255  # a part that was never written to the disk
+    (folder / "iter_6.pth").write_bytes(damaged)
+    assert not is_whole(folder / "iter_6.pth")
+    assert last_whole(tmp_path / "nowhere") is None
+
+
+def test_a_torn_checkpoint_that_is_asked_for_is_named(tmp_path, capsys):
+    config = str(ROOT / "configs/four_gaussians_minmax.py")
+    (tmp_path / "iter_5.pth").write_bytes(b"PK\x03\x04 torn")
+    assert main([config, "--resume-from", str(tmp_path / "iter_5.pth")]) == 2
+    assert "is torn: its run was killed while it was written. Give an earlier one, or 'auto'" in capsys.readouterr().err
+    assert main([config, "--resume-from", str(tmp_path / "iter_6.pth")]) == 2
+    assert "iter_6.pth' does not exist: give a checkpoint (iter_N.pth), or 'auto'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def dcgan(tmp_path_factory):
+    data = write_images(tmp_path_factory.mktemp("data"))
+    family = next(f for f in FAMILIES if f.name == "DCGAN")
+
+    def config(folder, **overlay):
+        overlay = {"train_cfg": dict(disc_steps=2), **overlay}
+        cfg = load(family, data, folder, **overlay)
+        cfg.data.train.pipeline.insert(1, dict(type="Flip", keys=["real_img"], direction="horizontal"))
+        cfg.custom_imports = dict(imports=["minmax_plugin.mmgen"], allow_failed_imports=False)
+        for entry in cfg.optimizer.values():
+            entry.type = "MinMaxAdam"
+        cfg.custom_hooks.append(dict(type="MinMaxHook", **RANDOM))
+        return cfg
+
+    return config
+
+
+@pytest.mark.parametrize("save", [5, 14, 15, 16, 29], ids=lambda n: f"saved at {n}")
+def test_resuming_is_exact_within_an_epoch_and_at_its_ends(tmp_path, dcgan, save):
+    # 60 images in batches of 4: an epoch is 15 iterations
+    def config(name, **more):
+        return dcgan(tmp_path / name, **{"total_iters": 32, "checkpoint_config.interval": save, **more})
+
+    whole = run(config("whole"), tmp_path / "whole")
+    (path,) = (tmp_path / "whole").glob(f"**/iter_{save}.pth")
+    random.seed(99), numpy.random.seed(99)
+    resumed = run(config("resumed", resume_from=str(path)), tmp_path / "resumed", seed=77)
+    expected = losses(whole[save:])
+    assert [{k: e[k] for k in line} for line, e in zip(losses(resumed), expected, strict=True)] == losses(resumed)
+    assert [line.get("reason") for line in resumed] == [line.get("reason") for line in whole[save:]]
+
+
+class Indexed(torch.utils.data.Dataset):
+    """Gives each sample its number."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        return dict(real_img=torch.full((2,), float(index)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("taken", [1, 3, 5, 7, 12])
+def test_the_order_of_samples_is_kept_with_workers_too(workers, taken):
+    from mmgen.core.runners.dynamic_iterbased_runner import IterLoader
+    from mmgen.datasets import build_dataloader
+
+    from minmax_plugin.mmgen.resume import CountingLoader
+
+    def loader(seed):
+        torch.manual_seed(seed)
+        random_state = torch.get_rng_state()
+        made = IterLoader(build_dataloader(Indexed(), 4, workers, dist=False, seed=0), None)
+        made.__class__ = type("Counting", (CountingLoader, IterLoader), {})
+        made.start(random_state, taken=0, drawn=False)
+        return made
+
+    def numbers(batch):
+        return batch["real_img"][:, 0].tolist()
+
+    first = loader(1)
+    for _ in range(taken):
+        next(first)
+    position, state = first.position(), torch.get_rng_state()
+    rest = [numbers(next(first)) for _ in range(9)]
+    second = loader(2)
+    second.move_to(position)
+    torch.set_rng_state(state)
+    assert [numbers(next(second)) for _ in range(9)] == rest
+    assert second.position()["epoch"] == first.position()["epoch"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path, dcgan, seed):
+    draw = random.Random(seed)
+    logged = {}
+    for name, kills in (("whole", 0), ("killed", 3)):
+        cfg = dcgan(tmp_path / name, **{"total_iters": 60, "checkpoint_config.interval": 1, "log_level": "INFO"})
+        path = tmp_path / f"{name}.py"
+        cfg.dump(str(path))
+        command = [sys.executable, "-m", "minmax_plugin.mmgen.train", str(path), "--resume-from", "auto"]
+        for attempt in range(kills + 1):
+            process = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL
+            )
+            if attempt < kills:
+                goal = draw.randrange(12 * attempt + 3, 12 * attempt + 14)
+                while not list((tmp_path / name).glob(f"**/iter_{goal}.pth")):
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                time.sleep(draw.random() * 0.1)
+                process.send_signal(signal.SIGKILL)
+            process.wait(timeout=250)
+        assert process.returncode == 0
+        lines = [p.read_text().splitlines() for p in sorted((tmp_path / name).glob("*.log.json"))]
+        logged[name] = {}
+        for text in itertools.chain(*lines):
+            if text.startswith('{"mode"') and text.endswith("}"):
+                line = json.loads(text)
+                logged[name][line["iter"]] = {k: v for k, v in line.items() if k.startswith("loss_disc_")}
+    assert list(logged["whole"]) == list(range(1, 61))
+    assert logged["killed"].keys() == logged["whole"].keys()
+    for iteration, line in logged["killed"].items():
+        assert line.items() <= logged["whole"][iteration].items(), iteration
