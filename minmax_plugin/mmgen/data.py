@@ -52,6 +52,7 @@ class GaussianMixture(_InMemory):
         weights: share of each mode; equal if not given.
         size: number of points.
         seed: of the points.
+        test_mode: what the toolkit passes to validation data; changes nothing here.
 
     Raises:
         ValueError: if a number is out of range, or ``weights`` does not fit ``modes``.
@@ -70,6 +71,7 @@ class GaussianMixture(_InMemory):
         weights: Sequence[float] | None = None,
         size: int = 51200,
         seed: int = 0,
+        test_mode: bool = False,
     ) -> None:
         shares = check_weights(weights, modes)
         if sigma < 0:
@@ -111,6 +113,7 @@ class MNIST(_InMemory):
             set).
         train: whether to read the training files or the ``t10k`` ones; the embedded digits know no split.
         digits: which digits to keep; all if not given.
+        test_mode: what the toolkit passes to validation data; changes nothing here (``train`` picks the files).
 
     Raises:
         FileNotFoundError: if ``root`` has no such files.
@@ -122,7 +125,13 @@ class MNIST(_InMemory):
         (1000, torch.Size([1, 28, 28]))
     """
 
-    def __init__(self, root: str | None = None, train: bool = True, digits: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        train: bool = True,
+        digits: Sequence[int] | None = None,
+        test_mode: bool = False,
+    ) -> None:
         images, labels = embedded_digits() if root is None else _read_idx(Path(root), train)
         if digits is not None:
             chosen = torch.isin(labels, torch.tensor(list(digits)))

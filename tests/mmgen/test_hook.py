@@ -5,6 +5,7 @@ import pytest
 import torch
 from exact import assert_identical
 from mmcv.runner import HOOKS, Hook
+from mmgen.core.evaluation import GenerativeEvalHook
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
@@ -97,6 +98,33 @@ def test_a_later_hook_at_the_highest_priority_sees_decided_pairs_too(tmp_path, r
     run(cfg, tmp_path)
     assert len(seen) == 36
     assert all(torch.equal(seen[0], other) for other in seen)
+
+
+def test_the_toolkits_evaluation_sees_decided_pairs_and_draws_what_it_draws_without_us(tmp_path, recorded):
+    seen = []
+
+    @HOOKS.register_module(force=True)
+    class WatchedEvaluation(GenerativeEvalHook):
+        def after_train_iter(self, runner):
+            super().after_train_iter(runner)
+            if self.every_n_iters(runner, self.interval):
+                seen.append(next(runner.model.module.generator.parameters()).detach().clone())
+
+    def config(hook):
+        cfg = small_config(3, hook)
+        cfg.custom_hooks = cfg.custom_hooks[1:]  # so that the evaluation alone is due
+        cfg.data.val = dict(type="GaussianMixture", size=16)
+        metrics = dict(type="ModeCoverage", num_images=32)
+        cfg.evaluation = dict(
+            type="WatchedEvaluation", interval=2, metrics=metrics, sample_kwargs=dict(sample_model="orig")
+        )
+        return cfg
+
+    lines = run(config(dict(acceptance="never")), tmp_path / "never")
+    assert len(seen) == 9
+    assert all(torch.equal(seen[0], other) for other in seen)
+    assert "balance" in lines[-1]
+    assert losses(run(config(ALWAYS), tmp_path / "always")) == losses(run(config(None), tmp_path / "plain"))
 
 
 def test_accumulated_gradients_make_one_ascent_step(tmp_path, recorded):
