@@ -172,10 +172,9 @@ class MinMaxGame:
         if self.open:
             raise RuntimeError("the last proposal is still open: call decide() before propose().")
         has_gradient = self.min_player.has_gradient
-        self._captured = has_gradient or self.guard
-        if self._captured:
-            for snapshot in [*self._snapshots, *self._guards]:
-                snapshot.capture()
+        self._captured = False
+        if has_gradient or self.guard:
+            self.capture()
         if not has_gradient:
             return False
         if self.value is not None:
@@ -240,6 +239,15 @@ class MinMaxGame:
         self._check_limits()
         return decision
 
+    def capture(self) -> None:
+        """Capture the present pair though there is no proposal, so that a cycle that ends non-finite is undone.
+
+        Of use with ``guard``, before the max player's first step.
+        """
+        self._captured = True
+        for snapshot in [*self._snapshots, *self._guards]:
+            snapshot.capture()
+
     def close(self) -> None:
         """Keep an open proposal without a test and forget f_old: f is about to become another function.
 
@@ -247,6 +255,8 @@ class MinMaxGame:
         """
         self.open = self._captured = False  # _captured: the snapshots hold this cycle's kept pair
         self.f_old = self._f_old_error = math.nan
+        if self.value is not None:
+            self.value.forget()
 
     def swap(self) -> None:
         """Exchange the open proposal and the last kept pair, in place; call it again to return.

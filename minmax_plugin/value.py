@@ -90,6 +90,9 @@ class Estimator:
     def after(self) -> Estimate:
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Drop what was read of the kept pair: f is another function now."""
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -174,6 +177,9 @@ class FreshBatch(Estimator):
         new = self._evaluate()
         error = _error(new - old) if self._reread == "paired" else math.hypot(_error(new), _error(old))
         return Estimate(float(new.mean()), _error(new), float(old.mean()), error)
+
+    def forget(self) -> None:
+        self._old = None
 
     def _evaluate(self) -> Tensor:
         terms = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from mmcv import Config
-from mmcv.runner import OPTIMIZERS
+from mmcv.runner import HOOKS, OPTIMIZERS, Hook
 
 import minmax_plugin.mmgen  # noqa: F401
 from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
@@ -28,6 +28,17 @@ class RecordingAdam(torch.optim.Adam):
 
 
 register_minmax_optimizers()
+
+
+@HOOKS.register_module()
+class RawLosses(Hook):
+    """Notes each iteration's losses to the last bit; the log rounds them, and repeats the generator's."""
+
+    reads_weights = False
+    all: list = []
+
+    def after_train_iter(self, runner):
+        RawLosses.all.append({k: v for k, v in runner.outputs["log_vars"].items() if "loss" in k})
 
 
 def small_config(k=1, hook=None, **overlay):
@@ -66,11 +77,19 @@ def small_config(k=1, hook=None, **overlay):
 
 
 def run(cfg, folder, seed=3):
-    """Train, and give the log's lines."""
+    """Train, and give the log's lines, with the losses as they were where it has one for each iteration."""
     cfg.work_dir = str(folder)
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="RawLosses", priority="LOW")]
+    RawLosses.all = []
     train(cfg, seed=seed)
     (log,) = sorted(Path(folder).glob("*.log.json"))[-1:]
-    return [line for line in map(json.loads, log.read_text().splitlines()) if "mode" in line]
+    lines = [line for line in map(json.loads, log.read_text().splitlines()) if "mode" in line]
+    if len(lines) == len(RawLosses.all):
+        lines = [
+            {k: v for k, v in line.items() if "loss" not in k} | raw
+            for line, raw in zip(lines, RawLosses.all, strict=True)
+        ]
+    return lines
 
 
 def checkpoint(folder, iteration):

@@ -114,7 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"checkpoint {checkpoint!r} does not load into this config's model: {error}") from error
         loader = DataLoader(read_data(cfg), batch_size=size, collate_fn=partial(collate, samples_per_gpu=size))
         with inference([], settings["seed"]):
-            (batch,) = gan_of(model).load_pool(loader, 1)
+            gan = gan_of(model)
+            if gan.builds_optimizers:
+                raise ConfigError(f"model.type={cfg.model.type!r} grows in stages, which minmax-certify cannot follow.")
+            (batch,) = gan.load_pool(loader, 1)
         certificate = certify_gan(model, batch, **settings)
     except ValueError as error:
         print(f"minmax-certify: error: {error}", file=sys.stderr)

@@ -33,15 +33,22 @@ def check_whole(path: str | Path) -> None:
         raise ConfigError(f"resume_from={str(path)!r} does not exist: give a checkpoint (iter_N.pth), or 'auto'.")
     if not is_whole(path):
         raise ConfigError(
-            f"resume_from={str(path)!r} is torn: its run was killed while it was written. Give an earlier one, or "
-            "'auto' for the last whole one."
+            f"resume_from={str(path)!r} is torn, as a run that is killed leaves it, or not in torch.save's format. "
+            "Give another one, or 'auto' for the last whole one."
         )
 
 
-def last_whole(work_dir: str | Path) -> str | None:
-    """The latest whole checkpoint below a work dir, or ``None``; torn ones are passed over with a warning."""
-    found = {int(p.stem.removeprefix("iter_")): p for p in Path(work_dir).glob("**/iter_*.pth")}
-    for _, path in sorted(found.items(), reverse=True):
+def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
+    """The whole checkpoint that was written last, or ``None``; torn ones are passed over with a warning.
+
+    Args:
+        work_dir: of the run; all its folders are looked through.
+        out_dir: the folder that the config's ``checkpoint_config`` names, if any.
+    """
+    places = [Path(work_dir), *([Path(out_dir)] if out_dir else [])]
+    found = {path for place in places for path in place.glob("**/*.pth") if not path.is_symlink()}
+    regular = [path for path in found if not path.name.startswith("best_")]  # the toolkit's latest.pth is a link
+    for path in sorted(regular, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):
         if is_whole(path):
             return str(path)
         logging.getLogger(__name__).warning("%s is torn: its run was killed while it was written", path)

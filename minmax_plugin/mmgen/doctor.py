@@ -17,7 +17,6 @@ from mmcv import Config, DictAction
 from mmcv.runner import HOOKS, CheckpointHook, build_runner
 from mmcv.utils import build_from_cfg
 from mmgen.core.optimizer import build_optimizers
-from mmgen.models import build_model
 from torch import nn
 
 from minmax_plugin.mmgen.check import ConfigError, build_hook, check_config, minmax_settings
@@ -25,7 +24,7 @@ from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.shims import active_shims
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.train import build_network, load_config
 from minmax_plugin.presets import PRESETS
 from minmax_plugin.snapshot import Restore
 
@@ -89,24 +88,20 @@ def examine(cfg: Config) -> Verdict:
     """
     cfg = copy.deepcopy(cfg)
     try:
-        if (cfg.model.get("discriminator") or cfg.model.get("discriminators")) and minmax_settings(cfg) is None:
+        if minmax_settings(cfg) is None:
             opt_in(cfg)
         check_config(cfg, paths=False)
-        model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        model = build_network(cfg)
         gan = gan_of(model)
-    except (ConfigError, ValueError, NotImplementedError) as error:
+        order = _order(cfg, model, gan)
+    except ConfigError as error:
         return Verdict(False, str(error))
-    if torch.cuda.is_available() and "mmcv._ext" in active_shims and _wants_compiled_operations(model):
-        return Verdict(False, f"on a GPU its networks need compiled operations, but {active_shims['mmcv._ext']}")
+    except Exception as error:  # whatever the toolkit makes of a name that it does not know
+        return Verdict(False, f"the toolkit cannot build it: {error}")
     hook = build_hook(minmax_settings(cfg) or {})
     steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
     reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.kind_of_value(gan)!r}"
-    return Verdict(True, reason, _order(cfg, model, gan), _memory(cfg, gan, hook))
-
-
-def _wants_compiled_operations(model: nn.Module) -> bool:
-    places = {type(module).__module__ for module in model.modules()}
-    return any(place.startswith(("mmcv.ops", "mmgen.models.architectures.stylegan")) for place in places)
+    return Verdict(True, reason, order, _memory(cfg, gan, hook))
 
 
 def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
@@ -128,17 +123,17 @@ def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
     fetching = [h for h in others if hasattr(h, "before_fetch_train_data")]
 
     k, several = gan.ascent_steps, gan.generator_steps > 1
-    last = f"every {k} iterations: " if k > 1 and not several else ""
+    last = f"every {k} iterations: " if k > 1 and not gan.whole_cycles else ""
     lines = [f"{', '.join(type(h).__name__ for h in fetching) + '; ' if fetching else ''}next batch"]
-    if several:
-        lines.append(f"the discriminator's {k} ascent steps")
-    else:
+    if not several:
         lines.append("MinMaxHook: the pending generator step, if there is one, becomes the proposal")
-        lines.append(f"other hooks: {_names(others, 'before_train_iter') or 'none'}")
-        lines.append("the discriminator's pass, and its step")
+    lines.append(f"other hooks: {_names(others, 'before_train_iter') or 'none'}")
+    lines.append(
+        f"the discriminator's {k} ascent steps" if gan.whole_cycles else "the discriminator's pass, and its step"
+    )
     lines.append(f"{last}MinMaxHook: reads f, keeps the proposal or puts the last pair back")
     lines.append(
-        f"the {gan.generator_steps} generator steps, taken at the decided pair: the next proposal"
+        f"{last}the {gan.generator_steps} generator steps, taken at the decided pair: the next proposal"
         if several
         else f"{last}the generator's pass at the decided pair; its step is left pending"
     )
@@ -167,7 +162,8 @@ def _memory(cfg: Config, gan: GAN, hook: MinMaxHook) -> dict[str, float]:
             settings = list(entries.values())[index] if entries else dict(type="Adam", lr=1.0)
             kept += own + (buffers if restore.buffers or whole else 0)
             kept += own * _moments(settings) if restore.moments or whole else 0
-    return {"weights of both players": weights / MIB, "kept for a rejection": kept / MIB}
+    most = ", at most (its largest stage has less)" if gan.whole_cycles else ""
+    return {"weights of both players": weights / MIB, f"kept for a rejection{most}": kept / MIB}
 
 
 def _moments(settings: dict[str, Any]) -> int:

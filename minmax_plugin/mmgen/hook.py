@@ -184,7 +184,7 @@ class MinMaxHook(Hook):
             self._pending = False
             self._propose()
         elif self.game.guard and not self._responded and not self.game.open:
-            self.game.propose(step=lambda: None)  # no proposal in this cycle, but its start is captured
+            self.game.capture()  # no proposal in this cycle, but its start can be restored
 
     def after_train_iter(self, runner: Any) -> None:
         self.counts["images"] += runner.outputs["num_samples"] * runner.world_size
@@ -200,6 +200,8 @@ class MinMaxHook(Hook):
         game, n = self.game, self.counts
         if game is None:
             return
+        if game.open:
+            game.swap()  # what is left in memory is the decided pair, as in the last checkpoint
         runner.logger.info(
             f"MinMax: {game.decisions} cycles (k = {self.gan.ascent_steps}), {game.accepted} of {game.proposals} "
             f"proposals accepted; {n['disc_steps']} discriminator steps on {n['images']} images."
@@ -255,8 +257,15 @@ class MinMaxHook(Hook):
         self.decision = Decision(**state["decision"]) if "decision" in state else None
         for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
-        self.gan.load_state_dict(state["gan"])
-        self._state.load_state_dict(state["run"])
+        if "run" in state:
+            self.gan.load_state_dict(state["gan"])
+            self._state.load_state_dict(state["run"])
+        else:
+            warnings.warn(
+                "the checkpoint is of an earlier version of minmax_plugin: it resumes, but data and random numbers are "
+                "drawn anew.",
+                stacklevel=2,
+            )
         self.show_proposal()  # a checkpoint in mid-cycle holds the decided pair in its place
 
     def show_proposal(self) -> None:
@@ -282,6 +291,7 @@ class MinMaxHook(Hook):
         self.game = MinMaxGame(*players, self.acceptance, self.restore, estimator, seed, **self.game_settings)
         if self.gan.min_optimizer.loaded_game is not None:
             self.load_game_state(self.gan.min_optimizer.loaded_game)
+            self.gan.min_optimizer.loaded_game = None
             self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
 
     def _bind_new(self) -> None:
@@ -290,6 +300,8 @@ class MinMaxHook(Hook):
         if built is not None and built is not self._bound:
             self._bind(built)
             self._responded = True
+            if self.game.guard:
+                self.game.capture()
 
     def _propose(self) -> None:
         self._proposing = True
@@ -303,6 +315,7 @@ class MinMaxHook(Hook):
             self.gan.min_optimizer.step()
             self._proposing = False
         self.game.close()
+        self._answered = False
         self._pool.clear()  # the data may change with the stage
 
     def kind_of_value(self, gan: GAN) -> str:
@@ -364,6 +377,9 @@ class _LastOfAll(Hook):
 
     def before_run(self, runner: Any) -> None:
         self._state.before_data()
+
+    def before_epoch(self, runner: Any) -> None:
+        self._state.checkpoints_last(runner.hooks)
 
     def before_fetch_train_data(self, runner: Any) -> None:
         self._state.before_batch()

@@ -35,7 +35,8 @@ def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
     if minmax_settings(cfg) is not None:
         raise ConfigError("the config has a MinMaxHook already: change its settings instead of opting in again.")
     imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
-    cfg.custom_imports = {**imports, "imports": [*imports["imports"], PLUGIN]}
+    modules = [imports["imports"]] if isinstance(imports["imports"], str) else imports["imports"]
+    cfg.custom_imports = {**imports, "imports": [*modules, PLUGIN]}
     for entry in _optimizers(cfg):
         entry["type"] = PREFIX + entry["type"].removeprefix(PREFIX)
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="MinMaxHook", preset=preset, **settings)]
@@ -58,6 +59,6 @@ def opt_out(cfg: Config) -> None:
 
 
 def _optimizers(cfg: Config) -> list[Any]:
-    kind = find_kind(MODELS.get(cfg.model.type))
+    kind = find_kind(MODELS.get((cfg.get("model") or {}).get("type") or ""))
     entries = (kind.optimizers_in(cfg) if kind else None) or {}
     return [entry for entry in entries.values() if isinstance(entry, dict) and "type" in entry]

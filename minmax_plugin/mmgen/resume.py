@@ -20,22 +20,16 @@ class RunState:
     """Random states, place in the data, and the noise of sample pictures, of a run that is under way.
 
     With ``workers_per_gpu=0`` a resumed run goes on to the last bit. With workers the order of the samples is
-    kept, but their augmentation is not: each worker process draws by itself. Of several ranks, the one that
-    writes the checkpoint saves its own random states.
-
-    Checkpoints are written after all other hooks of their iteration, so that the random numbers which those
-    draw are accounted for.
+    kept, but their augmentation is not: each worker process draws by itself. Of several ranks, the first, which
+    writes the checkpoint, saves and restores its random states; the others draw anew.
 
     Args:
-        runner: the toolkit's runner, whose hooks are all registered.
+        runner: the toolkit's runner.
     """
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._loaded: Mapping[str, Any] | None = None
-        for hook in [h for h in runner.hooks if isinstance(h, CheckpointHook)]:
-            runner.hooks.remove(hook)
-            runner.hooks.append(hook)
 
     @property
     def _pictures(self) -> list[Any]:
@@ -47,7 +41,8 @@ class RunState:
             name, keys, *rest = random["numpy"]
             random["numpy"] = (name, torch.from_numpy(keys.astype("int64")), *rest)
         noise = [h.sampling_noise for h in self._pictures]
-        data = self._runner.data_loader.position()
+        loader = getattr(self._runner, "data_loader", None)  # a hook may save before there is one
+        data = loader.position() if isinstance(loader, CountingLoader) else None
         return {"random": random, "data": data, "picture_noise": noise, "iteration": self._runner.iter + 1}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -58,6 +53,15 @@ class RunState:
         device = next(self._runner.model.parameters()).device
         for hook, noise in zip(self._pictures, state["picture_noise"], strict=False):
             hook.sampling_noise = tree_map_only(torch.Tensor, lambda t: t.to(device), noise)
+
+    def checkpoints_last(self, hooks: list[Any]) -> None:
+        """Have checkpoints written after all other hooks of their iteration, whose random draws then count.
+
+        Call it for the last of ``hooks``, which stays so: a list that is being walked bears no other change.
+        """
+        for hook in [h for h in hooks if isinstance(h, CheckpointHook)]:
+            hooks.remove(hook)
+            hooks.insert(len(hooks) - 1, hook)
 
     def before_data(self) -> None:
         """The runner makes its loaders next, and takes the first batch."""
@@ -72,12 +76,14 @@ class RunState:
         loader.start(self._start, taken=0 if batch is None else 1, drawn=False)
         if self._loaded is None:
             return
-        loader.move_to(self._loaded["data"])
+        if self._loaded["data"] is not None:
+            loader.move_to(self._loaded["data"])
         random = dict(self._loaded["random"])
         if "numpy" in random:
             name, keys, *rest = random["numpy"]
             random["numpy"] = (name, keys.cpu().numpy().astype("uint32"), *rest)
-        set_random_state({k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in random.items()})
+        if self._runner.rank == 0:
+            set_random_state({k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in random.items()})
         self._loaded = None
         if batch is not None:  # it is another one's: exchange it in place
             right = next(loader)

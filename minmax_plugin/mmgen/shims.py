@@ -58,6 +58,23 @@ def apply_shims() -> None:
         active_shims[ADA] = "the installed mmgen archive lacks this package"
 
 
+def check_operations(model: Any) -> None:
+    """Refuse a model that would miss compiled operations where it is to run.
+
+    Raises:
+        ConfigError: if there is a GPU, its networks compute with mmcv's operations there, and these are missing.
+    """
+    import torch
+
+    from minmax_plugin.mmgen.check import ConfigError
+
+    if "mmcv._ext" not in active_shims or not torch.cuda.is_available():
+        return
+    places = {type(module).__module__ for module in model.modules()}
+    if any(place.startswith(("mmcv.ops", "mmgen.models.architectures.stylegan")) for place in places):
+        raise ConfigError(f"model: on a GPU, {OPS_MISSING.format(name='upfirdn2d')}")
+
+
 def _takes_mixed_betas() -> bool:
     import torch
 

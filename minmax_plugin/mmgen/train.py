@@ -29,14 +29,18 @@ from mmgen.models import build_model
 from mmgen.models.builder import MODELS
 from mmgen.models.gans import ProgressiveGrowingGAN
 from mmgen.utils import collect_env, get_root_logger
+from torch import nn
 
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
 from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.mmgen.shims import check_operations
 from minmax_plugin.presets import PRESETS
 
 STOCK_CONFIGS = Path(mmgen.__file__).parent / ".mim" / "configs"
 """The configs that the toolkit ships."""
+
+NOTHING_WHOLE = "minmax-train: no whole checkpoint in {}: starts from the beginning"
 
 # What train_model reads without a default; some stock configs (WGAN-GP) lack it.
 DEFAULTS: dict[str, Any] = dict(
@@ -69,6 +73,20 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
                 f"custom_imports={dict(cfg.custom_imports)} failed: check the names, and that they are installed."
             ) from error
     return cfg
+
+
+def build_network(cfg: Config) -> nn.Module:
+    """The config's model.
+
+    Raises:
+        ConfigError: if the toolkit cannot build it, or it cannot run here.
+    """
+    try:
+        model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+    except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        raise ConfigError(f"model: the toolkit cannot build it: {error}") from error
+    check_operations(model)
+    return model
 
 
 def train(
@@ -119,7 +137,7 @@ def train(
         logger.info("Set random seed to %s, deterministic: %s, rank shift: %s", seed, deterministic, rank_shift)
         set_random_seed(seed, deterministic=deterministic, use_rank_shift=rank_shift)
         torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
-        model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        model = build_network(cfg)
         dataset = read_data(cfg)
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
@@ -132,7 +150,7 @@ def train(
 def _a_group_of_one(cfg: Config) -> Iterator[None]:
     # Progressive growing changes its batch size on the way, which the toolkit can only do in a process group.
     kind = MODELS.get(cfg.model.type)
-    if not issubclass(kind, ProgressiveGrowingGAN) or torch_distributed.is_initialized():
+    if kind is None or not issubclass(kind, ProgressiveGrowingGAN) or torch_distributed.is_initialized():
         yield
         return
     cfg.data.train_dataloader = {**cfg.data.get("train_dataloader", {}), "dist": True}
@@ -209,7 +227,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code (2 for a config that cannot be trained)."""
+    """The command; returns the exit code: 2 for a config that cannot be trained, 1 for a training that diverged."""
     args = parse_args(argv)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
@@ -229,7 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.resume_from:
             cfg.resume_from = args.resume_from
         if cfg.get("resume_from") == "auto":
-            cfg.resume_from = last_whole(cfg.work_dir)
+            cfg.resume_from = last_whole(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
+            print(
+                f"minmax-train: resumes from {cfg.resume_from}"
+                if cfg.resume_from
+                else NOTHING_WHOLE.format(cfg.work_dir)
+            )
         elif cfg.get("resume_from"):
             check_whole(cfg.resume_from)
         check_config(cfg)
@@ -247,6 +270,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, FileNotFoundError) as error:
         print(f"minmax-train: error: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"minmax-train: stopped: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("minmax-train: interrupted; what was saved is in the work dir", file=sys.stderr)
         return 130

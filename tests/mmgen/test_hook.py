@@ -135,6 +135,50 @@ def test_accumulated_gradients_make_one_ascent_step(tmp_path, recorded):
         ascent_steps(8, accumulation=3)
 
 
+@pytest.mark.parametrize("priority", ["HIGHEST", "NORMAL", "LOW", "VERY_LOW"])
+def test_other_hooks_and_checkpoints_are_where_they_are_without_us(tmp_path, recorded, priority):
+    called = []
+
+    @HOOKS.register_module(force=True)
+    class Called(Hook):
+        def __init__(self, name):
+            self.name = name
+
+        def before_run(self, runner):
+            called.append(f"{self.name} before run")
+
+        def before_epoch(self, runner):
+            called.append(f"{self.name} before epoch")
+
+    def config(hook):
+        cfg = small_config(1, hook, total_iters=3)
+        if hook is not None:
+            cfg.custom_hooks[-1]["priority"] = priority
+        cfg.custom_hooks = [dict(type="Called", name="first"), *cfg.custom_hooks, dict(type="Called", name="last")]
+        return cfg
+
+    found = []
+    for name, hook in (("plain", None), ("ours", dict())):
+        run(config(hook), tmp_path / name / "run")
+        found.append((list(called), sorted(p.relative_to(tmp_path / name) for p in tmp_path.glob(f"{name}/**/*.pth"))))
+        called.clear()
+    assert found[0] == found[1]
+
+
+def test_a_run_that_ends_in_mid_cycle_ends_at_the_decided_pair(tmp_path, recorded):
+    ends = []
+
+    @HOOKS.register_module(force=True)
+    class Last(Hook):
+        def after_run(self, runner):
+            ends.append({n: v.clone() for n, v in runner.model.module.state_dict().items()})
+
+    cfg = small_config(3, ALWAYS, total_iters=8)
+    cfg.custom_hooks.append(dict(type="Last"))
+    run(cfg, tmp_path)
+    assert_identical(ends[0], dict(checkpoint(tmp_path, 8)["state_dict"]))
+
+
 def test_a_facade_without_its_hook_says_so(tmp_path, recorded):
     from mmcv.runner import OPTIMIZERS
 

@@ -32,7 +32,7 @@ def test_the_last_whole_checkpoint_is_found_past_a_torn_one(tmp_path, recorded, 
     folder = next(tmp_path.glob("**/iter_6.pth")).parent
     assert last_whole(tmp_path) == str(folder / "iter_18.pth")
     tear(folder / "iter_18.pth")
-    (folder / "iter_24.pth").write_bytes(b"")
+    (folder / "iter_5_backup.pth").write_bytes(b"")
     assert last_whole(tmp_path) == str(folder / "iter_12.pth")
     assert caplog.text.count("is torn: its run was killed while it was written") == 2
     damaged = bytearray((folder / "iter_6.pth").read_bytes())
@@ -46,7 +46,7 @@ def test_a_torn_checkpoint_that_is_asked_for_is_named(tmp_path, capsys):
     config = str(ROOT / "configs/four_gaussians_minmax.py")
     (tmp_path / "iter_5.pth").write_bytes(b"PK\x03\x04 torn")
     assert main([config, "--resume-from", str(tmp_path / "iter_5.pth")]) == 2
-    assert "is torn: its run was killed while it was written. Give an earlier one, or 'auto'" in capsys.readouterr().err
+    assert "is torn, as a run that is killed leaves it" in capsys.readouterr().err
     assert main([config, "--resume-from", str(tmp_path / "iter_6.pth")]) == 2
     assert "iter_6.pth' does not exist: give a checkpoint (iter_N.pth), or 'auto'" in capsys.readouterr().err
 
@@ -79,8 +79,7 @@ def test_resuming_is_exact_within_an_epoch_and_at_its_ends(tmp_path, dcgan, save
     (path,) = (tmp_path / "whole").glob(f"**/iter_{save}.pth")
     random.seed(99), numpy.random.seed(99)
     resumed = run(config("resumed", resume_from=str(path)), tmp_path / "resumed", seed=77)
-    expected = losses(whole[save:])
-    assert [{k: e[k] for k in line} for line, e in zip(losses(resumed), expected, strict=True)] == losses(resumed)
+    assert losses(resumed) == losses(whole[save:])
     assert [line.get("reason") for line in resumed] == [line.get("reason") for line in whole[save:]]
 
 

@@ -39,6 +39,7 @@ class GAN:
     drives: ClassVar[tuple[type[nn.Module], ...]] = ()
     names: ClassVar[tuple[str, str]] = ("generator", "discriminator")  # of the networks, and of their optimizers
     own_terms: ClassVar[bool] = False  # whether the generator's objective has terms besides the adversarial one
+    whole_cycles: ClassVar[bool] = False  # whether one train_step is a whole cycle
     builds_optimizers: ClassVar[bool] = False  # whether the model makes them itself, and anew at times
 
     def __init__(self, model: nn.Module) -> None:

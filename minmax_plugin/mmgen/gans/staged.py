@@ -57,12 +57,15 @@ class GrowingGAN(GAN):
 class SingleImageGAN(GAN):
     """SinGAN: a pyramid of small GANs, each trained in turn; a proposal is all generator steps of a cycle.
 
-    The generator's reconstruction loss is part of f. The toolkit cannot resume SinGAN, so neither can this.
+    The generator's reconstruction loss is part of f. The weight of the next scale's noise, which the toolkit
+    measures once at the start of a stage, is measured at the proposal and stays if that is rejected. The toolkit
+    cannot resume SinGAN, so neither can this.
     """
 
     drives = (SinGAN,)
     own_terms = True
     builds_optimizers = True
+    whole_cycles = True
 
     @classmethod
     def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:

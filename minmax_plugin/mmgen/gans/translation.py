@@ -16,7 +16,8 @@ class TranslationGAN(GAN):
     """A model that makes its fakes first, and uses them for both players' losses.
 
     So the generators' graph is built before the discriminators step, and a rejection would change weights
-    under it. On a rejection, and only then, the fakes are made again at the kept pair.
+    under it. On a rejection, and only then, the fakes are made again at the kept pair. (Fakes of a rejected
+    proposal stay in CycleGAN's buffer of past images.)
 
     f includes all the generators' other losses (pixel, cycle, identity).
     """
@@ -46,7 +47,7 @@ class TranslationGAN(GAN):
 
     def _own(self, outputs: dict[str, Tensor]) -> Tensor:
         losses = [loss(outputs) for loss in self.model.gen_auxiliary_losses or []]
-        return sum((loss for loss in losses if loss is not None), torch.zeros((), device=losses[0].device))
+        return sum((loss for loss in losses if loss is not None), torch.zeros(()))
 
 
 class PairedTranslation(TranslationGAN):
