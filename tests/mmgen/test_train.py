@@ -177,6 +177,40 @@ def test_a_stock_config_is_opted_in_and_printed(capsys):
     assert "the config has a MinMaxHook already" in capsys.readouterr().err
 
 
+def test_opting_in_keeps_what_the_config_imports():
+    for imports in ("json", ["json"]):
+        cfg = load_config(DCGAN)
+        cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
+        opt_in(cfg)
+        assert cfg.custom_imports.imports == ["json", "minmax_plugin.mmgen"]
+
+
+def test_a_pix2pix_without_a_pixel_loss_trains_too(tmp_path):
+    data = write_images(tmp_path / "data")
+    cfg = load(next(f for f in FAMILIES if f.name == "pix2pix"), data, tmp_path / "work", total_iters=3)
+    cfg.model.gen_auxiliary_loss = None
+    opt_in(cfg, acceptance="never")
+    assert [line["reason"] for line in run(cfg, tmp_path / "work")] == ["initial", "never", "never"]
+
+
+def test_a_value_that_cannot_see_the_pixel_loss_is_refused(capsys):
+    config = "pix2pix/pix2pix_vanilla_unet_bn_facades_b1x1_80k.py"
+    assert main([config, "--minmax", "released-gaussians"]) == 2
+    assert "value='last') cannot see the generator's own losses" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_version_resumes_with_a_warning(tmp_path, recorded):
+    run(small_config(3, dict(), total_iters=4), tmp_path / "old")
+    (path,) = (tmp_path / "old").glob("**/iter_4.pth")
+    saved = torch.load(path, weights_only=True)
+    for key in ("gan", "run"):
+        del saved["optimizer"]["generator"]["minmax"][key]
+    torch.save(saved, path)
+    with pytest.warns(UserWarning, match="is of an earlier version of minmax_plugin"):
+        lines = run(small_config(3, dict(), total_iters=6, resume_from=str(path)), tmp_path / "new")
+    assert lines[-1]["iter"] == 6
+
+
 def test_a_stock_config_is_trained_without_editing_it(tmp_path):
     data = write_images(tmp_path / "data")
     options = [f"data.train.imgs_root={data}/images/64", "data.workers_per_gpu=0", "data.samples_per_gpu=4"]
