@@ -14,8 +14,7 @@ import optuna
 import pandas
 from optuna.trial import FrozenTrial, TrialState
 
-from tune.space import Space
-from tune.trial import trial_config, trial_folder
+from tune.record import SearchRecord
 
 
 class Report:
@@ -25,25 +24,18 @@ class Report:
     ``command.txt`` and the last samples; ``plots/``; ``samples.png``, the best of each study side by side.
 
     Args:
-        folder: the search's folder.
-        studies: the studies by name.
-        bases: each study's base config file.
-        space: the space they sample.
-        metric: name of the objective.
-        seed: that the trials were trained with.
+        record: the search.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        studies: Mapping[str, optuna.Study],
-        bases: Mapping[str, str],
-        space: Space,
-        metric: str,
-        seed: int,
-    ) -> None:
-        self._folder, self._studies, self._bases = folder, studies, bases
-        self._space, self._metric, self._seed = space, metric, seed
+    def __init__(self, record: SearchRecord) -> None:
+        self._record, self._folder, self._studies = record, record.folder, record.studies
+        self._metric = record.objectives[0][0]
+        self._seed = record.options.seed
+
+    def finish(self) -> None:
+        """Write everything, pictures too; at the end of a search."""
+        self.write()
+        self.plot()
 
     def write(self) -> None:
         """Write tables and the best configs."""
@@ -114,13 +106,13 @@ class Report:
             "seed": self._seed,
             "baseline": attrs.get("baseline"),
             "reason": attrs.get("reason"),
-            "folder": str(trial_folder(self._folder, name, trial.number)),
+            "folder": str(self._record.trial_folder(name, trial.number)),
         }
 
     def _write_best(self, name: str, best: FrozenTrial) -> None:
         folder = self._folder / "best" / name
         folder.mkdir(parents=True, exist_ok=True)
-        trial_config(self._bases[name], self._space, best.params).dump(str(folder / "config.py"))
+        self._record.config(name, best).dump(str(folder / "config.py"))
         params = {"trial": best.number, "value": best.value, "seed": self._seed, "params": best.params}
         (folder / "params.json").write_text(json.dumps(params, indent=2) + "\n")
         command = ["minmax-train", folder / "config.py", "--seed", self._seed, "--work-dir", folder / "run"]
@@ -130,7 +122,7 @@ class Report:
             shutil.copy(samples, folder / "samples.png")
 
     def _last_samples(self, name: str, trial: FrozenTrial) -> Path | None:
-        folder = trial_folder(self._folder, name, trial.number) / "samples"
+        folder = self._record.trial_folder(name, trial.number) / "samples"
         pictures = sorted(folder.glob("iter_*.png"), key=lambda p: int(p.stem.removeprefix("iter_")))
         return pictures[-1] if pictures else None
 

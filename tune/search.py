@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -30,41 +29,17 @@ from ray import tune as ray_tune  # noqa: E402
 
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data  # noqa: E402
 from minmax_plugin.mmgen.train import load_config  # noqa: E402
+from tune.options import Options, parse  # noqa: E402
+from tune.record import TRIALS, SearchRecord, trial_folder  # noqa: E402
 from tune.report import Report  # noqa: E402
 from tune.searcher import StudySearcher  # noqa: E402
 from tune.space import Space, SpaceError  # noqa: E402
-from tune.trial import TRIALS, run_trial, trial_folder  # noqa: E402
+from tune.trial import run_trial  # noqa: E402
 
-DEFAULT_CONFIGS = ("configs/four_gaussians_minmax.py", "configs/mnist01_minmax_short.py")
-DEFAULT_SPACE = "tune/spaces/minmax.yaml"
 SAMPLERS: dict[str, Any] = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tune/search.py", description="Search hyper-parameters of GAN configs: a study for each data set."
-    )
-    parser.add_argument(
-        "configs", nargs="*", metavar="CONFIG", help="configs of the toolkit (default: the demo's two experiments)"
-    )
-    parser.add_argument("--space", default=str(ROOT / DEFAULT_SPACE), help="search space, YAML")
-    parser.add_argument(
-        "--datasets", nargs="+", default=[], metavar="FILE", help="config files laid over each CONFIG: a study for each"
-    )
-    parser.add_argument("--metric", default="balance", help="objective (default: balance)")
-    parser.add_argument("--mode", choices=["max", "min"], default="max", help="its direction (default: max)")
-    parser.add_argument("--num-samples", type=int, default=5, help="trials for each study (default: 5)")
-    parser.add_argument("--sampler", choices=sorted(SAMPLERS), default="tpe", help="how Optuna proposes (default: tpe)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the trainings and of the sampler (default: 1)")
-    parser.add_argument("--cpus-per-trial", type=float, default=1, help="CPU cores a trial uses (default: 1)")
-    parser.add_argument("--gpus-per-trial", type=float, default=0, help="GPUs a trial uses; may be a fraction")
-    parser.add_argument("--max-concurrent", type=int, help="most trials at once (default: what the machine holds)")
-    parser.add_argument("--storage-path", default="results", help="where searches are kept (default: results/)")
-    parser.add_argument("--name", help="name of the search's folder (default: the date and time)")
-    return parser.parse_args(argv)
-
-
-def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
+def prepare(args: Options) -> tuple[Space, dict[str, Config]]:
     """Read and check everything before anything starts.
 
     Returns:
@@ -73,9 +48,7 @@ def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
     Raises:
         SpaceError, ConfigError: for the first thing that is wrong.
     """
-    if args.num_samples < 1:
-        raise ConfigError(f"--num-samples must be 1 or more, but got {args.num_samples}.")
-    if args.cpus_per_trial <= 0 or args.cpus_per_trial > (os.cpu_count() or 1):
+    if args.cpus_per_trial > (os.cpu_count() or 1):
         raise ConfigError(
             f"--cpus-per-trial={args.cpus_per_trial} does not fit this machine, which has {os.cpu_count()} cores."
         )
@@ -85,7 +58,7 @@ def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
         )
     space = Space.read(args.space)
     configs: dict[str, Config] = {}
-    for path in args.configs or [str(ROOT / c) for c in DEFAULT_CONFIGS]:
+    for path in args.configs:
         for dataset in args.datasets or [None]:
             cfg, name = load_config(path), Path(path).stem
             if dataset is not None:
@@ -130,13 +103,13 @@ class Progress(ray_tune.Callback):
     """Says on the terminal how the search goes, and rewrites the results after each trial.
 
     Args:
-        report: the search's results.
-        metric: name of the objective.
-        total: number of trials.
+        record: the search.
+        report: its results.
     """
 
-    def __init__(self, report: Report, metric: str, total: int) -> None:
-        self._report, self._metric, self._total = report, metric, total
+    def __init__(self, record: SearchRecord, report: Report) -> None:
+        self._report, self._metric = report, record.objectives[0][0]
+        self._total = sum(record.remaining(name) for name in record.studies)
         self._start = time.monotonic()
         self._done = 0
 
@@ -164,7 +137,7 @@ class Progress(ray_tune.Callback):
         print(f"[{self._done}/{self._total}] {minutes:02d}:{seconds:02d} {study} trial {number}: {what}", flush=True)
 
 
-def search(args: argparse.Namespace) -> bool:
+def search(args: Options) -> bool:
     """Run the search that the arguments describe.
 
     Returns:
@@ -175,26 +148,14 @@ def search(args: argparse.Namespace) -> bool:
     """
     space, configs = prepare(args)
     folder = Path(args.storage_path).absolute() / (args.name or time.strftime("search_%Y%m%d_%H%M%S"))
-    if folder.exists():
-        raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
-    bases: dict[str, str] = {}
-    for name, cfg in configs.items():
-        base = folder / "base" / f"{name}.py"
-        base.parent.mkdir(parents=True, exist_ok=True)
-        cfg.dump(str(base))
-        bases[name] = str(base)
+    record = SearchRecord.create(folder, args, space, configs)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    studies = {
-        name: optuna.create_study(
-            storage=f"sqlite:///{folder / 'optuna.db'}",
-            study_name=name,
-            direction="maximize" if args.mode == "max" else "minimize",
-            sampler=SAMPLERS[args.sampler](seed=args.seed + number),
-        )
-        for number, name in enumerate(configs)
-    }
-    report = Report(folder, studies, bases, space, args.metric, args.seed)
-    searcher = StudySearcher(studies, space, args.metric, args.mode, args.num_samples)
+    studies = record.studies
+    for number, study in enumerate(studies.values()):
+        study.sampler = SAMPLERS[args.sampler](seed=args.seed + number)
+    metric, mode = record.objectives[0]
+    report = Report(record)
+    searcher = StudySearcher(studies, space, metric, mode, args.num_samples)
     total = args.num_samples * len(studies)
     print(f"Searching {', '.join(studies)}: {total} trials; results in {folder}", flush=True)
     ray.init(
@@ -209,9 +170,8 @@ def search(args: argparse.Namespace) -> bool:
             ray_tune.with_resources(run_trial, {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial}),
             param_space={
                 "folder": str(folder),
-                "space": space.content,
-                "bases": bases,
-                "metric": args.metric,
+                "bases": record.bases,
+                "metric": metric,
                 "seed": args.seed,
                 "cpus": args.cpus_per_trial,
             },
@@ -225,7 +185,7 @@ def search(args: argparse.Namespace) -> bool:
             run_config=ray_tune.RunConfig(
                 name=TRIALS,
                 storage_path=str(folder),
-                callbacks=[Progress(report, args.metric, total)],
+                callbacks=[Progress(record, report)],
                 verbose=0,
             ),
         )
@@ -234,7 +194,7 @@ def search(args: argparse.Namespace) -> bool:
         ray.shutdown()
         searcher.close("interrupted")  # nothing else ends a search before its trials
         report.write()
-    report.plot()
+    report.finish()
     print(f"\n{report.leaderboard()}\n")
     for name in studies:
         if (folder / "best" / name / "config.py").exists():
@@ -248,7 +208,7 @@ def search(args: argparse.Namespace) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 1 if a study has no finished trial, 2 for an input that is wrong."""
     try:
-        return 0 if search(parse_args(argv)) else 1
+        return 0 if search(parse(argv).options()) else 1
     except (ConfigError, SpaceError, FileNotFoundError) as error:
         print(f"tune/search.py: error: {error}", file=sys.stderr)
         return 2

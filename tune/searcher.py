@@ -43,9 +43,11 @@ class StudySearcher(Searcher):
             self._studies[name].enqueue_trial(self._space.points[counts[name] - 1])
         trial = self._studies[name].ask()
         params = self._space.sample(trial) if trial.number else {}
+        settings = self._space.settings(params)
         trial.set_user_attr("baseline", trial.number == 0)
+        trial.set_user_attr("settings", settings)
         self._running[trial_id] = (name, trial)
-        return {"study": name, "number": trial.number, "params": params}
+        return {"study": name, "number": trial.number, "params": params, "settings": settings}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         _, trial = self._running[trial_id]

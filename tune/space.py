@@ -165,18 +165,12 @@ class Space:
                 params[name] = entry.sample(trial, name)
         return params
 
-    def apply(self, cfg: Config, params: Mapping[str, Any]) -> None:
-        """Lay a point over a config, in place.
-
-        Raises:
-            SpaceError: if a path is not in the config.
-        """
+    def settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, by path, that a sampled point lays over a config."""
         overlay: dict[str, Any] = {}
         for name, value in params.items():
             overlay.update(self.entries[name].overlay(name, value))
-        # What is taken out goes last, so that settings of the same point still find their place.
-        for path in sorted(overlay, key=lambda path: path == MINMAX):
-            set_path(cfg, path, overlay[path])
+        return overlay
 
     def check(self, cfg: Config, name: str) -> None:
         """Refuse a space with a path that ``cfg`` does not have.
@@ -191,6 +185,17 @@ class Space:
                         set_path(Config(cfg._cfg_dict.to_dict()), path, setting)
                     except (SpaceError, ConfigError) as error:
                         raise SpaceError(f"space.{entry_name} does not fit config {name}: {error}") from error
+
+
+def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
+    """Lay settings, by path, over a config, in place.
+
+    Raises:
+        SpaceError: if a path is not in the config.
+    """
+    # What is taken out goes last, so that settings of the same point still find their place.
+    for path in sorted(settings, key=lambda path: path == MINMAX):
+        set_path(cfg, path, settings[path])
 
 
 def set_path(cfg: Config, path: str, value: Any) -> None:

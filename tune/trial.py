@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 from ray import tune
 
 import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
-from minmax_plugin.mmgen.train import load_config, train
-from tune.space import Space
-
-TRIALS = "trials"  # folder of the trials within that of their search
+from minmax_plugin.mmgen.train import train
+from tune.record import trial_config, trial_folder
 
 
 @HOOKS.register_module(force=True)
@@ -43,22 +40,10 @@ class ReportToTune(Hook):
         tune.report({self.metric: metrics[self.metric], "iterations": iterations, "metrics": metrics})
 
 
-def trial_config(base: str | Path, space: Space, params: dict[str, Any]) -> Config:
-    """The config that a trial trains: the base config with the sampled point laid over it."""
-    cfg = load_config(base)
-    space.apply(cfg, params)
-    return cfg
-
-
-def trial_folder(search: Path, study: str, number: int) -> Path:
-    """Where a trial of the search in ``search`` keeps its files."""
-    return search / TRIALS / f"{study}_{number}"
-
-
 def run_trial(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable: trains ``config["params"]`` laid over the base config of ``config["study"]``."""
+    """Ray Tune's trainable: trains ``config["settings"]`` laid over the base config of ``config["study"]``."""
     torch.set_num_threads(max(1, int(config["cpus"])))
-    cfg = trial_config(config["bases"][config["study"]], Space(config["space"]), config["params"])
+    cfg = trial_config(config["bases"][config["study"]], config["settings"])
     # Not Ray's idea of the trial's folder: a warm worker keeps that of its first trial.
     cfg.work_dir = str(trial_folder(Path(config["folder"]), config["study"], config["number"]))
     cfg.custom_hooks = [

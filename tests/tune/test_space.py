@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from minmax_plugin.mmgen.train import load_config
-from tune.space import Space, SpaceError, set_path
+from tune.space import Space, SpaceError, set_path, set_paths
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "tune" / "spaces" / "minmax.yaml"
@@ -34,7 +34,7 @@ def test_every_sampled_value_reaches_the_built_model_and_hook():
 
     space, cfg = Space.read(SHIPPED), config()
     params = sample(space, method="minmax", **{"minmax.restore": "generator"})
-    space.apply(cfg, params)
+    set_paths(cfg, space.settings(params))
     hook = build_hook(minmax_settings(cfg))
     assert hook.acceptance.rate == params["minmax.acceptance.rate"]
     assert not hook.restore.max_player
@@ -50,14 +50,14 @@ def test_gda_is_a_choice_and_its_conditions_hold_back_the_rest():
     space, cfg = Space.read(SHIPPED), config()
     params = sample(space, method="gda")
     assert not any(name.startswith("minmax.") for name in params)
-    space.apply(cfg, params)
+    set_paths(cfg, space.settings(params))
     assert cfg.optimizer.generator.type == "Adam"
     assert [h["type"] for h in cfg.custom_hooks] == ["SampleMetrics"]
 
 
 def test_the_applied_config_survives_its_file(tmp_path):
     space, cfg = Space.read(SHIPPED), config()
-    space.apply(cfg, sample(space, method="minmax"))
+    set_paths(cfg, space.settings(sample(space, method="minmax")))
     cfg.dump(str(tmp_path / "config.py"))
     assert load_config(tmp_path / "config.py")._cfg_dict.to_dict() == cfg._cfg_dict.to_dict()
 
@@ -72,7 +72,7 @@ def test_integers_and_choices_are_sampled():
         }
     )
     cfg = config()
-    space.apply(cfg, sample(space))
+    set_paths(cfg, space.settings(sample(space)))
     assert cfg.train_cfg.disc_steps in (2, 3, 4)
     assert cfg.lr_config is None
 
