@@ -108,7 +108,8 @@ class SearchRecord:
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
         for name, cfg in configs.items():
             cfg.dump(bases[name])
-        directions = [StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE for _, mode in options.directions]
+        kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+        directions = [kinds[mode] for _, mode in options.directions]
         try:
             studies = {
                 name: optuna.create_study(storage=storage, study_name=prefix + name, directions=directions)
