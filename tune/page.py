@@ -45,7 +45,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        number=tables.number, setting=_setting, time=_time, data=_data, path=_path, breakable=_breakable
+        number=tables.number, setting=_setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
     )
     kept = json.loads((record.folder / "search.json").read_text())
     return environment.from_string(TEMPLATE.read_text()).render(
@@ -143,12 +143,3 @@ def _breakable(name: str) -> markupsafe.Markup:
 
 def _setting(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.1f} min" if hours < 1 else f"{hours:.1f} h"

@@ -226,6 +226,20 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 or value == 0 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
 
 
+def duration(seconds: float | None) -> str:
+    """A time for people.
+
+    Example:
+        >>> duration(42), duration(150), duration(9000), duration(None)
+        ('42 s', '2.5 min', '2.5 h', '–')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def interval(row: Row) -> str:
     """A row's interval over seeds, for people; nothing with one seed."""
     return f" ({number(row.interval[0])} to {number(row.interval[1])})" if row.interval else ""
