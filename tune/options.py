@@ -80,6 +80,10 @@ class Options:
         names = [name for name, _ in self.directions]
         if len(set(names)) < len(names):
             raise ConfigError(f"--objective names a metric twice: {names}.")
+        if names[0] in ("images", "seconds"):
+            raise ConfigError(
+                f"--objective={self.objectives[0]!r} cannot be the first: put one that is measured there."
+            )
         self._check_combinations()
 
     def _check_combinations(self) -> None:

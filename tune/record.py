@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
@@ -23,8 +24,10 @@ from optuna.trial import FrozenTrial, TrialState
 from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
 from tune.options import Options
-from tune.space import Space, set_paths
+from tune.settings import set_paths
+from tune.space import Space
 
+REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
 SHARED = "shared"  # name of the one study over all data sets
 
@@ -54,6 +57,7 @@ class SearchRecord:
     - ``baseline``: whether it is the unmodified config; ``settings``: what it lays over the base, by path;
     - ``origin``: ``baseline``, ``point``, ``warm start of DIR``, ``retry`` or ``sampler``; ``retry_of``: number of
       the trial that it runs again;
+    - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
     - ``reason``: why it was not finished;
     - ``scores``: the primary objective's value for each seed (the mean over data sets), ``interval``: its 95 %
       Student-t interval, if there are two seeds or more;
@@ -65,7 +69,7 @@ class SearchRecord:
     Args:
         folder: the search's folder.
         options: as given, with the later changes of a resumed search.
-        space: what is sampled.
+        space: what is sampled; read when it is needed if ``None``, for a Python space is run then.
         bases: each base config's file, by name.
         studies: the studies by name: those of ``bases``, or one named ``shared``.
 
@@ -79,11 +83,11 @@ class SearchRecord:
         self,
         folder: Path,
         options: Options,
-        space: Space,
+        space: Space | None,
         bases: Mapping[str, str],
         studies: Mapping[str, optuna.Study],
     ) -> None:
-        self.folder, self.options, self.space = folder, options, space
+        self.folder, self.options, self._space = folder, options, space
         self.bases, self.studies = dict(bases), dict(studies)
 
     @classmethod
@@ -108,11 +112,9 @@ class SearchRecord:
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
         for name, cfg in configs.items():
             cfg.dump(bases[name])
-        kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-        directions = [kinds[mode] for _, mode in options.directions]
         try:
             studies = {
-                name: optuna.create_study(storage=storage, study_name=prefix + name, directions=directions)
+                name: optuna.create_study(storage=storage, study_name=prefix + name, directions=_directions(options))
                 for name in names
             }
         except optuna.exceptions.DuplicatedStudyError as error:
@@ -136,6 +138,15 @@ class SearchRecord:
         return record
 
     @classmethod
+    def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+        """A search that is kept in memory alone."""
+        names = list(configs) if options.layout == "per-dataset" else [SHARED]
+        studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
+        record = cls(Path(options.storage_path), options, space, dict.fromkeys(configs, ""), studies)
+        record.configs = dict(configs)
+        return record
+
+    @classmethod
     def open(cls, folder: str | Path) -> SearchRecord:
         """Read a search back.
 
@@ -156,10 +167,21 @@ class SearchRecord:
             }
         except KeyError as error:
             raise ConfigError(f"{folder}: its storage lacks the study {error}.") from error
-        space = Space(json.loads((folder / "space.json").read_text()))
         # by its place in the folder, which may have been moved or copied
         bases = {name: str(folder / "base" / f"{name}.py") for name in stored["bases"]}
-        return cls(folder, options, space, bases, studies)
+        return cls(folder, options, None, bases, studies)
+
+    @property
+    def space(self) -> Space:
+        """What is sampled."""
+        if self._space is None:
+            self._space = Space.load(json.loads((self.folder / "space.json").read_text()))
+        return self._space
+
+    @functools.cached_property
+    def configs(self) -> dict[str, Config]:
+        """The merged base configs, by name."""
+        return {name: load_config(path) for name, path in self.bases.items()}
 
     @property
     def objectives(self) -> list[tuple[str, str]]:
@@ -194,7 +216,13 @@ class SearchRecord:
 
     def config(self, base: str, trial: FrozenTrial) -> Config:
         """The config that ``trial`` trains on ``base``, rebuilt from what is stored."""
-        return trial_config(self.bases[base], trial.user_attrs.get("settings", {}))
+        return self.merged(base, trial.user_attrs.get("settings", {}))
+
+    def merged(self, base: str, settings: Mapping[str, Any]) -> Config:
+        """A base config with settings, by path, laid over it."""
+        cfg = Config(self.configs[base]._cfg_dict.to_dict())
+        set_paths(cfg, settings)
+        return cfg
 
     def counted(self, study: str) -> list[FrozenTrial]:
         """The trials of a study that were begun and that no retry took the place of."""
@@ -218,6 +246,8 @@ class SearchRecord:
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``search.log``."""
+        if not self.folder.is_dir():  # a rehearsal
+            return
         with open(self.folder / "search.log", "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
@@ -226,9 +256,9 @@ class SearchRecord:
         log = self.folder / "search.log"
         return log.read_text().splitlines() if log.exists() else []
 
-    def update(self, options: Options) -> None:
-        """Take over the options of a resumed search."""
-        self.options = options
+    def update(self, options: Options, extend: int = 0) -> None:
+        """Take over the options of a resumed search, and ``extend`` each study by so many trials."""
+        self.options = dataclasses.replace(options, num_samples=options.num_samples + extend)
         self._write()
 
     def _write(self, **more: Any) -> None:
@@ -270,3 +300,8 @@ def trial_config(base: str | Path, settings: Mapping[str, Any]) -> Config:
 def trial_folder(search: Path, study: str, number: int) -> Path:
     """Where a trial of the search in ``search`` keeps its files."""
     return search / TRIALS / f"{study}_{number}"
+
+
+def _directions(options: Options) -> list[StudyDirection]:
+    kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    return [kinds[mode] for _, mode in options.directions]

@@ -1,0 +1,96 @@
+"""Early stopping by name: Ray's schedulers, one for each study, counting what trials have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+
+from tune.options import Options
+
+REDUCTION = 3  # ASHA keeps the best third at each rung
+RUNGS = 5  # by seconds, where no trial's full length is known
+GRACE = 0.25  # share of a full training
+
+
+def make_scheduler(options: Options, images: Mapping[str, int], studies: Mapping[str, optuna.Study]) -> TrialScheduler:
+    """The scheduler that ``options`` name.
+
+    Args:
+        options: of the search.
+        images: that a whole trial of each study sees.
+        studies: the studies; what their trials have reported counts, so that a resumed search knows it.
+    """
+    if options.scheduler == "none":
+        return FIFOScheduler()
+    metric, mode = options.directions[0]
+    by_seconds = options.resource == "seconds"
+
+    def make(study: str) -> TrialScheduler:
+        grace = float(options.grace or 0) if by_seconds else (options.grace or GRACE) * images[study]
+        common: dict[str, Any] = dict(time_attr=options.resource, metric=metric, mode=mode, grace_period=grace)
+        if options.scheduler == "median":
+            # never paused in favour of waiting trials: a paused trial would have to start again
+            return MedianStoppingRule(**common, min_samples_required=3, min_time_slice=math.inf)  # type: ignore[arg-type]
+        most = grace * REDUCTION**RUNGS if by_seconds else images[study]
+        return ASHAScheduler(max_t=most, reduction_factor=REDUCTION, stop_last_trials=False, **common)
+
+    scheduler = PerStudy({name: make(name) for name in studies})
+    if not by_seconds:  # what is stored of each trial is by images
+        scheduler.replay(studies, metric)
+    return scheduler
+
+
+@dataclasses.dataclass(frozen=True)
+class _Earlier:
+    trial_id: str
+
+
+class PerStudy(FIFOScheduler):
+    """Gives each study a scheduler of its own: trials on unlike data sets do not compare.
+
+    Args:
+        schedulers: by the study's name.
+    """
+
+    def __init__(self, schedulers: Mapping[str, TrialScheduler]) -> None:
+        super().__init__()
+        self._schedulers = schedulers
+
+    def replay(self, studies: Mapping[str, optuna.Study], metric: str) -> None:
+        """Show the schedulers what earlier trials have reported."""
+        for name, study in studies.items():
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+                stand_in = _Earlier(f"earlier_{trial.number}")
+                scheduler: Any = self._schedulers[name]
+                scheduler.on_trial_add(None, stand_in)
+                for step, value in sorted(trial.intermediate_values.items()):
+                    result = {"images": step, metric: value}
+                    if scheduler.on_trial_result(None, stand_in, result) == TrialScheduler.STOP:
+                        break
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if result.get("outcome"):  # it ends by itself, and is not to be called stopped early
+            return TrialScheduler.CONTINUE
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if "images" in result:  # one that failed may end without a measurement
+            self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+    def _of(self, trial: Any) -> Any:
+        return self._schedulers[trial.config["study"]]
