@@ -17,6 +17,27 @@ from tune.record import SearchRecord
 STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anything else has failed
 
 
+def connect(uri: str) -> Any:
+    """A client of MLflow's.
+
+    Args:
+        uri: MLflow's tracking server, database or folder.
+
+    Raises:
+        ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
+    """
+    try:
+        mlflow = importlib.import_module("mlflow")
+    except ImportError as error:
+        raise ConfigError(f"--mlflow={uri!r} needs MLflow: pip install mlflow-skinny") from error
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # of the store or server that the URI names
+        raise ConfigError(f"--mlflow={uri!r} cannot be used: {' '.join(str(error).split())[:300]}") from error
+    return client
+
+
 class MlflowLogger(tune.Callback):
     """A run for each trial: what was sampled, the metrics by images, and how it ended.
 
@@ -32,17 +53,9 @@ class MlflowLogger(tune.Callback):
     """
 
     def __init__(self, record: SearchRecord, uri: str) -> None:
-        try:
-            mlflow = importlib.import_module("mlflow")
-        except ImportError as error:
-            raise ConfigError(f"--mlflow={uri!r} needs MLflow: pip install mlflow-skinny") from error
-        self._record = record
-        try:
-            self._client: Any = mlflow.MlflowClient(tracking_uri=uri)
-            known = self._client.get_experiment_by_name(record.folder.name)
-            self._experiment = known.experiment_id if known else self._client.create_experiment(record.folder.name)
-        except Exception as error:  # of the store or server that the URI names
-            raise ConfigError(f"--mlflow={uri!r} cannot be used: {' '.join(str(error).split())[:300]}") from error
+        self._record, self._client = record, connect(uri)
+        known = self._client.get_experiment_by_name(record.folder.name)
+        self._experiment = known.experiment_id if known else self._client.create_experiment(record.folder.name)
         self._runs: dict[tuple[str, int], str] = {}
         self._warned = False
 

@@ -44,9 +44,16 @@ class Report:
         """Write everything, the pictures too; at the end of a search."""
         self._write(draw=True)
 
-    def leaderboard(self) -> str:
-        """A Markdown table: the trials of each study, best first."""
-        return tables.leaderboard(self._record, tables.read_rows(self._record))
+    def closing(self) -> str:
+        """What to say at the end: the leaderboard, how to train the best of each study again, where everything is."""
+        rows = tables.read_rows(self._record)
+        lines = [tables.leaderboard(self._record, rows), ""]
+        for name in rows:
+            command = self._record.folder / "best" / name / "command.txt"
+            if command.exists():
+                lines.append(f"best of {name}: {command.read_text().strip()}")
+        lines.append(f"all results: {self._record.folder} (report.html to look at)")
+        return "\n".join(lines)
 
     def _write(self, draw: bool) -> None:
         record, folder = self._record, self._record.folder

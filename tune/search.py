@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # `python tune/search.py` puts tune/ itself there
@@ -18,14 +17,15 @@ if str(ROOT) not in sys.path:  # `python tune/search.py` puts tune/ itself there
 import tune  # noqa: F401, E402, I001  it prepares what Ray reads when it is imported
 import optuna  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
-from ray import tune as ray_tune  # noqa: E402
 
 from minmax_plugin.mmgen.check import ConfigError  # noqa: E402
 from tune.engine import SIGNALS, only_one, run  # noqa: E402
+from tune.mlflow_logger import MlflowLogger, connect  # noqa: E402
 from tune.options import Request, parse  # noqa: E402
 from tune.plan import plan, queue_grid, reconcile, retry_errored  # noqa: E402
 from tune.prepare import check_resources, prepare  # noqa: E402
-from tune.record import SearchRecord, trial_folder  # noqa: E402
+from tune.progress import Progress  # noqa: E402
+from tune.record import SearchRecord  # noqa: E402
 from tune.report import Report  # noqa: E402
 from tune.searcher import TIME_BUDGET, Ending, StudySearcher  # noqa: E402
 from tune.settings import SpaceError  # noqa: E402
@@ -33,53 +33,12 @@ from tune.settings import SpaceError  # noqa: E402
 SHOWN = 4  # trials of each study that a dry run shows
 
 
-def folder_of(trial: Any) -> Path:
-    """Where a trial of Ray's keeps its files."""
-    return trial_folder(Path(trial.config["folder"]), trial.config["study"], trial.config["number"])
-
-
-class Progress(ray_tune.Callback):
-    """Says on the terminal how the search goes, and rewrites the results after each trial.
-
-    Args:
-        record: the search.
-        report: its results.
-    """
-
-    def __init__(self, record: SearchRecord, report: Report) -> None:
-        self._report, self._metric = report, record.objectives[0][0]
-        self._total = sum(record.remaining(name) for name in record.studies)
-        self._start = time.monotonic()
-        self._done = 0
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._say(trial, "starts: " + (", ".join(f"{k}={v}" for k, v in trial.config["params"].items()) or "as it is"))
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self._say(trial, f"iteration {result['iterations']}: {self._metric} {result[self._metric]:.4f}")
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(trial, "done")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(trial, f"failed, see {folder_of(trial) / 'error.txt'}")
-
-    def _finish(self, trial: Any, how: str) -> None:
-        self._done += 1
-        self._report.write()
-        left = (time.monotonic() - self._start) / self._done * (self._total - self._done)
-        self._say(trial, f"{how}; about {left / 60:.0f} min left" if self._done < self._total else how)
-
-    def _say(self, trial: Any, what: str) -> None:
-        study, number = trial.config["study"], trial.config["number"]
-        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
-        print(f"[{self._done}/{self._total}] {minutes:02d}:{seconds:02d} {study} trial {number}: {what}", flush=True)
-
-
 def search(request: Request, dry_run: bool = False) -> int:
     """Begin a search, or show how it would begin."""
     options = request.options()
     space, configs = prepare(options)
+    if options.mlflow:
+        connect(options.mlflow)  # an error now, not when Ray runs
     rehearsal = SearchRecord.rehearse(options, space, configs)
     plan(rehearsal, configs)
     if dry_run:
@@ -98,6 +57,8 @@ def resume(request: Request) -> int:
     record = SearchRecord.open(request.folder)
     options = request.options(record.options)
     check_resources(options)
+    if options.mlflow:
+        connect(options.mlflow)
     with only_one(record.folder):
         record.update(options, extend=request.extend)
         again = reconcile(record)
@@ -116,16 +77,17 @@ def execute(record: SearchRecord) -> int:
         0; 1 if a study has no finished trial or the search had to end; 130 after SIGINT, 143 after SIGTERM.
     """
     report, ending = Report(record), Ending(record.options.time_budget)
+    loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     left = sum(record.remaining(name) for name in record.studies)
     print(f"Searching {', '.join(record.studies)}: {left} trials; results in {record.folder}", flush=True)
     try:
         if left:
-            run(record, [Progress(record, report)], ending)
+            run(record, [Progress(record, report), *loggers], ending)
     finally:
         record.log(f"ended: {ending.reason or 'all trials are done'}")
         report.write()
     report.finish()
-    print(f"all results: {record.folder}")
+    print(report.closing(), flush=True)
     for number, code in SIGNALS.items():
         if ending.reason == number.name:
             print(f"tune/search.py: interrupted; go on with --resume {record.folder}", file=sys.stderr)
@@ -164,8 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "report":
                 record = SearchRecord.open(str(request.folder))
                 record.options = request.options(record.options)
-                Report(record).finish()
-                print(f"all results: {record.folder}")
+                report = Report(record)
+                report.finish()
+                print(report.closing())
                 return 0
         return search(request, dry_run=request.action == "dry-run")
     except (ConfigError, SpaceError, FileNotFoundError) as error:

@@ -80,7 +80,8 @@ class Row:
     @property
     def what(self) -> str:
         """Its settings, in a line."""
-        return settings_line(self.params) or "as in the config"
+        line = settings_line(self.params) or "as in the config"
+        return f"unmodified: {line}" if self.baseline else line
 
 
 def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
