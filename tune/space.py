@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ class Space:
         study.enqueue_trial(dict(point))
         trial = study.ask()
         known = dict(known or {})
-        with contextlib.suppress(ValueError):  # Optuna's, for a value that is no choice
+        # Optuna raises for a value that is no choice, and warns of one that is out of range
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             self.draw(trial)
         known |= trial.distributions
         for name, value in point.items():

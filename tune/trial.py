@@ -146,6 +146,7 @@ class Job:
             "objectives": scores,
             "iterations": iterations,
             "images": images,
+            "timesteps_total": images,  # the step of TensorBoard's logs
             "seconds": seconds,
             "metrics": metrics,
             "run": self.index,
