@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -211,12 +212,12 @@ def started(*command, env, **options):
     try:
         yield process
     finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)  # Ray stops what it started
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture
@@ -294,6 +295,24 @@ def test_a_node_that_does_not_share_the_folder_is_refused(tmp_path, short, envir
         told = subprocess.run(list(map(str, search)), env=environment, capture_output=True, text=True)
     assert told.returncode == 2
     assert re.search(r"error: node [\d.]+ .* does not see .*: give --storage-path a folder that all", told.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("aiohttp_cors") is None, reason="ray[default] is not installed")
+def test_a_search_as_a_ray_job(tmp_path, short, environment):
+    port, dashboard = free_port(), free_port()
+    head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
+    search = ["python", "tune/search.py", short, "--address", "auto", "--num-samples", "2"]
+    search += ["--storage-path", tmp_path, "--name", "job"]
+    submit = [*RAY, "job", "submit", "--address", f"http://127.0.0.1:{dashboard}", "--working-dir", ROOT, "--", *search]
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    with start_ray(environment, *head, "--include-dashboard=true"):
+        assert wait_for_nodes(f"127.0.0.1:{port}", 1, environment).returncode == 0
+        told = subprocess.run(list(map(str, submit)), env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "succeeded" in told.stdout
+    trials = optuna.load_study(study_name="short", storage=f"sqlite:///{tmp_path / 'job' / 'optuna.db'}").trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
 
 
 SHIMS = {
