@@ -57,6 +57,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         links={(r.study, r.number): _links(record, r) for ranked in rows.values() for r in ranked},
         files=[name for name in _FILES if (record.folder / name).exists()],
         kept=kept,
+        lines=record.lines(),
         command=command(record.options),
         space=(record.folder / "space.json").read_text(),
         resume=f"python tune/search.py --resume {shlex.quote(str(record.folder))}",

@@ -168,7 +168,7 @@ def parallel_coordinates(study: optuna.Study, objective: tuple[str, str]) -> Fig
     metric, mode = objective
     values = np.array([t.values[0] for t in trials])
     order = np.argsort(np.argsort(values if mode == "max" else -values)) / max(1, len(values) - 1)
-    figure, axes = _figure(max(6.4, 1.3 * (len(scales) + 1)), 3.4)
+    figure, axes = _figure(max(9.0, 1.3 * (len(scales) + 1)), 3.4)
     low, high = values.min(), values.max()
     columns = [*scales, metric]
     for trial, value, strength in sorted(zip(trials, values, order, strict=True), key=lambda item: item[2]):

@@ -90,7 +90,7 @@ def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
 
     def rank(row: Row) -> tuple[Any, ...]:
         value = row.values[0]
-        return STATES.index(row.state), value is None, sign * (value or 0), row.number
+        return STATES.index(row.state), value is None, sign * (value or 0), not row.front, row.number
 
     rows = {}
     for name, study in record.studies.items():
