@@ -51,7 +51,7 @@ class Report:
         for name in rows:
             command = self._record.folder / "best" / name / "command.txt"
             if command.exists():
-                lines.append(f"best of {name}: {command.read_text().strip()}")
+                lines += [f"best of {name}:", *(f"  {line}" for line in command.read_text().splitlines())]
         lines.append(f"all results: {self._record.folder} (report.html to look at)")
         return "\n".join(lines)
 
