@@ -63,16 +63,17 @@ class Options:
     mlflow: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("num_samples", 1), ("seeds", 1), ("max_failures", 0), ("export_best", 1)):
+        for name, least in (("num_samples", 1), ("seeds", 1), ("max_failures", 0), ("export_best", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{flag(name)} must be {least} or more, but got {getattr(self, name)}.")
         for name in ("cpus_per_trial", "max_concurrent", "time_budget"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{flag(name)} must be above 0, but got {value}.")
-        if self.gpus_per_trial < 0 or (self.gpus_per_trial > 1 and self.gpus_per_trial % 1):
+        if not 0 <= self.gpus_per_trial <= 1:
             raise ConfigError(
-                f"--gpus-per-trial must be a fraction of one GPU or a whole number, but got {self.gpus_per_trial}."
+                f"--gpus-per-trial must be between 0 and 1, but got {self.gpus_per_trial}: a trial trains on one "
+                "GPU, or on a share of one."
             )
         for objective in self.objectives:
             if not re.fullmatch(r"[^:]+:(min|max)", objective):

@@ -31,7 +31,7 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
         configs: the merged base configs, by name.
     """
     options = record.options
-    earlier = SearchRecord.open(options.warm_start) if options.warm_start else None
+    earlier = _earlier(options.warm_start) if options.warm_start else None
     for name, study in record.studies.items():
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
@@ -165,6 +165,13 @@ def fail(study: optuna.Study, trial: optuna.Trial | int, reason: str) -> None:
     trial_id = study.get_trials(deepcopy=False)[number]._trial_id
     study._storage.set_trial_user_attr(trial_id, "reason", reason)
     study.tell(number, state=TrialState.FAIL)
+
+
+def _earlier(folder: str) -> SearchRecord:
+    try:
+        return SearchRecord.open(folder)
+    except ConfigError as error:
+        raise ConfigError(f"--warm-start: {error}") from error
 
 
 def _best(study: optuna.Study) -> list[FrozenTrial]:

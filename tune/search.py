@@ -92,6 +92,8 @@ def execute(record: SearchRecord) -> int:
         if ending.reason == number.name:
             print(f"tune/search.py: interrupted; go on with --resume {record.folder}", file=sys.stderr)
             return code
+    if ending.error is not None and ending.error.exists():
+        print(ending.error.read_text(), file=sys.stderr)
     if ending.reason not in (None, TIME_BUDGET):
         print(f"tune/search.py: error: {ending.reason}; then --resume {record.folder}", file=sys.stderr)
         return 1

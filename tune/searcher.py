@@ -41,9 +41,11 @@ class Ending(Stopper):
     def __init__(self, time_budget: float | None) -> None:
         self._deadline = None if time_budget is None else time.monotonic() + time_budget
         self.reason: str | None = None
+        self.error: Path | None = None  # the traceback that explains it
 
-    def end(self, reason: str) -> None:
-        self.reason = self.reason or reason
+    def end(self, reason: str, error: Path | None = None) -> None:
+        if self.reason is None:
+            self.reason, self.error = reason, error
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -85,6 +87,7 @@ class StudySearcher(Searcher):
         self._record, self._ending = record, ending
         self._running: dict[str, _Running] = {}
         self._failures: list[str] = []
+        self._first_error: Path | None = None
         self._finished = 0
         self.limit = sys.maxsize  # of trials asked for and not ended
         for index, study in enumerate(record.studies.values()):
@@ -171,7 +174,8 @@ class StudySearcher(Searcher):
         bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
         self._finished += 1
         if error:
-            self._fail(name, trial, self._why_it_died(name, trial))
+            times = self._record.options.max_failures + 1
+            self._fail(name, trial, "its worker or node died" + (f", {times} times in all" if times > 1 else ""))
         elif outcome == "failed":
             self._fail(name, trial, str(reason))
             if result.get("fatal"):
@@ -213,15 +217,11 @@ class StudySearcher(Searcher):
 
     def _fail(self, name: str, trial: optuna.Trial, reason: str) -> None:
         fail(self._record.studies[name], trial, reason)
+        if not self._failures:
+            self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
         self._failures.append(f"{name} trial {trial.number}: {reason}")
         if len(self._failures) == self._finished >= min(FAILING, self._record.options.num_samples):
-            self._ending.end(f"nothing but failures: {self._failures[0]}")
-
-    def _why_it_died(self, name: str, trial: optuna.Trial) -> str:
-        times = self._record.options.max_failures + 1
-        reason = "its worker or node died" + (f", {times} times in all" if times > 1 else "")
-        text = self._record.trial_folder(name, trial.number) / "error.txt"
-        return f"{reason}: {text.read_text().splitlines()[-1]}" if text.exists() else reason
+            self._ending.end(f"nothing but failures: {self._failures[0]}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """A storage that fails ends the search, and leaves Ray to stop its trials in order."""

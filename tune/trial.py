@@ -295,7 +295,7 @@ def equal_images(cfg: Config, base: Config) -> None:
 
 def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
     """The newest checkpoint of a run that is whole; ``before``: of an earlier iteration than this."""
-    checkpoints = sorted(folder.glob("iter_*.pth"), key=_iteration, reverse=True)
+    checkpoints = sorted(folder.rglob("iter_*.pth"), key=_iteration, reverse=True)
     for path in checkpoints:
         # a worker killed while it saved leaves one without its end, where a zip has its directory
         if (before is None or _iteration(path) < before) and zipfile.is_zipfile(path):
@@ -310,8 +310,8 @@ def take_over(earlier: str | None, folder: Path) -> None:
     skip = shutil.ignore_patterns("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json")
     fresh = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(earlier, fresh, ignore=skip)
-    shutil.copytree(fresh, folder, dirs_exist_ok=True)
+    shutil.copytree(earlier, fresh, ignore=skip, symlinks=True)
+    shutil.copytree(fresh, folder, symlinks=True, dirs_exist_ok=True)
     shutil.rmtree(fresh)
 
 
