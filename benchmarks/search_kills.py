@@ -1,7 +1,7 @@
-"""Kills the driver of short searches at random moments, resumes each, and counts what was lost: the long form of a test.
+"""Kills the driver of short searches at random moments, resumes each, and counts what was lost.
 
 ``python benchmarks/search_kills.py [--kills 20]`` writes ``benchmarks/results/search_kills.md``: each search is killed
-(SIGKILL, to the command alone) and resumed until it is done; the next one begins until the kills are used up.
+(SIGKILL, to the command alone) and resumed until it is done; the next one begins until the kills are used up. tests/tune/test_failures.py has a short form.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def main() -> int:
         f"--seed {args.seed}`; {platform.machine()}, {os.cpu_count()} cores; "
         f"{(time.monotonic() - began) / 60:.0f} minutes.",
         "",
-        f"{len(rows)} kills over {searches} searches of {args.trials} trials: {sum(ends)} of {len(ends)} searches ended "
-        f"consistent, with exactly {args.trials} COMPLETE trials, nothing left RUNNING, and only failed trials run again.",
+        f"{len(rows)} kills over {searches} searches of {args.trials} trials: {sum(ends)} of {len(ends)} searches "
+        f"ended consistent: exactly {args.trials} COMPLETE trials, nothing left RUNNING, only failed trials run again.",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),

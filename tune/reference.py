@@ -1,4 +1,4 @@
-"""The reference of the options in docs/searching.md, from the parser itself: ``python -m tune.reference`` rewrites it."""
+"""The reference of options in docs/searching.md, from the parser itself: ``python -m tune.reference`` rewrites it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,7 @@ def with_table(text: str) -> str:
 
 
 def _usage(action: argparse.Action) -> str:
-    if action.choices:
-        value = "\\|".join(map(str, action.choices))
-    else:
-        value = str(action.metavar or action.dest.upper())
+    value = "\\|".join(map(str, action.choices or [action.metavar or action.dest.upper()]))
     if not action.option_strings:
         return f"{value} ..."
     if action.nargs == 0:
