@@ -1,7 +1,8 @@
 """Kills the driver of short searches at random moments, resumes each, and counts what was lost.
 
 ``python benchmarks/search_kills.py [--kills 20]`` writes ``benchmarks/results/search_kills.md``: each search is killed
-(SIGKILL, to the command alone) and resumed until it is done; the next one begins until the kills are used up. tests/tune/test_failures.py has a short form.
+(SIGKILL, to the command alone) and resumed until it is done; the next one begins until the kills are used up.
+The short form is in tests/tune/test_failures.py.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending
             },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=make_scheduler(options, images, record.studies),
+                scheduler=make_scheduler(options, images, record.studies, searcher.out_of_memory.add),
                 num_samples=-1,  # the searcher knows when it has finished
                 reuse_actors=not options.fresh_workers,
                 trial_dirname_creator=lambda trial: f"{trial.config['study']}_{trial.config['number']}",

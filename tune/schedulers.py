@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -18,20 +18,26 @@ RUNGS = 5  # by seconds, where no trial's full length is known
 GRACE = 0.25  # share of a full training
 
 
-def make_scheduler(options: Options, images: Mapping[str, int], studies: Mapping[str, optuna.Study]) -> TrialScheduler:
-    """The scheduler that ``options`` name.
+def make_scheduler(
+    options: Options,
+    images: Mapping[str, int],
+    studies: Mapping[str, optuna.Study],
+    out_of_memory: Callable[[str], None],
+) -> TrialScheduler:
+    """The scheduler that ``options`` name, one for each study.
 
     Args:
         options: of the search.
         images: that a whole trial of each study sees.
         studies: the studies; what their trials have reported counts, so that a resumed search knows it.
+        out_of_memory: is told the id of a trial that Ray killed for want of memory.
     """
-    if options.scheduler == "none":
-        return FIFOScheduler()
     metric, mode = options.directions[0]
     by_seconds = options.resource == "seconds"
 
     def make(study: str) -> TrialScheduler:
+        if options.scheduler == "none":
+            return FIFOScheduler()
         grace = float(options.grace or 0) if by_seconds else (options.grace or GRACE) * images[study]
         common: dict[str, Any] = dict(time_attr=options.resource, metric=metric, mode=mode, grace_period=grace)
         if options.scheduler == "median":
@@ -40,7 +46,7 @@ def make_scheduler(options: Options, images: Mapping[str, int], studies: Mapping
         most = grace * REDUCTION**RUNGS if by_seconds else images[study]
         return ASHAScheduler(max_t=most, reduction_factor=REDUCTION, stop_last_trials=False, **common)
 
-    scheduler = PerStudy({name: make(name) for name in studies})
+    scheduler = PerStudy({name: make(name) for name in studies}, out_of_memory)
     if not by_seconds:  # what is stored of each trial is by images
         scheduler.replay(studies, metric)
     return scheduler
@@ -54,13 +60,16 @@ class _Earlier:
 class PerStudy(FIFOScheduler):
     """Gives each study a scheduler of its own: trials on unlike data sets do not compare.
 
+    It also keeps Ray from starting a trial again that it killed for want of memory: that would only repeat it.
+
     Args:
         schedulers: by the study's name.
+        out_of_memory: is told the id of such a trial.
     """
 
-    def __init__(self, schedulers: Mapping[str, TrialScheduler]) -> None:
+    def __init__(self, schedulers: Mapping[str, TrialScheduler], out_of_memory: Callable[[str], None]) -> None:
         super().__init__()
-        self._schedulers = schedulers
+        self._schedulers, self._out_of_memory = schedulers, out_of_memory
 
     def replay(self, studies: Mapping[str, optuna.Study], metric: str) -> None:
         """Show the schedulers what earlier trials have reported."""
@@ -79,6 +88,9 @@ class PerStudy(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self._of(trial).on_trial_error(tune_controller, trial)
+        if "running low on memory" in str(trial.get_error()):
+            self._out_of_memory(trial.trial_id)
+            tune_controller.request_stop_trial(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if result.get("outcome"):  # it ends by itself, and is not to be called stopped early

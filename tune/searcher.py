@@ -89,6 +89,7 @@ class StudySearcher(Searcher):
         self._failures: list[str] = []
         self._first_error: Path | None = None
         self._finished = 0
+        self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
         self.limit = sys.maxsize  # of trials asked for and not ended
         for index, study in enumerate(record.studies.values()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
@@ -164,16 +165,19 @@ class StudySearcher(Searcher):
                 running.steps.add(int(images))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._guarded(lambda: self._on_complete(self._running.pop(trial_id), result or {}, error), None)
+        self._guarded(lambda: self._on_complete(trial_id, result or {}, error), None)
 
-    def _on_complete(self, running: _Running, result: dict[str, Any], error: bool) -> None:
+    def _on_complete(self, trial_id: str, result: dict[str, Any], error: bool) -> None:
+        running = self._running.pop(trial_id)
         name, trial = running.study, running.trial
         study, outcome, reason = self._record.studies[name], result.get("outcome"), result.get("reason")
         self._keep(trial, result if "runs" in result else running.result)
         values = [_value(result, metric) for metric, _ in self._record.objectives]
         bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
         self._finished += 1
-        if error:
+        if trial_id in self.out_of_memory:
+            self._fail(name, trial, "out of memory: Ray killed its worker when the node ran low")
+        elif error:
             times = self._record.options.max_failures + 1
             self._fail(name, trial, "its worker or node died" + (f", {times} times in all" if times > 1 else ""))
         elif outcome == "failed":

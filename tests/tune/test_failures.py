@@ -75,6 +75,16 @@ def test_a_full_disk_ends_the_search_with_one_message_and_is_retried(tmp_path):
     assert (states[:2], states.count("COMPLETE")) == (["COMPLETE", "FAIL"], 3)
 
 
+def test_a_worker_that_ray_kills_for_want_of_memory_is_not_started_again(tmp_path):
+    # the limit is below what is in use anyway
+    limits = {"RAY_memory_usage_threshold": "0.02", "RAY_memory_monitor_refresh_ms": "250"}
+    options = ["--storage-path", tmp_path, "--name", "s", "--num-samples", 1]
+    search(short_config(tmp_path), "--space", space_file(tmp_path), *options, code=1, **limits)
+    (trial,) = trials(tmp_path / "s")
+    assert trial.user_attrs["reason"] == "out of memory: Ray killed its worker when the node ran low"
+    assert (tmp_path / "s/trials/short_0/error.txt").read_text().count("Failure #") == 1
+
+
 def test_a_time_budget_cuts_what_runs_and_keeps_what_it_measured(tmp_path):
     config, folder = short_config(tmp_path, pause=0.5, iterations=2000, interval=5), tmp_path / "s"
     options = ["--storage-path", tmp_path, "--name", "s", "--num-samples", 8, "--time-budget", "60s"]

@@ -39,7 +39,7 @@ def decide(scheduler, name, slope, upto=1000, **more):
 def test_a_weak_trial_is_stopped_after_its_grace_in_its_own_study_only(name):
     options = Options(objectives=("score:max",), scheduler=name, grace=0.3)
     studies = {"a": study(0.8, 0.9, 1.0), "b": study()}
-    scheduler = make_scheduler(options, {"a": 1000, "b": 1000}, studies)
+    scheduler = make_scheduler(options, {"a": 1000, "b": 1000}, studies, print)
     assert decide(scheduler, "a", 0.1) == 300
     assert decide(scheduler, "a", 2.0) is None
     assert decide(scheduler, "b", 0.1) is None
@@ -48,14 +48,14 @@ def test_a_weak_trial_is_stopped_after_its_grace_in_its_own_study_only(name):
 
 def test_seconds_are_counted_where_they_are_asked_for():
     options = Options(objectives=("score:max",), scheduler="asha", resource="seconds", grace=20.0)
-    scheduler = make_scheduler(options, {"a": 1000}, {"a": study(1.0)})
+    scheduler = make_scheduler(options, {"a": 1000}, {"a": study(1.0)}, print)
     assert decide(scheduler, "a", 1.0) is None
     assert decide(scheduler, "a", 0.1) == 200
 
 
 def test_a_trial_that_failed_before_it_measured_is_passed_over():
     options = Options(objectives=("score:max",), scheduler="median")
-    scheduler = make_scheduler(options, {"a": 1000}, {"a": study()})
+    scheduler = make_scheduler(options, {"a": 1000}, {"a": study()}, print)
     trial = Trial(trial_id="1", config={"study": "a"})
     scheduler.on_trial_add(None, trial)
     scheduler.on_trial_complete(None, trial, {"outcome": "failed"})
