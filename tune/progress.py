@@ -72,9 +72,10 @@ class Progress(tune.Callback):
         self._running.discard((study, number))
         self._count()
         self._report.write()
-        self._say(f"{study} trial {number}: {self._how(study, number)}")
+        how = self._how(study, number)
         self._bar.n, self._bar.total = self._done, self._total
         self._refresh()
+        self._say(f"{study} trial {number}: {how}")
 
     def _how(self, study: str, number: int) -> str:
         record = self._record
