@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -70,6 +71,7 @@ class PerStudy(FIFOScheduler):
     def __init__(self, schedulers: Mapping[str, TrialScheduler], out_of_memory: Callable[[str], None]) -> None:
         super().__init__()
         self._schedulers, self._out_of_memory = schedulers, out_of_memory
+        self._doomed: list[tuple[Any, Any]] = []
 
     def replay(self, studies: Mapping[str, optuna.Study], metric: str) -> None:
         """Show the schedulers what earlier trials have reported."""
@@ -88,9 +90,16 @@ class PerStudy(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self._of(trial).on_trial_error(tune_controller, trial)
-        if "running low on memory" in str(trial.get_error()):
+        file = trial.error_file  # on this machine; that in the storage comes later
+        if file and Path(file).exists() and "running low on memory" in Path(file).read_text():
             self._out_of_memory(trial.trial_id)
-            tune_controller.request_stop_trial(trial)
+            self._doomed.append((tune_controller, trial))  # it is about to be queued again
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        while self._doomed:
+            controller, trial = self._doomed.pop()
+            controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if result.get("outcome"):  # it ends by itself, and is not to be called stopped early
