@@ -1,6 +1,7 @@
 """Runs the search command as a user does, for tests of searches with real Ray."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import optuna
 import yaml
 
 ROOT = Path(__file__).parents[1]
+STARTED: list[subprocess.Popen] = []
 HERE = Path(__file__).parent
 GAUSSIANS = str(ROOT / "configs/four_gaussians_minmax.py")
 
@@ -47,7 +49,7 @@ def space_file(folder, kinds=("none",)):
 def start(*arguments, cwd=None, log=None, **env):
     """Start the command in a session of its own; its output goes to ``log`` or a pipe."""
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
+    run = subprocess.Popen(
         [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
         stdout=open(log, "a") if log else subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -56,6 +58,17 @@ def start(*arguments, cwd=None, log=None, **env):
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **env},
         start_new_session=True,
     )
+    STARTED.append(run)
+    return run
+
+
+def stop_all():
+    """Kill what a failed test has left running."""
+    while STARTED:
+        run = STARTED.pop()
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
 
 
 def search(*arguments, code=0, timeout=280, **more):
@@ -73,13 +86,13 @@ def trials(folder, study="short"):
 
 def wait_for(condition, run, timeout=150):
     """Wait until a condition holds while the command runs."""
-    deadline = time.monotonic() + timeout
+    deadline, last = time.monotonic() + timeout, None
     while True:
         try:
             if condition():
                 return
-        except (KeyError, FileNotFoundError, optuna.exceptions.StorageInternalError):
-            pass  # the study is not there yet
+        except Exception as error:  # Optuna's and SQLAlchemy's: the study is not there yet, or half of it
+            last = error
         assert run.poll() is None, run.stdout.read() if run.stdout else "the search has ended"
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, last
         time.sleep(0.2)

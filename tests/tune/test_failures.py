@@ -10,11 +10,18 @@ import time
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from search_runs import search, short_config, space_file, start, trials, wait_for
+from search_runs import search, short_config, space_file, start, stop_all, trials, wait_for
 
 from tune.record import REPORTS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    yield
+    stop_all()
+
 
 TROUBLES = {
     "none": ("COMPLETE", None),
