@@ -49,9 +49,10 @@ def space_file(folder, kinds=("none",)):
 def start(*arguments, cwd=None, log=None, **env):
     """Start the command in a session of its own; its output goes to ``log`` or a pipe."""
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    output = open(log, "a") if log else subprocess.PIPE  # noqa: SIM115  the process's from then on
     run = subprocess.Popen(
         [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
-        stdout=open(log, "a") if log else subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=cwd,
