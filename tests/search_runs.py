@@ -1,5 +1,6 @@
 """Runs the search command as a user does, for tests of searches with real Ray."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,16 +50,16 @@ def space_file(folder, kinds=("none",)):
 def start(*arguments, cwd=None, log=None, **env):
     """Start the command in a session of its own; its output goes to ``log`` or a pipe."""
     path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-    output = open(log, "a") if log else subprocess.PIPE  # noqa: SIM115  the process's from then on
-    run = subprocess.Popen(
-        [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **env},
-        start_new_session=True,
-    )
+    with open(log, "a") if log else contextlib.nullcontext(subprocess.PIPE) as output:
+        run = subprocess.Popen(
+            [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **env},
+            start_new_session=True,
+        )
     STARTED.append(run)
     return run
 
