@@ -38,11 +38,12 @@ class Report:
 
     def write(self) -> None:
         """Write everything; the pictures only if they are not too fresh to be worth their time."""
-        self._write(draw=time.monotonic() >= self._draw_after)
+        # Whatever goes wrong here is not worth the trials that run.
+        self._say_once(Exception, draw=time.monotonic() >= self._draw_after)
 
     def finish(self) -> None:
         """Write everything, the pictures too; at the end of a search."""
-        self._write(draw=True)
+        self._say_once((OSError, optuna.exceptions.StorageInternalError), draw=True)
 
     def closing(self) -> str:
         """What to say at the end: the leaderboard, how to train the best of each study again, where everything is."""
@@ -55,29 +56,33 @@ class Report:
         lines.append(f"all results: {self._record.folder} (report.html to look at)")
         return "\n".join(lines)
 
+    def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> None:
+        try:
+            self._write(draw)
+        except errors as error:
+            if not self._warned:
+                what = f"{type(error).__name__}: {error}"
+                warnings.warn(f"results could not be written ({what}); the search goes on.", stacklevel=3)
+            self._warned = True
+
     def _write(self, draw: bool) -> None:
         record, folder = self._record, self._record.folder
-        try:
-            rows = tables.read_rows(record)
-            frame = tables.table(record, rows)
-            with replaced(folder / "trials.csv") as path:
-                frame.to_csv(path, index=False)
-            with replaced(folder / "trials.json") as path:
-                frame.to_json(path, orient="records", indent=2)
-            write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2) + "\n")
-            write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
-            for ranked in rows.values():
-                for row in ranked:
-                    if row.state != "running":
-                        best.write_configs(record, row)
-                best.write_best(record, ranked)
-            if draw:
-                self._draw(rows)
-            write_text(folder / "report.html", page.render(record, rows))
-        except (OSError, optuna.exceptions.StorageInternalError) as error:
-            if not self._warned:
-                warnings.warn(f"results could not be written ({error}); the search goes on.", stacklevel=2)
-            self._warned = True
+        rows = tables.read_rows(record)
+        frame = tables.table(record, rows)
+        with replaced(folder / "trials.csv") as path:
+            frame.to_csv(path, index=False)
+        with replaced(folder / "trials.json") as path:
+            frame.to_json(path, orient="records", indent=2)
+        write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2) + "\n")
+        write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
+        for ranked in rows.values():
+            for row in ranked:
+                if row.state != "running":
+                    best.write_configs(record, row)
+            best.write_best(record, ranked)
+        if draw:
+            self._draw(rows)
+        write_text(folder / "report.html", page.render(record, rows))
 
     def _draw(self, rows: Mapping[str, Sequence[Row]]) -> None:
         start = time.monotonic()

@@ -259,6 +259,15 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_results(tmp_path):
     assert json.loads((tmp_path / "s" / "summary.json").read_text())["studies"]["points"]["best"]["trial"] == 1
 
 
+def test_no_error_in_a_report_ends_a_search_but_asked_for_it_is_raised(tmp_path):
+    record = new_record(tmp_path / "s")
+    (tmp_path / "s" / "search.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"could not be written \(JSONDecodeError: .*; the search goes on"):
+        Report(record).write()
+    with pytest.raises(json.JSONDecodeError):
+        Report(record).finish()
+
+
 LINES = [
     "a.py b.py --space s.yaml --num-samples 9 --no-baseline --time-budget 60",
     "a.py --objective balance:max --objective seconds:min --sampler nsga2 --datasets 'x y.py' z.py",
