@@ -20,27 +20,31 @@ INTERRUPTED = "interrupted"
 DISK_FULL = "the disk is full"
 NOT_STARTED = "not started"
 BLAMELESS = (DRIVER_DIED, INTERRUPTED, DISK_FULL, NOT_STARTED)
+WARM = "warm start"
 MOST_POINTS = 10_000  # of a grid
 
 
 def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
-    """Queue what a new search tries first: the unmodified config, the points, another search's best, the grid.
+    """Queue what a search tries first: the unmodified config, the points, another search's best, the grid.
+
+    What has been queued before is passed over: a search may be killed while it is planned, or extended.
 
     Args:
         record: the search.
         configs: the merged base configs, by name.
     """
     options = record.options
-    earlier = _earlier(options.warm_start) if options.warm_start else None
     for name, study in record.studies.items():
+        known = [(t.user_attrs.get("origin"), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
             queue.append(baseline(record.space, configs.get(name) or next(iter(configs.values()))))
         queue += [(point, {"origin": "point"}) for point in record.space.points]
-        if earlier is not None:
-            queue += warm_points(record, name, earlier)
+        if options.warm_start and not any(str(origin).startswith(WARM) for origin, _ in known):
+            queue += warm_points(record, name, _earlier(options.warm_start))
         for params, attrs in queue[: options.num_samples]:
-            enqueue(study, params, **attrs)
+            if (attrs["origin"], params) not in known:
+                enqueue(study, params, **attrs)
         if options.sampler == "grid":
             queue_grid(record, name)
 
@@ -61,7 +65,7 @@ def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[
             if problem:
                 record.log(f"{name}: warm start passes over trial {best.number} of {other}: {problem}")
             elif best.params not in [params for params, _ in points]:
-                points.append((best.params, {"origin": f"warm start: {other} trial {best.number}"}))
+                points.append((best.params, {"origin": f"{WARM}: {other} trial {best.number}"}))
     return points
 
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 
 import optuna
 from mmcv import Config
-from mmcv.utils import get_git_hash
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
-from tune.options import Options
+from tune.files import write_text
+from tune.options import ROOT, Options
 from tune.settings import set_paths
 from tune.space import Space
 
@@ -125,7 +126,7 @@ class SearchRecord:
         record = cls(folder, options, space, bases, studies)
         record._write(
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-            commit=get_git_hash(fallback=None),
+            commit=_commit(),
             platform=platform.platform(),
             versions={
                 name: importlib.metadata.version(name) for name in ("torch", "mmcv", "mmgen", "ray", "optuna", "numpy")
@@ -133,6 +134,7 @@ class SearchRecord:
             | {"python": platform.python_version()},
             studies={name: study.study_name for name, study in studies.items()},
             bases=bases,
+            points=space.points,
         )
         record.log("started")
         return record
@@ -176,6 +178,7 @@ class SearchRecord:
         """What is sampled."""
         if self._space is None:
             self._space = Space.load(json.loads((self.folder / "space.json").read_text()))
+            self._space.points = json.loads((self.folder / "search.json").read_text())["points"]
         return self._space
 
     @functools.cached_property
@@ -264,9 +267,7 @@ class SearchRecord:
     def _write(self, **more: Any) -> None:
         path = self.folder / "search.json"
         stored = json.loads(path.read_text()) if path.exists() else {}
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text(json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
-        os.replace(fresh, path)  # never half a file
+        write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
 
 
 def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
@@ -300,6 +301,15 @@ def trial_config(base: str | Path, settings: Mapping[str, Any]) -> Config:
 def trial_folder(search: Path, study: str, number: int) -> Path:
     """Where a trial of the search in ``search`` keeps its files."""
     return search / TRIALS / f"{study}_{number}"
+
+
+def _commit() -> str | None:
+    """The commit of this project's code, if it is a clone."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _directions(options: Options) -> list[StudyDirection]:

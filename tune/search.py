@@ -22,7 +22,7 @@ from minmax_plugin.mmgen.check import ConfigError  # noqa: E402
 from tune.engine import SIGNALS, only_one, run  # noqa: E402
 from tune.mlflow_logger import MlflowLogger, connect  # noqa: E402
 from tune.options import Request, parse  # noqa: E402
-from tune.plan import plan, queue_grid, reconcile, retry_errored  # noqa: E402
+from tune.plan import plan, reconcile, retry_errored  # noqa: E402
 from tune.prepare import check_resources, prepare  # noqa: E402
 from tune.progress import Progress  # noqa: E402
 from tune.record import SearchRecord  # noqa: E402
@@ -63,9 +63,7 @@ def resume(request: Request) -> int:
         record.update(options, extend=request.extend)
         again = reconcile(record)
         errored = retry_errored(record) if request.retry_errored else 0
-        if options.sampler == "grid":
-            for name in record.studies:
-                queue_grid(record, name)
+        plan(record, record.configs)
         record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
         return execute(record)
 

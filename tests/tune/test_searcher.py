@@ -1,5 +1,6 @@
 """How studies are asked, and what is told to them: StudySearcher, the plan of a search and its reconciliation."""
 
+import json
 import math
 
 import optuna
@@ -134,8 +135,11 @@ def test_one_success_among_failures_lets_it_go_on(make):
     assert not ending.stop_all()
 
 
-def test_a_killed_search_is_reconciled_with_its_studies(make):
-    record = make(names=["a"])
+@pytest.mark.parametrize("storage", [None, "journal:$PLACE/studies.journal", "sqlite:///$PLACE/studies.db"])
+def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypatch, storage):
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    record = make(names=["a"], storage=storage)
+    assert json.loads((record.folder / "search.json").read_text())["options"]["storage"] == storage
     searcher, _ = ask(record, 3)
     searcher.on_trial_complete("0", result(0.7, outcome="complete"))
     searcher.on_trial_complete("1", dict(outcome="failed", reason="ValueError: no"))
@@ -176,6 +180,24 @@ def test_a_retry_goes_on_from_the_last_attempt_that_began(make):
     assert (third["number"], third["continues"]) == (2, str(folder))
     assert third["settings"] == {}
     assert record.studies["a"].trials[2].user_attrs["baseline"]
+
+
+def test_a_search_that_was_killed_while_it_was_planned_is_planned_to_its_end(make, tmp_path):
+    record = make(names=["a"], num_samples=5)
+    record.space.points.append({"lr": 0.7})
+    record.update(record.options)
+    for _ in range(2):
+        plan(record, {"a": CONFIG})
+    queued = [t.user_attrs["queued"] for t in record.studies["a"].get_trials()]
+    assert queued == [{"lr": 0.3}, {"lr": 0.5}, {"lr": 0.7}]
+
+
+def test_points_of_their_own_file_are_kept_with_the_search(make):
+    space = Space.load(CONTENT)
+    space.points = [*space.points, {"lr": 0.9}]
+    record = make(names=["a"])
+    record = SearchRecord.create(record.folder.with_name("t"), record.options, space, {"a": CONFIG})
+    assert SearchRecord.open(record.folder).space.points == [{"lr": 0.5}, {"lr": 0.9}]
 
 
 SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
