@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -179,7 +180,8 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path):
 
     # the best config runs unchanged and gives its trial's result
     best = SearchRecord.open(folder).studies[names[0]].best_trial
-    arguments = (folder / "best" / names[0] / "command.txt").read_text().split()
+    words = shlex.split((folder / "best" / names[0] / "command.txt").read_text())
+    arguments = words[words.index("minmax-train") :]
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-m", "minmax_plugin.mmgen.train", *arguments[1:]],
