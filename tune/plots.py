@@ -277,6 +277,8 @@ class _Scale:
         if self._labels:
             return self._values.index(value) / (len(self._values) - 1) if len(self._values) > 1 else 0.5
         low, high = (np.log(v) if self._log else v for v in self._values)
+        if high == low:
+            return 0.5
         return float(((np.log(value) if self._log else value) - low) / (high - low))
 
     def ticks(self) -> Iterator[tuple[float, str]]:

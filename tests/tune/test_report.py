@@ -168,6 +168,22 @@ def test_the_best_is_the_mean_not_the_luckiest_seed(tmp_path):
     assert [shlex.split(line)[3:5] for line in commands] == [["--seed", "1"], ["--seed", "2"]]
 
 
+def test_settings_of_any_kind_are_drawn(tmp_path):
+    """Labels that are no text, a range of one value, and a setting that only some trials have."""
+    record = new_record(tmp_path / "s")
+    study = record.studies["points"]
+    for value in range(6):
+        trial = study.ask()
+        trial.suggest_categorical("label", [None, True, 3, "x"])
+        trial.suggest_int("fixed", 2, 2)
+        if value % 2:
+            trial.suggest_int("sometimes", 1, 64, log=True)
+        study.tell(trial, value / 10)
+    Report(record).finish()
+    assert len(list((tmp_path / "s" / "plots").glob("*.png"))) == 4
+    assert all(word in (tmp_path / "s" / "report.html").read_text() for word in ("label", "fixed", "sometimes"))
+
+
 ORDERS = [("balance:max", [3, 2, 1, 0, 5, 6, 4]), ("balance:min", [0, 1, 2, 3, 5, 6, 4])]
 
 
