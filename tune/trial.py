@@ -211,6 +211,7 @@ class ReportToTune(Hook):
     def __init__(self, job: Job, batch_size: int) -> None:
         self.job, self.batch_size = job, batch_size
         self.metric = job.objectives[0][0]
+        self.last: float | None = None  # the very object that was measured
 
     def after_train_iter(self, runner: Any) -> None:
         iterations = runner.iter + 1
@@ -218,7 +219,8 @@ class ReportToTune(Hook):
             if not math.isfinite(value):
                 raise Diverged(f"{name} is {value} at iteration {iterations}")
         output = runner.log_buffer.output
-        if self.metric not in output:
+        before, self.last = self.last, output.get(self.metric)
+        if self.last is None or self.last is before:  # an old one may stay until the loggers clear it away
             return
         images = iterations * self.batch_size * runner.world_size
         metrics = {name: float(value) for name, value in output.items() if isinstance(value, (int, float))}
