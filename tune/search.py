@@ -30,7 +30,7 @@ from tune.report import Report  # noqa: E402
 from tune.searcher import TIME_BUDGET, Ending, StudySearcher  # noqa: E402
 from tune.settings import SpaceError  # noqa: E402
 
-SHOWN = 4  # trials of each study that a dry run shows
+SHOWN = 5  # trials of each study that a dry run shows
 
 
 def search(request: Request, dry_run: bool = False) -> int:
