@@ -86,13 +86,15 @@ def history(rows: Sequence[Row], objective: tuple[str, str]) -> Figure:
     pruned = [r for r in rows if r.state == "pruned" and r.values[0] is not None]
     if pruned:
         axes.plot([r.number for r in pruned], [r.value for r in pruned], "x", color=WEAK, label="stopped early")
-    for row in done:
-        if row.interval:
-            axes.plot([row.number] * 2, row.interval, color=MAIN, linewidth=1, alpha=0.4)
     axes.plot(numbers, values, "o", color=MAIN, markersize=5, label="finished", linestyle="none")
     for row in done:
         if row.baseline:
             axes.axhline(row.value, color=WARN, linewidth=1, linestyle="--", label="unmodified config")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))  # a wide interval may leave the picture
+    for row in done:
+        if row.interval:
+            axes.plot([row.number] * 2, row.interval, color=MAIN, linewidth=1, alpha=0.4)
     failed = [r.number for r in rows if r.state == "fail"]
     if failed:
         low = axes.get_ylim()[0]

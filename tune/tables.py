@@ -281,7 +281,7 @@ def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> R
         number=trial.number,
         state=trial.state.name.lower(),
         values=values,
-        interval=(bounds[0], bounds[1]) if bounds else None,
+        interval=(bounds[0], bounds[1]) if bounds and trial.state == TrialState.COMPLETE else None,
         scores=list(attrs.get("scores") or []),
         params=dict(trial.params),
         settings=dict(attrs.get("settings") or {}),
