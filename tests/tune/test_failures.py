@@ -71,6 +71,14 @@ def test_a_search_of_nothing_but_failures_stops_and_shows_the_first(tmp_path):
     assert len(trials(tmp_path / "s")) <= 6
 
 
+def test_an_objective_that_is_never_measured_ends_the_search_after_one_trial(tmp_path):
+    config = short_config(tmp_path)  # of whose hook Trouble nobody knows what it measures
+    options = ["--metric", "nothing", "--storage-path", tmp_path, "--name", "s", "--max-concurrent", 1]
+    output = search(config, "--space", space_file(tmp_path), *options, code=1)
+    assert "the objective 'nothing' was never measured in short: name another with --metric" in output
+    assert [t.state.name for t in trials(tmp_path / "s") if t.state.name != "WAITING"] == ["FAIL"]
+
+
 def test_a_full_disk_ends_the_search_with_one_message_and_is_retried(tmp_path):
     config, space, folder = short_config(tmp_path), space_file(tmp_path, ["disk", "none"]), tmp_path / "s"
     options = ["--storage-path", tmp_path, "--name", "s", "--num-samples", 3, "--max-concurrent", 1]

@@ -13,10 +13,12 @@ import yaml
 from search_runs import GAUSSIANS, ROOT, search, short_config, space_file, trials
 
 from minmax_plugin.mmgen.train import load_config
+from tune.engine import only_one
 from tune.options import Options, parse
 from tune.prepare import lay_dataset
 from tune.record import SearchRecord
 from tune.search import main
+from tune.space import Space
 
 MINMAX_YAML = str(ROOT / "tune/spaces/minmax.yaml")
 BROKEN = str(Path(__file__).parent / "broken.py")
@@ -145,6 +147,15 @@ def test_a_folder_that_exists_is_not_written_over(tmp_path, capsys):
     (tmp_path / "s").mkdir()
     assert main([GAUSSIANS, "--storage-path", str(tmp_path), "--name", "s"]) == 2
     assert "--name='s'" in capsys.readouterr().err
+
+
+def test_a_search_that_runs_is_not_run_twice(tmp_path, capsys):
+    options = Options(configs=(GAUSSIANS,), num_samples=1)
+    cfg = load_config(GAUSSIANS)
+    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"four_gaussians_minmax": cfg})
+    with only_one(record.folder):
+        assert main(["--resume", str(record.folder)]) == 2
+    assert "this search is running already" in capsys.readouterr().err
 
 
 def test_another_data_set_replaces_the_old_one_and_its_measurement():
