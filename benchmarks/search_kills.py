@@ -105,7 +105,7 @@ def main() -> int:
         f"`python benchmarks/search_kills.py --kills {args.kills} --trials {args.trials} --latest {args.latest:g} "
         f"--seed {args.seed}`; {platform.machine()}, {os.cpu_count()} cores; "
         f"{(time.monotonic() - began) / 60:.0f} minutes.",
-        "Kills come up to that many seconds after the first measurement (three in four) or after the start (one in four).",
+        "Three kills in four come within that many seconds of the first measurement, the others of the start.",
         "",
         f"{len(rows)} kills over {searches} searches of {args.trials} trials: {sum(ends)} of {len(ends)} searches "
         f"ended consistent: exactly {args.trials} COMPLETE trials, nothing left RUNNING, only failed trials run again.",
