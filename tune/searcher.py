@@ -171,7 +171,9 @@ class StudySearcher(Searcher):
         running = self._running.pop(trial_id)
         name, trial = running.study, running.trial
         study, outcome, reason = self._record.studies[name], result.get("outcome"), result.get("reason")
-        self._keep(trial, result if "runs" in result else running.result)
+        if "images" in result:  # Ray tells of the result at which a trial is stopped here alone
+            self._on_result(running, result)
+        self._keep(trial, running.result)
         values = [_value(result, metric) for metric, _ in self._record.objectives]
         bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
         self._finished += 1

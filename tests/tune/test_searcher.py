@@ -66,8 +66,8 @@ def test_without_a_baseline_the_points_come_first(make):
 OUTCOMES = [
     # last result, error → state, value, reason
     (result(0.7, outcome="complete"), False, TrialState.COMPLETE, 0.7, None),
-    (result(0.7), False, TrialState.PRUNED, 0.4, "stopped early by asha at 100 images"),
-    (result(0.7, outcome="collapsed", reason="collapsed: low"), False, TrialState.PRUNED, 0.4, "collapsed: low"),
+    (result(0.7), False, TrialState.PRUNED, 0.7, "stopped early by asha at 100 images"),
+    (result(0.7, outcome="collapsed", reason="collapsed: low"), False, TrialState.PRUNED, 0.7, "collapsed: low"),
     (dict(outcome="failed", reason="ValueError: no"), False, TrialState.FAIL, None, "ValueError: no"),
     (None, True, TrialState.FAIL, None, "its worker or node died, 3 times in all"),
     (result(math.nan, outcome="complete"), False, TrialState.FAIL, None, "the objective 'score' ended as nan"),
@@ -85,7 +85,7 @@ def test_how_a_trial_ended_is_told(make, last, error, state, value, reason):
     searcher.on_trial_complete("0", last, error)
     trial = record.studies["a"].trials[0]
     assert (trial.state, trial.value) == (state, value)
-    assert trial.intermediate_values == {10: 0.2, 30: 0.4}
+    assert trial.intermediate_values == {10: 0.2, 30: 0.4} | ({100: 0.7} if value else {})
     assert trial.user_attrs.get("reason") == reason
     assert trial.user_attrs["metrics"]["modes"] == 3.0
 
