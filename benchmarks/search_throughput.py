@@ -1,9 +1,9 @@
 """Is a search as fast as the same trainings run by hand, two at a time?
 
-``python benchmarks/search_throughput.py`` times ``tune/search.py`` from its start to its end (Ray's start and the report
-included), then trains each of its trials once more, from its own config, by ``minmax-train`` in processes of its own, as
-many at a time, one thread each. It writes ``benchmarks/results/search_throughput.md``. Some 25 minutes on 2 cores, which
-should have nothing else to do.
+``python benchmarks/search_throughput.py`` times ``tune/search.py`` from its start to its end (Ray's start and the
+report included), then trains each of its trials once more, from its own config, by ``minmax-train`` in processes of
+its own, as many at a time, one thread each. It writes ``benchmarks/results/search_throughput.md``. Some 25 minutes on
+2 cores, which should have nothing else to do.
 """
 
 from __future__ import annotations
