@@ -7,7 +7,8 @@ import torch
 
 torch.set_num_threads(1)
 
-collect_ignore = ["exact.py", "families.py", "mmgen_runs.py", "oracle.py"]  # helpers, imported by the tests
+# helpers, imported by the tests
+collect_ignore = ["exact.py", "families.py", "mmgen_runs.py", "oracle.py", "search_runs.py", "search_trouble.py"]
 
 FACTS = ("family", "opts in", "always is stock", "resumes", "averages see", "note")
 

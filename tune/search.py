@@ -2,256 +2,145 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
+import difflib
+import errno
 import sys
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # `python tune/search.py` puts tune/ itself there
     sys.path.insert(0, str(ROOT))
 
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the local cluster listens on this machine alone
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative data paths keep their meaning
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
-
+import tune  # noqa: F401, E402, I001  it prepares what Ray reads when it is imported
 import optuna  # noqa: E402
-import ray  # noqa: E402
-import torch  # noqa: E402
-from mmcv import Config  # noqa: E402
-from ray import tune as ray_tune  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
 
-from minmax_plugin.mmgen.check import ConfigError, check_config, read_data  # noqa: E402
-from minmax_plugin.mmgen.train import load_config  # noqa: E402
+from minmax_plugin.mmgen.check import ConfigError  # noqa: E402
+from tune.engine import SIGNALS, only_one, run  # noqa: E402
+from tune.mlflow_logger import MlflowLogger, connect  # noqa: E402
+from tune.options import Request, parse  # noqa: E402
+from tune.plan import plan, reconcile, retry_errored  # noqa: E402
+from tune.prepare import check_resources, prepare  # noqa: E402
+from tune.progress import Progress  # noqa: E402
+from tune.record import SearchRecord  # noqa: E402
 from tune.report import Report  # noqa: E402
-from tune.searcher import StudySearcher  # noqa: E402
-from tune.space import Space, SpaceError  # noqa: E402
-from tune.trial import TRIALS, run_trial, trial_folder  # noqa: E402
+from tune.searcher import TIME_BUDGET, Ending, StudySearcher  # noqa: E402
+from tune.settings import SpaceError  # noqa: E402
 
-DEFAULT_CONFIGS = ("configs/four_gaussians_minmax.py", "configs/mnist01_minmax_short.py")
-DEFAULT_SPACE = "tune/spaces/minmax.yaml"
-SAMPLERS: dict[str, Any] = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+SHOWN = 5  # trials of each study that a dry run shows
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tune/search.py", description="Search hyper-parameters of GAN configs: a study for each data set."
-    )
-    parser.add_argument(
-        "configs", nargs="*", metavar="CONFIG", help="configs of the toolkit (default: the demo's two experiments)"
-    )
-    parser.add_argument("--space", default=str(ROOT / DEFAULT_SPACE), help="search space, YAML")
-    parser.add_argument(
-        "--datasets", nargs="+", default=[], metavar="FILE", help="config files laid over each CONFIG: a study for each"
-    )
-    parser.add_argument("--metric", default="balance", help="objective (default: balance)")
-    parser.add_argument("--mode", choices=["max", "min"], default="max", help="its direction (default: max)")
-    parser.add_argument("--num-samples", type=int, default=5, help="trials for each study (default: 5)")
-    parser.add_argument("--sampler", choices=sorted(SAMPLERS), default="tpe", help="how Optuna proposes (default: tpe)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the trainings and of the sampler (default: 1)")
-    parser.add_argument("--cpus-per-trial", type=float, default=1, help="CPU cores a trial uses (default: 1)")
-    parser.add_argument("--gpus-per-trial", type=float, default=0, help="GPUs a trial uses; may be a fraction")
-    parser.add_argument("--max-concurrent", type=int, help="most trials at once (default: what the machine holds)")
-    parser.add_argument("--storage-path", default="results", help="where searches are kept (default: results/)")
-    parser.add_argument("--name", help="name of the search's folder (default: the date and time)")
-    return parser.parse_args(argv)
+def search(request: Request, dry_run: bool = False) -> int:
+    """Begin a search, or show how it would begin."""
+    options = request.options()
+    space, configs = prepare(options)
+    if options.mlflow:
+        connect(options.mlflow)  # an error now, not when Ray runs
+    rehearsal = SearchRecord.rehearse(options, space, configs)
+    plan(rehearsal, configs)
+    if dry_run:
+        show(rehearsal)
+        return 0
+    folder = Path(options.storage_path).absolute() / (options.name or time.strftime("search_%Y%m%d_%H%M%S"))
+    record = SearchRecord.create(folder, options, space, configs)
+    with only_one(folder):
+        plan(record, configs)
+        return execute(record)
 
 
-def prepare(args: argparse.Namespace) -> tuple[Space, dict[str, Config]]:
-    """Read and check everything before anything starts.
-
-    Returns:
-        The space, and the base config of each study by the study's name.
-
-    Raises:
-        SpaceError, ConfigError: for the first thing that is wrong.
-    """
-    if args.num_samples < 1:
-        raise ConfigError(f"--num-samples must be 1 or more, but got {args.num_samples}.")
-    if args.cpus_per_trial <= 0 or args.cpus_per_trial > (os.cpu_count() or 1):
-        raise ConfigError(
-            f"--cpus-per-trial={args.cpus_per_trial} does not fit this machine, which has {os.cpu_count()} cores."
-        )
-    if args.gpus_per_trial > torch.cuda.device_count():
-        raise ConfigError(
-            f"--gpus-per-trial={args.gpus_per_trial} does not fit this machine, which has {torch.cuda.device_count()}."
-        )
-    space = Space.read(args.space)
-    configs: dict[str, Config] = {}
-    for path in args.configs or [str(ROOT / c) for c in DEFAULT_CONFIGS]:
-        for dataset in args.datasets or [None]:
-            cfg, name = load_config(path), Path(path).stem
-            if dataset is not None:
-                lay_dataset(cfg, load_config(dataset))
-                name += f"-{Path(dataset).stem}"
-            if name in configs:
-                raise ConfigError(f"two studies would be named {name!r}: rename one of the files.")
-            configs[name] = cfg
-    for name, cfg in configs.items():
-        try:
-            check_config(cfg)
-            read_data(cfg)
-        except ConfigError as error:
-            raise ConfigError(f"config {name}: {error}") from error
-        space.check(cfg, name)
-    return space, configs
+def resume(request: Request) -> int:
+    """Go on with a search that was ended or killed."""
+    assert request.folder is not None
+    record = SearchRecord.open(request.folder)
+    options = request.options(record.options)
+    check_resources(options)
+    if options.mlflow:
+        connect(options.mlflow)
+    with only_one(record.folder):
+        record.update(options, extend=request.extend)
+        again = reconcile(record)
+        errored = retry_errored(record) if request.retry_errored else 0
+        plan(record, record.configs)
+        record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
+        return execute(record)
 
 
-def lay_dataset(cfg: Config, dataset: Config) -> None:
-    """Give a config another data set, in place.
-
-    Each part of ``data`` that ``dataset`` has is replaced, not merged: nothing of the old one stays behind.
-    The config's ``metrics_hook``, which measures its data set, is replaced in ``custom_hooks`` too.
-    """
-    old = cfg.get("metrics_hook")
-    for key, value in dataset._cfg_dict.items():
-        if key == "data":
-            for part, settings in value.items():  # not update(), which merges
-                cfg.data[part] = settings
-        else:
-            cfg[key] = value
-    if "metrics_hook" in dataset:
-        cfg.custom_hooks = [dataset.metrics_hook if h == old else h for h in cfg.get("custom_hooks") or []]
-
-
-def folder_of(trial: Any) -> Path:
-    """Where a trial of Ray's keeps its files."""
-    return trial_folder(Path(trial.config["folder"]), trial.config["study"], trial.config["number"])
-
-
-class Progress(ray_tune.Callback):
-    """Says on the terminal how the search goes, and rewrites the results after each trial.
-
-    Args:
-        report: the search's results.
-        metric: name of the objective.
-        total: number of trials.
-    """
-
-    def __init__(self, report: Report, metric: str, total: int) -> None:
-        self._report, self._metric, self._total = report, metric, total
-        self._start = time.monotonic()
-        self._done = 0
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._say(trial, "starts: " + (", ".join(f"{k}={v}" for k, v in trial.config["params"].items()) or "as it is"))
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        self._say(trial, f"iteration {result['iterations']}: {self._metric} {result[self._metric]:.4f}")
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(trial, "done")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(trial, f"failed, see {folder_of(trial) / 'error.txt'}")
-
-    def _finish(self, trial: Any, how: str) -> None:
-        self._done += 1
-        self._report.write()
-        left = (time.monotonic() - self._start) / self._done * (self._total - self._done)
-        self._say(trial, f"{how}; about {left / 60:.0f} min left" if self._done < self._total else how)
-
-    def _say(self, trial: Any, what: str) -> None:
-        study, number = trial.config["study"], trial.config["number"]
-        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
-        print(f"[{self._done}/{self._total}] {minutes:02d}:{seconds:02d} {study} trial {number}: {what}", flush=True)
-
-
-def search(args: argparse.Namespace) -> bool:
-    """Run the search that the arguments describe.
+def execute(record: SearchRecord) -> int:
+    """Run what is left of a search, and write its results.
 
     Returns:
-        Whether every study has a trial that finished.
-
-    Raises:
-        SpaceError, ConfigError: before Ray starts, if an input is wrong.
+        0; 1 if a study has no finished trial or the search had to end; 130 after SIGINT, 143 after SIGTERM.
     """
-    space, configs = prepare(args)
-    folder = Path(args.storage_path).absolute() / (args.name or time.strftime("search_%Y%m%d_%H%M%S"))
-    if folder.exists():
-        raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
-    bases: dict[str, str] = {}
-    for name, cfg in configs.items():
-        base = folder / "base" / f"{name}.py"
-        base.parent.mkdir(parents=True, exist_ok=True)
-        cfg.dump(str(base))
-        bases[name] = str(base)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    studies = {
-        name: optuna.create_study(
-            storage=f"sqlite:///{folder / 'optuna.db'}",
-            study_name=name,
-            direction="maximize" if args.mode == "max" else "minimize",
-            sampler=SAMPLERS[args.sampler](seed=args.seed + number),
-        )
-        for number, name in enumerate(configs)
-    }
-    report = Report(folder, studies, bases, space, args.metric, args.seed)
-    searcher = StudySearcher(studies, space, args.metric, args.mode, args.num_samples)
-    total = args.num_samples * len(studies)
-    print(f"Searching {', '.join(studies)}: {total} trials; results in {folder}", flush=True)
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}},
-    )
+    report, ending = Report(record), Ending(record.options.time_budget)
+    loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
+    left = sum(record.remaining(name) for name in record.studies)
+    print(f"Searching {', '.join(record.studies)}: {left} trials; results in {record.folder}", flush=True)
     try:
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(run_trial, {"cpu": args.cpus_per_trial, "gpu": args.gpus_per_trial}),
-            param_space={
-                "folder": str(folder),
-                "space": space.content,
-                "bases": bases,
-                "metric": args.metric,
-                "seed": args.seed,
-                "cpus": args.cpus_per_trial,
-            },
-            tune_config=ray_tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=total,
-                max_concurrent_trials=args.max_concurrent,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: folder_of(trial).name,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=TRIALS,
-                storage_path=str(folder),
-                callbacks=[Progress(report, args.metric, total)],
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+        if left:
+            run(record, [Progress(record, report), *loggers], ending)
     finally:
-        ray.shutdown()
-        searcher.close("interrupted")  # nothing else ends a search before its trials
+        record.log(f"ended: {ending.reason or 'all trials are done'}")
         report.write()
-    report.plot()
-    print(f"\n{report.leaderboard()}\n")
-    for name in studies:
-        if (folder / "best" / name / "config.py").exists():
-            print(f"best of {name}: {(folder / 'best' / name / 'command.txt').read_text().strip()}")
-    if (folder / "samples.png").exists():
-        print(f"samples of the best: {folder / 'samples.png'}")
-    print(f"all results: {folder}")
-    return all((folder / "best" / name).exists() for name in studies)
+    report.finish()
+    print(report.closing(), flush=True)
+    for number, code in SIGNALS.items():
+        if ending.reason == number.name:
+            print(f"tune/search.py: interrupted; go on with --resume {record.folder}", file=sys.stderr)
+            return code
+    if ending.error is not None and ending.error.exists():
+        print(ending.error.read_text(), file=sys.stderr)
+    if ending.reason not in (None, TIME_BUDGET):
+        print(f"tune/search.py: error: {ending.reason}; then --resume {record.folder}", file=sys.stderr)
+        return 1
+    finished = [study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) for study in record.studies.values()]
+    return 0 if all(finished) else 1
+
+
+def show(record: SearchRecord) -> None:
+    """Print what the first trials of a search would change in their configs."""
+    searcher = StudySearcher(record, Ending(None))
+    bases = {name: cfg.pretty_text.splitlines() for name, cfg in record.configs.items()}
+    for number in range(min(SHOWN, record.options.num_samples) * len(record.studies)):
+        trial = searcher.suggest(str(number))
+        if not isinstance(trial, dict):
+            return
+        print(f"{trial['study']} trial {trial['number']}: {trial['params'] or 'as it is'}")
+        for base in sorted({base for base, _, _ in trial["runs"]}):
+            cfg = record.merged(base, trial["settings"])
+            changes = difflib.unified_diff(bases[base], cfg.pretty_text.splitlines(), base, base, n=0, lineterm="")
+            print("\n".join(f"  {line}" for line in changes if not line.startswith("@@")))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code: 1 if a study has no finished trial, 2 for an input that is wrong."""
+    """The command; returns the exit code, 2 for an input that is wrong."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
-        return 0 if search(parse_args(argv)) else 1
+        request = parse(argv)
+        match request.action:
+            case "resume":
+                return resume(request)
+            case "report":
+                record = SearchRecord.open(str(request.folder))
+                record.options = request.options(record.options)
+                report = Report(record)
+                report.finish()
+                print(report.closing())
+                return 0
+        return search(request, dry_run=request.action == "dry-run")
     except (ConfigError, SpaceError, FileNotFoundError) as error:
         print(f"tune/search.py: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"tune/search.py: error: the disk is full ({error}): make room, then --resume", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

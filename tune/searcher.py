@@ -2,88 +2,292 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from ray.tune import Stopper
 from ray.tune.search import Searcher
 
-from tune.space import Space
+from tune.plan import INTERRUPTED, NOT_STARTED, fail
+from tune.record import REPORTS, SearchRecord
+from tune.samplers import make_sampler
+
+TIME_BUDGET = "time budget"
+FAILING = 3  # as many failures and nothing else end a search
+
+
+class Ending(Stopper):
+    """Why and when a search ends before its last trial.
+
+    Args:
+        time_budget: seconds from now, or ``None``.
+
+    Example:
+        >>> ending = Ending(None)
+        >>> ending.stop_all()
+        False
+        >>> ending.end("interrupted (SIGINT)")
+        >>> ending.stop_all(), ending.reason
+        (True, 'interrupted (SIGINT)')
+    """
+
+    def __init__(self, time_budget: float | None) -> None:
+        self._deadline = None if time_budget is None else time.monotonic() + time_budget
+        self.reason: str | None = None
+        self.error: Path | None = None  # the traceback that explains it
+
+    def end(self, reason: str, error: Path | None = None) -> None:
+        if self.reason is None:
+            self.reason, self.error = reason, error
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self.end(TIME_BUDGET)
+        return self.reason is not None
+
+
+@dataclasses.dataclass
+class _Running:
+    study: str
+    trial: optuna.Trial
+    result: dict[str, Any] = dataclasses.field(default_factory=dict)  # its last measurement
+    steps: set[int] = dataclasses.field(default_factory=set)
 
 
 class StudySearcher(Searcher):
-    """Asks several Optuna studies for trials in turn, and tells them how the trials went.
+    """Asks the studies of a search for trials in turn, and tells them how the trials went.
 
-    The first trial of each study is the unmodified config. A trial that finishes is COMPLETE; one that
-    raises, is killed, or ends without a finite objective is FAIL, with the reason in its ``reason``
-    attribute. All reported values are kept as intermediate values.
+    How a trial ends in its study:
+
+    - COMPLETE: it trained to its end;
+    - PRUNED, with its intermediate values: stopped early by the scheduler, collapsed, or cut by the time budget;
+    - FAIL: an exception, a loss or objective that is not finite, a dead worker or node, an interruption.
+
+    ``reason`` in the user attributes says which. A trial reports ``outcome`` when it ends by itself
+    (``complete``, ``collapsed`` or ``failed``); what ends without one was stopped from outside.
 
     Args:
-        studies: the studies by name.
-        space: the space they sample.
-        metric: name of the objective.
-        mode: ``min`` or ``max``.
-        trials: number of trials for each study.
+        record: the search.
+        ending: is told when there is nothing more to be gained.
     """
 
-    def __init__(self, studies: dict[str, optuna.Study], space: Space, metric: str, mode: str, trials: int) -> None:
+    def __init__(self, record: SearchRecord, ending: Ending) -> None:
+        metric, mode = record.objectives[0]
         super().__init__(metric=metric, mode=mode)
-        self._studies, self._space, self._trials = studies, space, trials
-        self._running: dict[str, tuple[str, optuna.Trial]] = {}
+        self._record, self._ending = record, ending
+        self._running: dict[str, _Running] = {}
+        self._failures: list[str] = []
+        self._first_error: Path | None = None
+        self._finished = 0
+        self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
+        self.limit = sys.maxsize  # of trials asked for and not ended
+        for index, study in enumerate(record.studies.values()):
+            study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        counts = {name: len(study.get_trials(deepcopy=False)) for name, study in self._studies.items()}
-        name = min(counts, key=lambda n: counts[n])
-        if counts[name] >= self._trials:
-            return Searcher.FINISHED  # type: ignore[return-value]
-        if 1 <= counts[name] <= len(self._space.points):  # after the unmodified config
-            self._studies[name].enqueue_trial(self._space.points[counts[name] - 1])
-        trial = self._studies[name].ask()
-        params = self._space.sample(trial) if trial.number else {}
-        trial.set_user_attr("baseline", trial.number == 0)
-        self._running[trial_id] = (name, trial)
-        return {"study": name, "number": trial.number, "params": params}
+        return self._guarded(lambda: self._suggest(trial_id), Searcher.FINISHED)
+
+    def _suggest(self, trial_id: str) -> Any:
+        record = self._record
+        left = {name: record.remaining(name) for name in record.studies}
+        if record.options.sampler == "grid":  # its points are queued
+            left = {n: min(k, len(_waiting(record.studies[n]))) for n, k in left.items()}
+        name = max(left, key=lambda n: left[n])
+        if left[name] == 0 or self._ending.reason:
+            return Searcher.FINISHED
+        if len(self._running) >= self.limit:
+            return None
+        study = record.studies[name]
+        trial = study.ask()
+        attrs = trial.user_attrs
+        try:
+            if attrs.get("baseline"):
+                record.space.note(trial)
+                settings: dict[str, Any] = {}
+            else:
+                settings = record.space.draw(trial)
+        except Exception as error:
+            fail(study, trial, f"the space failed: {error}")
+            self._ending.end(f"the space failed at trial {trial.number} of {name}: {error}")
+            return Searcher.FINISHED
+        trial.set_user_attr("settings", settings)
+        trial.set_user_attr("baseline", bool(attrs.get("baseline")))
+        if "origin" not in attrs:
+            trial.set_user_attr("origin", "sampler")
+        self._running[trial_id] = _Running(name, trial)
+        return {
+            "study": name,
+            "number": trial.number,
+            "params": trial.params,
+            "settings": settings,
+            "runs": [[run.base, run.seed, str(run.folder)] for run in record.runs(name, trial.number)],
+            "continues": self._continues(name, attrs),
+        }
+
+    def _continues(self, name: str, attrs: dict[str, Any]) -> str | None:
+        """The folder of the earlier attempt that a retry goes on from."""
+        trials = self._record.studies[name].get_trials(deepcopy=False)
+        while attrs.get("continues"):
+            folder = self._record.trial_folder(name, attrs["retry_of"])
+            if (folder / REPORTS).exists():
+                return str(folder)
+            attrs = trials[attrs["retry_of"]].user_attrs
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        _, trial = self._running[trial_id]
-        if _is_finite(result[self.metric]):
-            trial.report(float(result[self.metric]), step=int(result["iterations"]))
+        self._guarded(lambda: self._on_result(self._running[trial_id], result), None)
+
+    def _on_result(self, running: _Running, result: dict[str, Any]) -> None:
+        trial, value = running.trial, result.get(self.metric)
+        if result.get("outcome") == "failed":
+            return
+        running.result = result
+        if value is None or not math.isfinite(value):
+            return
+        points = [*result.get("earlier", []), [result["images"], value]]
+        if len(self._record.objectives) > 1:  # Optuna keeps intermediate values of single objectives only
+            history = trial.user_attrs.get("history", [])
+            trial.set_user_attr("history", [*history, *(p for p in points if p not in history)])
+            return
+        for images, earlier in points:
+            if int(images) not in running.steps:
+                trial.report(float(earlier), step=int(images))
+                running.steps.add(int(images))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        name, trial = self._running.pop(trial_id)
-        result = result or {}
-        trial.set_user_attr("metrics", {k.removeprefix("metrics/"): v for k, v in result.items() if "metrics/" in k})
-        value: Any = result.get(self.metric)
-        if error:
-            self._fail(name, trial, "it raised an exception, or its worker died; see error.txt in its folder")
-        elif not _is_finite(value):
-            self._fail(name, trial, f"the objective {self.metric!r} ended as {value!r}")
-        else:
-            self._studies[name].tell(trial, float(value))
+        self._guarded(lambda: self._on_complete(trial_id, result or {}, error), None)
 
-    def close(self, reason: str) -> None:
-        """Mark what still runs as failed: the search ends before it does."""
-        for name, trial in self._running.values():
-            self._fail(name, trial, reason)
+    def _on_complete(self, trial_id: str, result: dict[str, Any], error: bool) -> None:
+        running = self._running.pop(trial_id)
+        name, trial = running.study, running.trial
+        study, outcome, reason = self._record.studies[name], result.get("outcome"), result.get("reason")
+        if "images" in result:  # Ray tells of the result at which a trial is stopped here alone
+            self._on_result(running, result)
+        self._keep(trial, running.result)
+        values = [_value(result, metric) for metric, _ in self._record.objectives]
+        bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
+        self._finished += 1
+        if trial_id in self.out_of_memory:
+            self._fail(name, trial, "out of memory: Ray killed its worker when the node ran low")
+        elif error:
+            times = self._record.options.max_failures + 1
+            self._fail(name, trial, "its worker or node died" + (f", {times} times in all" if times > 1 else ""))
+        elif outcome == "failed":
+            self._fail(name, trial, str(reason))
+            if result.get("fatal"):
+                self._ending.end(str(reason))
+        elif outcome == "collapsed":
+            self._prune(name, trial, str(reason))
+        elif outcome == "complete" and bad:
+            self._fail(name, trial, f"the objective {bad[0][0]!r} ended as {bad[0][1]!r}")
+        elif outcome == "complete":
+            study.tell(trial, [float(v) for v in values])
+        else:
+            images = result.get("images", 0)
+            self._prune(name, trial, f"stopped early by {self._record.options.scheduler} at {images} images")
+
+    def close(self, reason: str | None) -> None:
+        """Tell how the trials ended that still run: the search ends before they do."""
+        reason = reason or INTERRUPTED
+        for running in self._running.values():
+            folder = self._record.trial_folder(running.study, running.trial.number)
+            self._keep(running.trial, running.result)
+            if not (folder / REPORTS).exists():
+                fail(self._record.studies[running.study], running.trial, f"{NOT_STARTED}: {reason}")
+            elif reason == TIME_BUDGET:
+                self._prune(running.study, running.trial, reason)
+            else:
+                fail(self._record.studies[running.study], running.trial, f"{INTERRUPTED}: {reason}")
         self._running.clear()
 
-    def _fail(self, name: str, trial: optuna.Trial, reason: str) -> None:
+    def _keep(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
+        runs = result.get("runs", [])
+        if not runs:
+            return
+        for key, value in summary(runs, self.metric).items():
+            trial.set_user_attr(key, value)
+
+    def _prune(self, name: str, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
-        self._studies[name].tell(trial, state=TrialState.FAIL)
+        self._record.studies[name].tell(trial, state=TrialState.PRUNED)
+
+    def _fail(self, name: str, trial: optuna.Trial, reason: str) -> None:
+        fail(self._record.studies[name], trial, reason)
+        if not self._failures:
+            self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
+        self._failures.append(f"{name} trial {trial.number}: {reason}")
+        if len(self._failures) == self._finished >= min(FAILING, self._record.options.num_samples):
+            self._ending.end(f"nothing but failures: {self._failures[0]}", self._first_error)
+
+    def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
+        """A storage that fails ends the search, and leaves Ray to stop its trials in order."""
+        try:
+            return action()
+        except Exception as error:
+            self._ending.end(f"the search's storage failed: {type(error).__name__}: {' '.join(str(error).split())}")
+            return otherwise
 
     def save(self, checkpoint_path: str) -> None:
-        running = {trial_id: [name, trial.number] for trial_id, (name, trial) in self._running.items()}
-        Path(checkpoint_path).write_text(json.dumps(running))
+        Path(checkpoint_path).write_text("{}")  # the studies are the memory; nothing is read back
 
     def restore(self, checkpoint_path: str) -> None:
-        for trial_id, (name, number) in json.loads(Path(checkpoint_path).read_text()).items():
-            study = self._studies[name]
-            frozen = study.get_trials(deepcopy=False)[number]
-            self._running[trial_id] = (name, optuna.Trial(study, frozen._trial_id))
+        pass
 
 
-def _is_finite(value: Any) -> bool:
+def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """What a trial keeps of its runs: scores by seed, their interval, and mean metrics.
+
+    Args:
+        runs: each with ``base``, ``seed`` and ``metrics``.
+        metric: the primary objective.
+
+    Example:
+        >>> runs = [{"base": "a", "seed": s, "metrics": {"m": v}} for s, v in ((1, 0.4), (2, 0.6))]
+        >>> kept = summary(runs, "m")
+        >>> kept["scores"], [round(x, 2) for x in kept["interval"]]
+        ([0.4, 0.6], [-0.77, 1.77])
+    """
+    by_seed: dict[int, list[float]] = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], []).append(run["metrics"].get(metric, math.nan))
+    scores = [sum(values) / len(values) for values in by_seed.values()]
+    names = [n for n in runs[-1]["metrics"] if all(n in run["metrics"] for run in runs)]
+    metrics = {n: sum(run["metrics"][n] for run in runs) / len(runs) for n in names}
+    return {"runs": runs, "scores": scores, "interval": interval(scores), "metrics": metrics}
+
+
+def interval(scores: list[float], level: float = 0.95) -> list[float] | None:
+    """Student's t interval of the mean of ``scores``; ``None`` for fewer than two.
+
+    Example:
+        >>> interval([0.5])
+    """
+    from scipy import stats  # type: ignore[import-untyped]
+
+    if len(scores) < 2 or not all(map(math.isfinite, scores)):
+        return None
+    mean = sum(scores) / len(scores)
+    half = float(stats.sem(scores)) * float(stats.t.ppf((1 + level) / 2, len(scores) - 1))
+    return [mean - half, mean + half]
+
+
+def _value(result: dict[str, Any], metric: str) -> Any:
+    return result.get(metric, result.get(f"objectives/{metric}"))
+
+
+def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _waiting(study: optuna.Study) -> list[Any]:
+    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

@@ -1,111 +1,180 @@
-"""Search spaces: read from a YAML file, checked against a config, sampled by Optuna, laid over the config."""
+"""Search spaces: read from YAML or Python, checked against the configs, sampled by Optuna."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import contextlib
+import json
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
+import optuna
 import yaml
 from mmcv import Config
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import Trial
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ValidationError
 
-from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
-from minmax_plugin.mmgen.optin import opt_out
-from minmax_plugin.presets import PRESETS
+from minmax_plugin.mmgen.check import ConfigError, build_hook, check_config, minmax_settings
+from tune.entries import SpaceFile
+from tune.settings import SpaceError, hint, set_paths
 
-MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
-Scalar = bool | int | float | str | None
-
-
-class SpaceError(ValueError):
-    """A search space that cannot be used; the message names the entry and the mend."""
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    keys: list[str] = []
-    when: dict[str, Scalar | list[Scalar]] = {}
-
-    def overlay(self, name: str, value: Any) -> dict[str, Any]:
-        """The settings, by path, that a sampled value makes."""
-        return dict.fromkeys(self.keys or [name], value)
-
-
-class _Range(_Entry):
-    low: float
-    high: float
-    log: bool = False
-
-    def extremes(self) -> list[Any]:
-        return [self.low, self.high]
-
-    def holds(self, value: Any) -> bool:
-        return isinstance(value, (int, float)) and self.low <= value <= self.high
-
-    @model_validator(mode="after")
-    def _ordered(self) -> _Range:
-        if self.low >= self.high:
-            raise ValueError(f"low={self.low} must be below high={self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low={self.low} must be above 0 with log: true")
-        return self
-
-
-class Float(_Range):
-    type: Literal["float"]
-
-    def sample(self, trial: Trial, name: str) -> Any:
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
-
-
-class Int(_Range):
-    type: Literal["int"]
-    low: int
-    high: int
-
-    def sample(self, trial: Trial, name: str) -> Any:
-        return trial.suggest_int(name, self.low, self.high, log=self.log)
-
-
-class _Options(_Entry):
-    options: Any
-
-    def extremes(self) -> list[Any]:
-        return list(self.options)
-
-    def holds(self, value: Any) -> bool:
-        return value in self.options
-
-    def sample(self, trial: Trial, name: str) -> Any:
-        return trial.suggest_categorical(name, list(self.options))
-
-
-class Choice(_Options):
-    type: Literal["choice"]
-    options: list[Scalar] = Field(min_length=1)
-
-
-class Fragments(_Options):
-    """A choice among labelled pieces of config; Optuna only sees the label."""
-
-    type: Literal["fragments"]
-    options: dict[str, dict[str, Any]] = Field(min_length=1)
-
-    def overlay(self, name: str, value: Any) -> dict[str, Any]:
-        return dict(self.options[value])
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    space: dict[str, Annotated[Float | Int | Choice | Fragments, Field(discriminator="type")]] = Field(min_length=1)
-    points: list[dict[str, Scalar]] = []
+DRAWS = 30  # points drawn to check a space
 
 
 class Space:
-    """A search space: entries in the order of the file, and points to try first.
+    """A search space: draws the settings, by path, that a trial lays over its config.
+
+    Args:
+        content: what :meth:`load` needs to make it again, fit for JSON.
+        points: to try first; what a point leaves open is sampled.
+    """
+
+    def __init__(self, content: Any, points: list[dict[str, Any]]) -> None:
+        self.content, self.points = content, points
+
+    @staticmethod
+    def read(path: str | Path) -> Space:
+        """Read a ``.yaml`` file, in which nothing is executed, or run a ``.py`` file.
+
+        Raises:
+            SpaceError: if it does not exist or is malformed.
+        """
+        if not Path(path).is_file():
+            raise SpaceError(f"space file {str(path)!r} does not exist.")
+        text = Path(path).read_text()
+        try:
+            return Space.load({"python": text} if Path(path).suffix == ".py" else yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise SpaceError(f"space file {str(path)!r} is no valid YAML: {_one_line(error)}") from error
+        except SpaceError as error:
+            raise SpaceError(f"space file {str(path)!r}: {error}") from error
+
+    @staticmethod
+    def load(content: Any) -> Space:
+        """The space that has this ``content``.
+
+        Example:
+            >>> entry = dict(type="float", low=1e-4, high=1e-2, log=True)
+            >>> type(Space.load({"space": {"optimizer.generator.lr": entry}})).__name__
+            'YamlSpace'
+        """
+        if isinstance(content, dict) and set(content) == {"python"}:
+            return PythonSpace(content["python"])
+        return YamlSpace(content)
+
+    def draw(self, trial: Trial) -> dict[str, Any]:
+        """Draw one point: the settings by path; the trial keeps the values they came from."""
+        raise NotImplementedError
+
+    def baseline(self, cfg: Config) -> dict[str, Any]:
+        """The values of ``cfg`` itself, for those entries that can express them."""
+        return {}
+
+    def is_whole(self, params: Mapping[str, Any]) -> bool:
+        """Whether ``params`` leave nothing open."""
+        return False
+
+    def note(self, trial: Trial) -> None:
+        """Have a trial of the unmodified config keep those values that :meth:`baseline` gave it."""
+
+    def check(self, configs: Mapping[str, Config]) -> None:
+        """Refuse a space that does not fit each of ``configs``, tried on points drawn with a fixed seed.
+
+        Raises:
+            SpaceError: naming the setting, the config and the nearest that there is.
+        """
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        drawn: dict[str, BaseDistribution] = {}
+        for _ in range(DRAWS):
+            trial = study.ask()
+            settings = self.draw(trial)
+            drawn |= trial.distributions
+            for name, cfg in configs.items():
+                try:
+                    merged = Config(cfg._cfg_dict.to_dict())
+                    set_paths(merged, settings)
+                    check_config(merged)
+                except (SpaceError, ConfigError) as error:
+                    raise SpaceError(f"the space does not fit config {name} at {trial.params}: {error}") from error
+        for point in self.points:
+            if problem := self.misfit(point, drawn):
+                raise SpaceError(f"points: {problem}")
+
+    def misfit(self, point: Mapping[str, Any], known: Mapping[str, BaseDistribution] | None = None) -> str | None:
+        """What is wrong with a point to try, or ``None``.
+
+        Args:
+            point: values by name.
+            known: distributions seen before, for the hints.
+        """
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study.enqueue_trial(dict(point))
+        trial = study.ask()
+        known = dict(known or {})
+        # Optuna raises for a value that is no choice, and warns of one that is out of range
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.draw(trial)
+        known |= trial.distributions
+        for name, value in point.items():
+            if name not in known:
+                return f"{name!r} is no entry of the space{hint(name, known)}."
+            if not _holds(known[name], value):
+                return f"{name}={value!r} is not among {_range(known[name])}."
+            if name not in trial.distributions:
+                return f"{name!r} has no effect at {dict(point)}: its conditions do not hold there."
+        return None
+
+
+class PythonSpace(Space):
+    """A space written in Python: ``def space(trial): ...`` returns the settings by path; ``POINTS`` may be given.
+
+    Args:
+        source: the file's text.
+
+    Raises:
+        SpaceError: if it cannot be run, or lacks the function.
+
+    Example:
+        >>> source = "def space(trial): return {'optimizer.generator.lr': trial.suggest_float('lr', 1e-4, 1e-3)}"
+        >>> PythonSpace(source).draw(optuna.trial.FixedTrial({"lr": 5e-4}))
+        {'optimizer.generator.lr': 0.0005}
+    """
+
+    def __init__(self, source: str) -> None:
+        names: dict[str, Any] = {"__name__": "space"}
+        try:
+            exec(compile(source, "space.py", "exec"), names)
+        except Exception as error:
+            raise SpaceError(f"it cannot be run: {_one_line(error)}") from error
+        self._function: Callable[[Trial], Any] | None = names.get("space")
+        if not callable(self._function):
+            raise SpaceError("it must define space(trial), which returns the settings by path.")
+        points = names.get("POINTS", [])
+        if not (isinstance(points, list) and all(isinstance(p, dict) for p in points)):
+            raise SpaceError(f"POINTS must be a list of dicts, but got {points!r}.")
+        super().__init__({"python": source}, points)
+
+    def draw(self, trial: Trial) -> dict[str, Any]:
+        assert self._function is not None
+        try:
+            settings = self._function(trial)
+        except Exception as error:
+            line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.name == "space"), 0)
+            raise SpaceError(f"space(trial) failed in line {line}: {_one_line(error)}") from error
+        if not (isinstance(settings, dict) and all(isinstance(path, str) for path in settings)):
+            raise SpaceError(f"space(trial) must return a dict of settings by path, but returned {settings!r}.")
+        try:
+            return json.loads(json.dumps(settings))
+        except TypeError as error:
+            raise SpaceError(f"space(trial) must return numbers, strings, lists and dicts: {error}.") from error
+
+
+class YamlSpace(Space):
+    """A space written as data: entries in the order of the file, and points to try first.
 
     Each entry is named by the path of the setting it drives (``optimizer.generator.lr``; list items by
     number, ``optimizer.generator.betas.0``), or has ``keys`` with several. ``minmax.*`` are the settings of
@@ -119,137 +188,128 @@ class Space:
         SpaceError: if it is malformed.
 
     Example:
-        >>> space = Space(dict(space={"optimizer.generator.lr": dict(type="float", low=1e-4, high=1e-2, log=True)}))
-        >>> list(space.entries)
+        >>> entry = dict(type="float", low=1e-4, high=1e-2, log=True)
+        >>> list(YamlSpace(dict(space={"optimizer.generator.lr": entry})).entries)
         ['optimizer.generator.lr']
     """
 
     def __init__(self, content: Any) -> None:
         try:
-            file = TypeAdapter(_File).validate_python(content)
+            file = SpaceFile.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise SpaceError(f"{where}: {first['msg']} (got {first['input']!r}).") from error
+        super().__init__(content, file.points)
         self.entries = file.space
-        self.points = file.points
-        self.content = content
         for name, entry in self.entries.items():
-            for condition in entry.when:
-                if condition not in list(self.entries)[: list(self.entries).index(name)]:
-                    raise SpaceError(f"space.{name}.when names {condition!r}, which is no earlier entry of the space.")
-        for point in self.points:
-            for name, value in point.items():
-                if name not in self.entries:
-                    raise SpaceError(f"points: {name!r} is no entry of the space{_hint(name, list(self.entries))}.")
-                if not self.entries[name].holds(value):
-                    raise SpaceError(f"points: {name}={value!r} is not among {self.entries[name].extremes()}.")
+            earlier = list(self.entries)[: list(self.entries).index(name)]
+            for condition, wanted in entry.when.items():
+                if condition not in earlier:
+                    raise SpaceError(
+                        f"space.{name}.when names {condition!r}, which is no earlier entry of the space"
+                        f"{hint(condition, earlier)}."
+                    )
+                for value in _as_list(wanted):
+                    if not self.entries[condition].holds(value):
+                        known = self.entries[condition].extremes()
+                        raise SpaceError(f"space.{name}.when: {condition!r} never is {value!r}{hint(value, known)}.")
 
-    @classmethod
-    def read(cls, path: str | Path) -> Space:
-        """Read a YAML file; nothing in it is executed."""
-        if not Path(path).is_file():
-            raise SpaceError(f"space file {str(path)!r} does not exist.")
-        try:
-            return cls(yaml.safe_load(Path(path).read_text()))
-        except yaml.YAMLError as error:
-            raise SpaceError(f"space file {str(path)!r} is no valid YAML: {error}") from error
-        except SpaceError as error:
-            raise SpaceError(f"space file {str(path)!r}: {error}") from error
-
-    def sample(self, trial: Trial) -> dict[str, Any]:
-        """Draw one point: ``{entry: value}`` for the entries whose conditions hold."""
+    def draw(self, trial: Trial) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
         params: dict[str, Any] = {}
+        for name, entry in self._active(params):
+            params[name] = entry.sample(trial, name)
+            overlay = entry.overlay(name, params[name])
+            if twice := settings.keys() & overlay.keys():
+                raise SpaceError(f"space.{name} sets {sorted(twice)[0]!r}, which an earlier entry sets at {params}.")
+            settings |= overlay
+        return settings
+
+    def _active(self, params: Mapping[str, Any]) -> Any:
+        """The entries whose conditions hold, as ``params`` is filled in."""
         for name, entry in self.entries.items():
-            if all(params.get(c) in (v if isinstance(v, list) else [v]) for c, v in entry.when.items()):
-                params[name] = entry.sample(trial, name)
+            if all(c in params and params[c] in _as_list(v) for c, v in entry.when.items()):
+                yield name, entry
+
+    def baseline(self, cfg: Config) -> dict[str, Any]:
+        params: dict[str, Any] = {}
+        for name, entry in self._active(params):
+            for value in entry.candidates(cfg, name):
+                if entry.holds(value) and _leaves_unchanged(cfg, entry.overlay(name, value)):
+                    params[name] = value
+                    break
         return params
 
-    def apply(self, cfg: Config, params: Mapping[str, Any]) -> None:
-        """Lay a point over a config, in place.
+    def is_whole(self, params: Mapping[str, Any]) -> bool:
+        return {name for name, _ in self._active(params)} == set(params)
 
-        Raises:
-            SpaceError: if a path is not in the config.
-        """
-        overlay: dict[str, Any] = {}
-        for name, value in params.items():
-            overlay.update(self.entries[name].overlay(name, value))
-        # What is taken out goes last, so that settings of the same point still find their place.
-        for path in sorted(overlay, key=lambda path: path == MINMAX):
-            set_path(cfg, path, overlay[path])
+    def note(self, trial: Trial) -> None:
+        params: dict[str, Any] = {}
+        fixed = trial.user_attrs["queued"]
+        for name, entry in self._active(params):
+            if name in fixed:
+                params[name] = entry.sample(trial, name)
 
-    def check(self, cfg: Config, name: str) -> None:
-        """Refuse a space with a path that ``cfg`` does not have.
+    def check(self, configs: Mapping[str, Config]) -> None:
+        for config_name, cfg in configs.items():
+            for name, entry in self.entries.items():
+                for value in entry.extremes():
+                    for path, setting in entry.overlay(name, value).items():
+                        try:
+                            set_paths(Config(cfg._cfg_dict.to_dict()), {**self._conditions(name), path: setting})
+                        except (SpaceError, ConfigError) as error:
+                            raise SpaceError(f"space.{name} does not fit config {config_name}: {error}") from error
+        super().check(configs)
 
-        Raises:
-            SpaceError: naming the entry, the config and the nearest path there is.
-        """
-        for entry_name, entry in self.entries.items():
-            for value in entry.extremes():
-                for path, setting in entry.overlay(entry_name, value).items():
-                    try:
-                        set_path(Config(cfg._cfg_dict.to_dict()), path, setting)
-                    except (SpaceError, ConfigError) as error:
-                        raise SpaceError(f"space.{entry_name} does not fit config {name}: {error}") from error
-
-
-def set_path(cfg: Config, path: str, value: Any) -> None:
-    """Set one existing setting of a config.
-
-    Example:
-        >>> cfg = Config(dict(optimizer=dict(betas=(0.5, 0.999))))
-        >>> set_path(cfg, "optimizer.betas.0", 0.0)
-        >>> cfg.optimizer.betas
-        [0.0, 0.999]
-    """
-    head, *rest = path.split(".")
-    if head == MINMAX:
-        _set_minmax(cfg, path, rest, value)
-        return
-    node: Any = cfg._cfg_dict
-    parent: tuple[Any, Any] | None = None
-    keys = [head, *rest]
-    for depth, key in enumerate(keys):
-        if isinstance(node, tuple) and parent is not None:
-            node = parent[0][parent[1]] = list(node)
-        index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
-        known = list(node) if isinstance(node, Mapping) else list(range(len(node))) if isinstance(node, list) else []
-        if index not in known:
-            prefix = "".join(f"{k}." for k in keys[:depth])
-            raise SpaceError(f"it has no setting {path!r}{_hint(prefix + key, [prefix + str(k) for k in known])}.")
-        if depth == len(keys) - 1:
-            node[index] = value
-        else:
-            parent, node = (node, index), node[index]
+    def _conditions(self, name: str) -> dict[str, Any]:
+        """Settings under which an entry is sampled: those of the first value that each condition allows."""
+        settings: dict[str, Any] = {}
+        for condition, wanted in self.entries[name].when.items():
+            settings |= self._conditions(condition)
+            settings |= self.entries[condition].overlay(condition, _as_list(wanted)[0])
+        return settings
 
 
-def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
-    settings: Any = minmax_settings(cfg)
-    if settings is None:
-        raise SpaceError(f"{path!r} needs a MinMaxHook in its custom_hooks.")
-    if not rest:
-        if value is False:
-            opt_out(cfg)
-        return
-    # What the entry leaves to its preset is written out where it is a part of it that is set.
-    if len(rest) > 1 and rest[0] in ("acceptance", "value"):
-        part = settings.get(rest[0]) or PRESETS[settings.get("preset", "practical")][rest[0]]
-        settings[rest[0]] = dict(type=part) if isinstance(part, str) else dict(part)
-    if rest in (["acceptance", "type"], ["value", "type"]):
-        settings[rest[0]] = dict(type=value)  # another one, with arguments of its own
-    elif len(rest) <= 2:
-        node = settings if len(rest) == 1 else settings.get(rest[0])
-        if not isinstance(node, dict):
-            raise SpaceError(f"{path!r}: {rest[0]!r} has no settings of its own.")
-        node[rest[-1]] = value
-    else:
-        raise SpaceError(f"{path!r} is deeper than the settings of MinMaxHook.")
+def _leaves_unchanged(cfg: Config, settings: Mapping[str, Any]) -> bool:
+    merged = Config(cfg._cfg_dict.to_dict())
     try:
-        build_hook(settings)
-    except ValueError as error:
-        raise SpaceError(f"{path!r}={value!r}: {error}") from error
+        set_paths(merged, settings)
+    except (SpaceError, ConfigError):
+        return False
+    return _meaning(merged) == _meaning(cfg)
 
 
-def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; it has {known}" if known else ""
+def _meaning(cfg: Config) -> tuple[Any, ...]:
+    # a MinMaxHook's settings may be written in several ways: what is built from them counts
+    settings = minmax_settings(cfg)
+    rest = json.dumps(cfg._cfg_dict.to_dict(), default=repr, sort_keys=True) if settings is None else ""
+    if settings is None:
+        return (rest,)
+    hook = build_hook(settings)
+    other = Config(cfg._cfg_dict.to_dict())
+    other.custom_hooks = [h for h in other.custom_hooks if h["type"] != "MinMaxHook"]
+    rest = json.dumps(other._cfg_dict.to_dict(), default=repr, sort_keys=True)
+    more = {k: v for k, v in settings.items() if k not in ("acceptance", "value", "restore", "preset")}
+    return (rest, hook.acceptance, hook.value, hook.value_options, hook.restore, hook.game_settings, more)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _range(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return str(list(distribution.choices))
+    return f"{distribution.low} to {distribution.high}"  # type: ignore[attr-defined]
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

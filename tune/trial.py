@@ -1,8 +1,18 @@
-"""One trial: the toolkit's own training of one sampled config, reporting to Ray Tune as it goes."""
+"""One trial: the toolkit's own training of one sampled config, or of several, reporting to Ray Tune as it goes."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
+import gc
+import json
+import math
+import os
+import shutil
 import time
+import traceback
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +22,300 @@ from mmcv.runner import HOOKS, Hook
 from ray import tune
 
 import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
-from minmax_plugin.mmgen.train import load_config, train
-from tune.space import Space
+from minmax_plugin.mmgen.metrics import truncate_lines
+from minmax_plugin.mmgen.train import train
+from tune.plan import DISK_FULL
+from tune.record import REPORTS, Run, trial_config, trial_folder
 
-TRIALS = "trials"  # folder of the trials within that of their search
+COLLAPSE = 3  # measurements in a row
+
+
+class Diverged(FloatingPointError):
+    """A loss that is not finite."""
+
+
+class Collapsed(Exception):
+    """An objective that stays worse than the limit."""
+
+
+class NeverMeasured(Exception):
+    """A training that ended without its objective."""
+
+
+@dataclasses.dataclass
+class Job:
+    """A trial at work: trains its runs one after the other, and scores it by their mean.
+
+    ``images`` and ``seconds`` count over all its runs, and go on where they were after a restart, so that
+    trials compare on an equal resource.
+
+    Args:
+        folder: of the trial.
+        runs: its trainings.
+        bases: the base configs' files by name.
+        settings: laid over them, by path.
+        objectives: (metric, mode), the primary one first.
+        collapse_below: the value of the primary objective that a trial must not stay worse than.
+    """
+
+    folder: Path
+    runs: list[Run]
+    bases: dict[str, str]
+    settings: dict[str, Any]
+    objectives: list[tuple[str, str]]
+    collapse_below: float | None = None
+
+    def __post_init__(self) -> None:
+        self.index = 0  # of the run at work
+        self.images_before, self.seconds_before = 0, 0.0
+        self.measured: dict[int, dict[str, float]] = {}  # each run's last metrics
+        self.values: list[float] = []  # the primary objective in the run at work
+        self.reported: dict[str, Any] = {}
+        self._earlier: list[list[float]] = []  # what was measured before a restart, to be reported once more
+        self._start = time.monotonic()
+
+    def train(self) -> None:
+        """Train what is not yet trained, and report the trial complete."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / REPORTS
+        path.touch()
+        text = path.read_text()
+        path.write_text(text[: text.rfind("\n") + 1])  # a killed worker may leave half a line
+        ended = {line["run"] for line in self._lines() if line["ended"]}
+        for index, run in enumerate(self.runs):
+            self.index = index
+            if self.index not in ended:
+                self._train(run)
+            last = [line for line in self._lines() if line["run"] == self.index][-1]
+            self.measured[self.index] = last["metrics"]
+            self.images_before, self.seconds_before = last["images"], last["seconds"]
+        if self.reported.get("outcome") != "complete":  # its last report was lost with its driver
+            self._earlier = self._points()
+            self._report(last["iteration"], last["images"], last["seconds"], last=True)
+
+    def measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
+        """Report a measurement of the run at work.
+
+        Args:
+            metrics: by name.
+            iterations: of this run.
+            images: real images that this run has seen.
+            last: whether the run ends here.
+
+        Raises:
+            Collapsed: if it was one too many below the limit.
+        """
+        seconds = self.seconds_before + time.monotonic() - self._start
+        self.measured[self.index] = metrics
+        metric, mode = self.objectives[0]
+        self.values.append(metrics[metric])
+        self._report(iterations, self.images_before + images, seconds, last)
+        if self.collapse_below is not None:
+            sign = 1 if mode == "max" else -1
+            if len(self.values) >= COLLAPSE and all(
+                sign * v < sign * self.collapse_below for v in self.values[-COLLAPSE:]
+            ):
+                worse = "below" if mode == "max" else "above"
+                raise Collapsed(
+                    f"collapsed: {metric} was {worse} {self.collapse_below} in {COLLAPSE} measurements in a row"
+                )
+
+    def end(self, outcome: str, reason: str, **more: Any) -> None:
+        """Report how the trial ended, other than by completing."""
+        tune.report({**self.reported, "outcome": outcome, "reason": reason, **more})
+
+    def _report(self, iterations: int, images: int, seconds: float, last: bool) -> None:
+        metrics = self.measured[self.index]
+        scores = {name: self._mean(name) for name, _ in self.objectives}
+        scores |= {name: value for name, value in (("images", images), ("seconds", seconds)) if name in scores}
+        primary = self.objectives[0][0]
+        line = {
+            "run": self.index,
+            "iteration": iterations,
+            "images": images,
+            "seconds": seconds,
+            "score": scores[primary] if math.isfinite(scores[primary]) else None,
+            "ended": last,
+            "metrics": metrics,
+        }
+        with open(self.folder / REPORTS, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        earlier, self._earlier = self._earlier, []
+        self.reported = {
+            primary: scores[primary],
+            "objectives": scores,
+            "iterations": iterations,
+            "images": images,
+            "timesteps_total": images,  # the step of TensorBoard's logs
+            "seconds": seconds,
+            "metrics": metrics,
+            "run": self.index,
+            "runs": [
+                {"base": self.runs[i].base, "seed": self.runs[i].seed, "metrics": m}
+                for i, m in sorted(self.measured.items())
+            ],
+        }
+        if last and self.index == len(self.runs) - 1:
+            self.reported["outcome"] = "complete"
+        tune.report({**self.reported, "earlier": earlier})
+
+    def _mean(self, metric: str) -> float:
+        values = [m.get(metric, math.nan) for m in self.measured.values()]
+        return sum(values) / len(values)
+
+    def _train(self, run: Run) -> None:
+        cfg = trial_config(self.bases[run.base], self.settings)
+        equal_images(cfg, Config.fromfile(self.bases[run.base]))
+        # Not Ray's idea of the trial's folder: a warm worker keeps that of its first trial.
+        cfg.work_dir = str(run.folder)
+        checkpoint = last_checkpoint(run.folder, before=cfg.total_iters)
+        reached = 0
+        if checkpoint is not None:
+            cfg.resume_from, reached = str(checkpoint), _iteration(checkpoint)
+        truncate_lines(self.folder / REPORTS, lambda line: line["run"] < self.index or line["iteration"] <= reached)
+        own = [line for line in self._lines() if line["run"] == self.index]
+        self.values = [line["metrics"][self.objectives[0][0]] for line in own]
+        if own:
+            self.measured[self.index], self.seconds_before = own[-1]["metrics"], own[-1]["seconds"]
+        self._earlier = self._points()
+        self._start = time.monotonic()
+        hook = dict(type="ReportToTune", job=self, batch_size=cfg.data.samples_per_gpu, priority="LOW")
+        train(cfg, name="config.py", seed=run.seed, hooks=[hook])
+        own = [line for line in self._lines() if line["run"] == self.index]
+        if not own:
+            raise NeverMeasured(
+                f"the objective {self.objectives[0][0]!r} was never measured in {run.base}: name another with "
+                "--metric, or give the config a hook that measures it"
+            )
+        if not own[-1]["ended"]:  # a hook that does not measure after the last iteration
+            self._report(own[-1]["iteration"], own[-1]["images"], own[-1]["seconds"], last=True)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / REPORTS).read_text().splitlines()]
+
+    def _points(self) -> list[list[float]]:
+        return [[line["images"], line["score"]] for line in self._lines() if line["score"] is not None]
 
 
 @HOOKS.register_module(force=True)
 class ReportToTune(Hook):
-    """Reports each fresh measurement to Ray Tune: the metrics, and what they cost so far.
+    """Watches a training for its trial: reports each fresh measurement, and stops at a loss that is not finite.
 
     Args:
-        metric: the objective; a measurement is fresh when it stands in the log's output.
-        batch_size: images in one iteration.
+        job: the trial at work.
+        batch_size: images in an iteration, on one device.
     """
 
     reads_weights = False  # so that no pair need be shown to it
 
-    def __init__(self, metric: str, batch_size: int) -> None:
-        self.metric, self.batch_size = metric, batch_size
-        self.start = time.monotonic()
+    def __init__(self, job: Job, batch_size: int) -> None:
+        self.job, self.batch_size = job, batch_size
+        self.metric = job.objectives[0][0]
+        self.last: float | None = None  # the very object that was measured
 
     def after_train_iter(self, runner: Any) -> None:
-        output = runner.log_buffer.output
-        if self.metric not in output:
-            return
         iterations = runner.iter + 1
+        for name, value in (runner.outputs or {}).get("log_vars", {}).items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at iteration {iterations}")
+        output = runner.log_buffer.output
+        before, self.last = self.last, output.get(self.metric)
+        if self.last is None or self.last is before:  # an old one may stay until the loggers clear it away
+            return
+        images = iterations * self.batch_size * runner.world_size
         metrics = {name: float(value) for name, value in output.items() if isinstance(value, (int, float))}
-        metrics.update(images=iterations * self.batch_size, seconds=time.monotonic() - self.start)
-        tune.report({self.metric: metrics[self.metric], "iterations": iterations, "metrics": metrics})
-
-
-def trial_config(base: str | Path, space: Space, params: dict[str, Any]) -> Config:
-    """The config that a trial trains: the base config with the sampled point laid over it."""
-    cfg = load_config(base)
-    space.apply(cfg, params)
-    return cfg
-
-
-def trial_folder(search: Path, study: str, number: int) -> Path:
-    """Where a trial of the search in ``search`` keeps its files."""
-    return search / TRIALS / f"{study}_{number}"
+        self.job.measure(metrics, iterations, images, last=self.is_last_iter(runner))
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable: trains ``config["params"]`` laid over the base config of ``config["study"]``."""
+    """Ray Tune's trainable: trains ``config["settings"]`` laid over the base configs.
+
+    An exception of the training is reported, not raised: only a worker that dies is an error to Ray, and is
+    started again.
+    """
     torch.set_num_threads(max(1, int(config["cpus"])))
-    cfg = trial_config(config["bases"][config["study"]], Space(config["space"]), config["params"])
-    # Not Ray's idea of the trial's folder: a warm worker keeps that of its first trial.
-    cfg.work_dir = str(trial_folder(Path(config["folder"]), config["study"], config["number"]))
-    cfg.custom_hooks = [
-        *(cfg.get("custom_hooks") or []),
-        dict(type="ReportToTune", metric=config["metric"], batch_size=cfg.data.samples_per_gpu, priority="LOW"),
-    ]
-    train(cfg, name="config.py", seed=config["seed"])
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what an earlier trial of this worker may have left
+    folder = trial_folder(Path(config["folder"]), config["study"], config["number"])
+    runs = [Run(base, seed, Path(place)) for base, seed, place in config["runs"]]
+    objectives = [(metric, mode) for metric, mode in config["objectives"]]
+    job = Job(folder, runs, config["bases"], config["settings"], objectives, config["collapse_below"])
+    try:
+        take_over(config["continues"], folder)
+        job.train()
+    except Collapsed as error:
+        job.end("collapsed", str(error))
+    except Exception as error:
+        with contextlib.suppress(OSError):  # the disk may be full
+            (folder / "error.txt").write_text(traceback.format_exc())
+        if "CUDA error" in str(error):  # the process can use its GPU no more: Ray starts another
+            os._exit(1)
+        fatal = isinstance(error, NeverMeasured)
+        reason = reason_of(error, folder)
+        job.end("failed", reason, fatal=fatal or reason.startswith(DISK_FULL))
+
+
+def reason_of(error: Exception, folder: Path) -> str:
+    """Why a trial failed, in a line.
+
+    Example:
+        >>> reason_of(ValueError("lr must be above 0"), Path())
+        'ValueError: lr must be above 0'
+        >>> reason_of(RuntimeError("CUDA out of memory. Tried to allocate"), Path())
+        'out of memory: CUDA out of memory. Tried to allocate'
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, NeverMeasured):
+        return text
+    if isinstance(error, FloatingPointError):
+        return f"diverged: {text}"
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return f"out of memory: {text}".removesuffix(": ")
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or (folder.exists() and shutil.disk_usage(folder).free < 2**16):
+        return f"{DISK_FULL}: {text}"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def equal_images(cfg: Config, base: Config) -> None:
+    """Give a config with another batch size as many images as its base has, in place.
+
+    k, the ascent steps of a cycle, needs no such care: an iteration of the toolkit is one ascent step, and sees
+    one batch whatever k is.
+
+    Example:
+        >>> base = Config(dict(total_iters=100, data=dict(samples_per_gpu=32)))
+        >>> cfg = Config(dict(total_iters=100, data=dict(samples_per_gpu=64)))
+        >>> equal_images(cfg, base)
+        >>> cfg.total_iters
+        50
+    """
+    if cfg.data.samples_per_gpu != base.data.samples_per_gpu and cfg.total_iters == base.total_iters:
+        cfg.total_iters = max(1, round(base.total_iters * base.data.samples_per_gpu / cfg.data.samples_per_gpu))
+
+
+def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
+    """The newest checkpoint of a run that is whole; ``before``: of an earlier iteration than this."""
+    checkpoints = sorted(folder.rglob("iter_*.pth"), key=_iteration, reverse=True)
+    for path in checkpoints:
+        # a worker killed while it saved leaves one without its end, where a zip has its directory
+        if (before is None or _iteration(path) < before) and zipfile.is_zipfile(path):
+            return path
+    return None
+
+
+def take_over(earlier: str | None, folder: Path) -> None:
+    """Copy what an earlier attempt at the same trial left, unless that has been done."""
+    if earlier is None or not Path(earlier).exists() or (folder / REPORTS).exists():
+        return
+    skip = shutil.ignore_patterns("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json")
+    fresh = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(earlier, fresh, ignore=skip, symlinks=True)
+    shutil.copytree(fresh, folder, symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(fresh)
+
+
+def _iteration(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("iter_"))

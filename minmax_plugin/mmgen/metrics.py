@@ -48,6 +48,11 @@ class SampleMetric(Metric):
     def samples(self) -> Tensor:
         return torch.cat(self._fakes)
 
+    @property
+    def names(self) -> list[str]:
+        """What :meth:`measure` gives, known before there are samples."""
+        raise NotImplementedError
+
     def summary(self) -> dict[str, float]:
         self._result_dict = self.measure(self.samples)
         self._result_str = ", ".join(f"{name}: {value:.4g}" for name, value in self._result_dict.items())
@@ -113,6 +118,10 @@ class ModeCoverage(SampleMetric):
         self.weights = check_weights(weights, modes)
         self.sigma, self.near, self.min_share = sigma, near, min_share
 
+    @property
+    def names(self) -> list[str]:
+        return ["modes", "hq", "balance", "modes_3sigma", "hq_3sigma"]
+
     def measure(self, samples: Tensor) -> dict[str, float]:
         distance, mode = torch.cdist(samples, self.centres).min(dim=1)
         result = {}
@@ -164,6 +173,10 @@ class DigitShares(SampleMetric):
     ) -> None:
         super().__init__(num_images)
         self.digits, self.confidence, self.min_share = list(digits), confidence, min_share
+
+    @property
+    def names(self) -> list[str]:
+        return [*(f"share_{digit}" for digit in self.digits), "share_other", "digits", "balance"]
 
     def measure(self, samples: Tensor) -> dict[str, float]:
         probability, digit = digit_classifier()(samples).softmax(dim=1).max(dim=1)

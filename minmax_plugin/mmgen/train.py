@@ -97,6 +97,7 @@ def train(
     rank_shift: bool = False,
     validate: bool = True,
     distributed: bool = False,
+    hooks: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Train a config with the toolkit's own ``train_model``.
 
@@ -108,6 +109,7 @@ def train(
         rank_shift: whether each rank adds its number to the seed.
         validate: whether to run the config's ``evaluation``.
         distributed: whether ``torch.distributed`` is initialised.
+        hooks: more entries of ``custom_hooks``, for this run alone: the copy of the config does not have them.
 
     Raises:
         ConfigError: before anything is built, if the config cannot be trained as it stands.
@@ -142,6 +144,7 @@ def train(
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
         meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks]
         train_model(model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta)
         logger.info("Everything of this run is in %s", work_dir)
 

@@ -1,52 +1,71 @@
-"""The search command: its errors, and searches with real Ray, real Optuna and the toolkit's own training."""
+"""The search command: its options, its errors, and whole searches with real Ray, real Optuna and real trainings."""
 
 import csv
 import json
 import os
-import signal
+import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import optuna
 import pytest
+import yaml
+from search_runs import GAUSSIANS, ROOT, search, short_config, space_file, trials
 
 from minmax_plugin.mmgen.train import load_config
-from tune.search import lay_dataset, main
+from tune.engine import only_one
+from tune.options import Options, parse
+from tune.prepare import lay_dataset
+from tune.record import SearchRecord
+from tune.search import main
+from tune.space import Space
 
-ROOT = Path(__file__).parents[2]
-GAUSSIANS = str(ROOT / "configs/four_gaussians_minmax.py")
-
+MINMAX_YAML = str(ROOT / "tune/spaces/minmax.yaml")
 BROKEN = str(Path(__file__).parent / "broken.py")
-
-
-@pytest.fixture
-def short(tmp_path):
-    """A config that trains in some seconds."""
-    path = tmp_path / "short.py"
-    path.write_text(
-        f"_base_ = {GAUSSIANS!r}\n"
-        "total_iters = 60\n"
-        "checkpoint_config = dict(interval=60, by_epoch=False)\n"
-        "metrics_hook = dict(type='SampleMetrics', interval=30, metrics=dict(type='ModeCoverage', num_images=200))\n"
-        "custom_hooks = [metrics_hook, dict(type='MinMaxHook')]\n"
-    )
-    return path
-
 
 BAD = [
     (["nowhere.py"], "config 'nowhere.py' does not exist"),
-    ([GAUSSIANS, "--num-samples", "0"], "--num-samples must be 1 or more, but got 0"),
-    ([GAUSSIANS, "--cpus-per-trial", "999"], "--cpus-per-trial=999.0 does not fit this machine"),
     ([GAUSSIANS, GAUSSIANS], "two studies would be named 'four_gaussians_minmax': rename one of the files"),
-    ([GAUSSIANS, "--gpus-per-trial", "99"], "--gpus-per-trial=99.0 does not fit this machine"),
-    ([GAUSSIANS, "--space", "nowhere.yaml"], "space file 'nowhere.yaml' does not exist"),
     ([GAUSSIANS, "--datasets", "nowhere.py"], "config 'nowhere.py' does not exist"),
     (
         [GAUSSIANS, "--datasets", BROKEN],
         "config four_gaussians_minmax-broken: data.train: GaussianMixture: modes must",
     ),
+    ([GAUSSIANS, "--layout", "shared"], "--layout shared needs two data sets or more"),
+    # numbers
+    ([GAUSSIANS, "--num-samples", "0"], "--num-samples must be 1 or more, but got 0"),
+    ([GAUSSIANS, "--seeds", "0"], "--seeds must be 1 or more, but got 0"),
+    ([GAUSSIANS, "--seed", "-1"], "--seed must be 0 or more, but got -1"),
+    ([GAUSSIANS, "--max-failures", "-1"], "--max-failures must be 0 or more, but got -1"),
+    ([GAUSSIANS, "--max-concurrent", "0"], "--max-concurrent must be above 0, but got 0"),
+    ([GAUSSIANS, "--export-best", "0"], "--export-best must be 1 or more, but got 0"),
+    ([GAUSSIANS, "--time-budget", "0s"], "--time-budget must be above 0, but got 0"),
+    ([GAUSSIANS, "--cpus-per-trial", "0"], "--cpus-per-trial must be above 0, but got 0"),
+    ([GAUSSIANS, "--cpus-per-trial", "999"], "--cpus-per-trial=999.0 does not fit this machine"),
+    ([GAUSSIANS, "--gpus-per-trial", "2"], "--gpus-per-trial must be between 0 and 1, but got 2.0"),
+    # objectives
+    ([GAUSSIANS, "--metric", "balanec"], "--metric='balanec' is not measured; did you mean 'balance'?"),
+    ([GAUSSIANS, "--objective", "balance"], "--objective='balance' must be METRIC:max or METRIC:min"),
+    ([GAUSSIANS, "--objective", "hq:max", "--objective", "hq:min"], "--objective names a metric twice: ['hq', 'hq']"),
+    ([GAUSSIANS, "--objective", "seconds:min"], "--objective='seconds:min' cannot be the first"),
+    ([GAUSSIANS, "--objective", "hq:max", "--metric", "hq"], "--objective METRIC:MODE takes the place of --metric"),
+    (
+        [GAUSSIANS, "--objective", "hq:max", "--objective", "seconds:min", "--sampler", "gp"],
+        "--sampler=gp knows one objective only, but 2 were given",
+    ),
+    # early stopping
+    ([GAUSSIANS, "--grace", "0.5"], "--grace and --resource belong to a scheduler"),
+    ([GAUSSIANS, "--scheduler", "asha", "--grace", "60"], "--grace=60.0 is the share of a full training"),
+    ([GAUSSIANS, "--scheduler", "asha", "--grace", "0"], "--grace must be above 0, but got 0.0"),
+    ([GAUSSIANS, "--scheduler", "asha", "--resource", "seconds"], "--resource seconds needs --grace SECONDS"),
+    # files and places
+    ([GAUSSIANS, "--space", "nowhere.yaml"], "space file 'nowhere.yaml' does not exist"),
+    ([GAUSSIANS, "--points", "nowhere.yaml"], "--points='nowhere.yaml' does not exist"),
+    ([GAUSSIANS, "--points", BROKEN], "is no valid YAML"),
+    ([GAUSSIANS, "--points", MINMAX_YAML], "must hold a list of points"),
+    ([GAUSSIANS, "--warm-start", "nowhere"], "--warm-start: 'nowhere' holds no search: it has no search.json"),
+    ([GAUSSIANS, "--storage", "nosql://x"], "--storage='nosql://x' cannot be opened"),
+    ([GAUSSIANS, "--sampler", "grid"], "--sampler grid needs a step for each float of the space"),
     (
         [GAUSSIANS.replace("minmax", "gda")],
         "space.method does not fit config four_gaussians_gda: 'minmax' needs a MinMaxHook",
@@ -60,7 +79,83 @@ def test_bad_input_is_one_clear_error_before_anything_starts(tmp_path, capsys, a
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
+
+
+BAD_LATER = [
+    (["--resume", "nowhere"], "holds no search: it has no search.json"),
+    (["--report", "nowhere"], "holds no search: it has no search.json"),
+    (["--resume", "a", "--report", "b"], "--resume and --report exclude each other"),
+    (["--dry-run", "--resume", "a"], "--resume and --dry-run exclude each other"),
+    (["--extend", "3"], "--extend needs --resume DIR"),
+    (["--retry-errored"], "--retry-errored needs --resume DIR"),
+    (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
+    (["--resume", "a", "--space", "b"], "--space cannot be given with --resume: it was settled when"),
+    (["--resume", "a", "config.py"], "CONFIG cannot be given with --resume"),
+    (["--report", "a", "--max-concurrent", "2"], "--max-concurrent cannot be given with --report"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_LATER, ids=[m for _, m in BAD_LATER])
+def test_bad_options_for_an_earlier_search_are_one_clear_error(capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+UNREADABLE = [
+    (["--sampler", "tpee"], "argument --sampler: invalid choice: 'tpee'"),
+    (["--num-samples", "x"], "argument --num-samples: invalid int value: 'x'"),
+    (["--time-budget", "x"], "argument --time-budget: 'x' is no time: write 8h, 30m, 90s or 1h30m"),
+    (["--nothing"], "unrecognized arguments: --nothing"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), UNREADABLE)
+def test_what_the_command_line_does_not_know_is_named(capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_given_goes_over_what_was_stored():
+    stored = Options(num_samples=7, max_concurrent=2)
+    request = parse(["--resume", "a", "--max-concurrent", "1", "--time-budget", "1h30m", "--extend", "3"])
+    options = request.options(stored)
+    assert (options.num_samples, options.max_concurrent, options.time_budget) == (7, 1, 5400)
+    assert request.extend == 3
+    assert Options.from_dict(json.loads(json.dumps(options.to_dict()))) == options
+    metric = parse(["a.py", "--metric", "hq", "--mode", "min"]).options()
+    assert metric.directions == [("hq", "min")]
+
+
+def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):
+    arguments = [GAUSSIANS, "--storage-path", str(tmp_path / "out"), "--dry-run", "--num-samples", "3"]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert [line.split(":")[0] for line in output.splitlines() if "trial" in line.split(":")[0]] == [
+        f"four_gaussians_minmax trial {number}" for number in range(3)
+    ]
+    assert "-    generator=dict(type='MinMaxAdam', lr=0.001" in output
+    assert "+    generator=dict(type='Adam'" in output  # the second trial is GDA
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_exists_is_not_written_over(tmp_path, capsys):
+    (tmp_path / "s").mkdir()
+    assert main([GAUSSIANS, "--storage-path", str(tmp_path), "--name", "s"]) == 2
+    assert "--name='s'" in capsys.readouterr().err
+
+
+def test_a_search_that_runs_is_not_run_twice(tmp_path, capsys):
+    options = Options(configs=(GAUSSIANS,), num_samples=1)
+    cfg = load_config(GAUSSIANS)
+    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"four_gaussians_minmax": cfg})
+    with only_one(record.folder):
+        assert main(["--resume", str(record.folder)]) == 2
+    assert "this search is running already" in capsys.readouterr().err
 
 
 def test_another_data_set_replaces_the_old_one_and_its_measurement():
@@ -71,78 +166,94 @@ def test_another_data_set_replaces_the_old_one_and_its_measurement():
     assert [h.type for h in cfg.custom_hooks] == ["SampleMetrics", "MinMaxHook"]
 
 
-def command(*arguments, **more):
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=more.get("cwd"),
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-
-
 @pytest.mark.slow
-def test_a_search_over_two_data_sets_leaves_everything(tmp_path, short):
+def test_a_search_over_two_data_sets_leaves_everything(tmp_path):
+    config = short_config(tmp_path, iterations=60, interval=30)
     datasets = [tmp_path / f"{n}_gaussians.py" for n in ("four", "eight")]
     for path in datasets:
         shipped = (ROOT / "configs/_base_/datasets" / path.name).read_text()
         path.write_text(shipped.replace("interval=1500", "interval=30"))
-    run = command(
-        short, "--datasets", *datasets, "--num-samples", 3, "--storage-path", "out", "--name", "s", cwd=tmp_path
-    )
-    output, _ = run.communicate(timeout=280)
-    assert run.returncode == 0, output
+    options = ["--num-samples", 3, "--storage-path", "out", "--name", "s"]  # a relative folder
+    search(config, "--datasets", *datasets, *options, cwd=tmp_path)
     folder = tmp_path / "out" / "s"
     rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     names = ["short-four_gaussians", "short-eight_gaussians"]
     assert [(r["study"], r["trial"]) for r in rows] == [(n, str(i)) for n in names for i in range(3)]
     assert {r["state"] for r in rows} == {"COMPLETE"}
-    assert len(json.loads((folder / "trials.json").read_text())) == 6
     for name in names:
-        study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'optuna.db'}")
-        assert [t.params == {} for t in study.trials] == [True, False, False]
-        assert all(list(t.intermediate_values) == [30, 60] for t in study.trials)
-        best = folder / "best" / name
-        assert {p.name for p in best.iterdir()} == {"config.py", "params.json", "command.txt", "samples.png"}
-        assert f"{name} | {study.best_trial.number}" in (folder / "leaderboard.md").read_text()
-        assert (folder / "plots" / f"{name}_history.png").exists()
+        study = trials(folder, name)
+        assert [t.user_attrs["baseline"] for t in study] == [True, False, False]
+        assert all(list(t.intermediate_values) == [30 * 512, 60 * 512] for t in study)
         # each trial kept its files in a folder of its own, though the workers were warm
-        for trial in study.trials:
-            assert (folder / "trials" / f"{name}_{trial.number}" / "metrics.jsonl").read_text().count("\n") == 2
-    assert (folder / "samples.png").stat().st_size > 1000
+        for trial in study:
+            metrics = (folder / "trials" / f"{name}_{trial.number}" / "metrics.jsonl").read_text()
+            assert metrics.count("\n") == 2
 
     # the best config runs unchanged and gives its trial's result
-    arguments = (folder / "best" / names[0] / "command.txt").read_text().split()
+    best = SearchRecord.open(folder).studies[names[0]].best_trial
+    words = shlex.split((folder / "best" / names[0] / "command.txt").read_text())
+    arguments = words[words.index("minmax-train") :]
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-m", "minmax_plugin.mmgen.train", *arguments[1:]],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
-    last = json.loads((folder / "best" / names[0] / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    best_value = json.loads((folder / "best" / names[0] / "params.json").read_text())["value"]
-    assert last["balance"] == pytest.approx(best_value, abs=1e-6)
+    runs = list((folder / "best" / names[0]).rglob("metrics.jsonl"))
+    last = json.loads(runs[0].read_text().splitlines()[-1])
+    assert last["balance"] == pytest.approx(best.value, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_what_was_finished(tmp_path, short):
-    run = command(short, "--num-samples", 40, "--storage-path", tmp_path, "--name", "s", "--max-concurrent", 1)
-    trials = tmp_path / "s" / "trials.csv"
-    deadline = time.monotonic() + 120
-    while not (trials.exists() and trials.read_text().count("COMPLETE") >= 2):
-        assert time.monotonic() < deadline
-        assert run.poll() is None, run.stdout.read()
-        time.sleep(0.2)
-    os.kill(run.pid, signal.SIGINT)
-    output, _ = run.communicate(timeout=100)
-    assert run.returncode == 0, output
-    assert "interrupted" in trials.read_text()
-    states = [row["state"] for row in csv.DictReader(trials.read_text().splitlines())]
-    assert states.count("COMPLETE") >= 2
-    assert "RUNNING" not in states
-    assert (tmp_path / "s" / "best" / "short" / "config.py").exists()
-    assert "all results:" in output
+def test_a_shared_study_trains_each_trial_on_every_data_set_with_every_seed(tmp_path):
+    configs = [short_config(tmp_path, name, iterations=40) for name in ("one", "two")]
+    options = ["--layout", "shared", "--seeds", 2, "--num-samples", 3, "--storage-path", tmp_path, "--name", "s"]
+    search(
+        *configs, "--space", space_file(tmp_path), *options, "--objective", "balance:max", "--objective", "seconds:min"
+    )
+    record = SearchRecord.open(tmp_path / "s")
+    for trial in record.studies["shared"].trials:
+        attrs = trial.user_attrs
+        assert [(run["base"], run["seed"]) for run in attrs["runs"]] == [
+            (base, seed) for seed in (1, 2) for base in ("one", "two")
+        ]
+        values = [run["metrics"]["balance"] for run in attrs["runs"]]
+        assert (values[0], values[2]) == (values[1], values[3]), "the same data under two names"
+        assert trial.values[0] == pytest.approx(sum(values) / 4)
+        assert attrs["scores"] == pytest.approx([values[0], values[2]])
+        assert attrs["interval"][0] <= trial.values[0] <= attrs["interval"][1]
+        assert [images for images, _ in attrs["history"]] == [20 * 512 * i for i in range(1, 9)]
+        assert trial.values[1] > 0, "seconds"
+        for run in record.runs("shared", trial.number):
+            assert any(run.folder.rglob("iter_40.pth"))
+
+
+@pytest.mark.slow
+def test_early_stopping_collapse_and_configs_without_minmax(tmp_path):
+    path = short_config(tmp_path, iterations=120)
+    path.write_text(
+        path.read_text()
+        .replace("four_gaussians_minmax", "four_gaussians_gda")
+        .replace("metrics_hook, dict(type='MinMaxHook')", "dict(type='Ramp', slope=1.0)")
+    )
+    space = {"space": {"slope": {"type": "choice", "options": [1.0, 0.5, 0.1], "keys": ["custom_hooks.0.slope"]}}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    options = ["--space", tmp_path / "space.yaml", "--sampler", "grid", "--num-samples", 9, "--metric", "ramp"]
+    options += ["--storage-path", tmp_path, "--max-concurrent", 1, "--name"]
+    search(path, *options, "a", "--scheduler", "asha", "--grace", 0.25)
+    first, *others = trials(tmp_path / "a")
+    assert (first.state.name, first.value) == ("COMPLETE", 120.0)
+    assert len(others) == 2, "the grid has three points, one of them the unmodified config's"
+    for trial in others:  # stopped at a quarter of the images: its first measurement past it
+        assert trial.state.name == "PRUNED"
+        assert trial.user_attrs["reason"] == f"stopped early by asha at {40 * 512} images"
+        slope = trial.params["slope"]
+        assert trial.intermediate_values == pytest.approx({20 * 512: 20 * slope, 40 * 512: 40 * slope})
+    search(path, *options, "b", "--collapse-below", 11)
+    collapsed = {t.params["slope"]: t for t in trials(tmp_path / "b")}
+    assert {slope: t.state.name for slope, t in collapsed.items()} == {1.0: "COMPLETE", 0.5: "COMPLETE", 0.1: "PRUNED"}
+    assert collapsed[0.1].user_attrs["reason"] == "collapsed: ramp was below 11.0 in 3 measurements in a row"
+    assert list(collapsed[0.1].intermediate_values) == [20 * 512, 40 * 512, 60 * 512]

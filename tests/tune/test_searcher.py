@@ -1,72 +1,306 @@
+"""How studies are asked, and what is told to them: StudySearcher, the plan of a search and its reconciliation."""
+
+import json
 import math
 
 import optuna
 import pytest
+from mmcv import Config
 from optuna.trial import TrialState
 
-from tune.searcher import StudySearcher
+from tune.options import Options
+from tune.plan import plan, reconcile, retry_errored
+from tune.record import REPORTS, SearchRecord
+from tune.searcher import Ending, StudySearcher, summary
 from tune.space import Space
 
-SPACE = Space({"space": {"lr": {"type": "float", "low": 0.1, "high": 1.0}}, "points": [{"lr": 0.5}]})
+CONTENT = {"space": {"lr": {"type": "float", "low": 0.1, "high": 1.0}}, "points": [{"lr": 0.5}]}
+CONFIG = Config(dict(lr=0.3, optimizer=dict()))
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @pytest.fixture
-def studies():
-    return {name: optuna.create_study(direction="maximize") for name in ("a", "b")}
+def make(tmp_path):
+    def build(content=CONTENT, names=("a", "b"), folder="s", **options):
+        space, configs = Space.load(content), dict.fromkeys(names, CONFIG)
+        options = Options(**{"objectives": ("score:max",), "num_samples": 3, **options})
+        record = SearchRecord.create(tmp_path / folder, options, space, configs)
+        plan(record, configs)
+        return record
+
+    return build
 
 
-def searcher(studies, trials=3):
-    return StudySearcher(studies, SPACE, "score", "max", trials)
+def ask(record, count=1):
+    searcher = StudySearcher(record, Ending(None))
+    return searcher, [searcher.suggest(str(i)) for i in range(count)]
 
 
-def test_studies_are_asked_in_turn_and_start_with_the_unmodified_config(studies):
-    ours = searcher(studies)
-    asked = [ours.suggest(str(i)) for i in range(6)]
+def result(score, images=100, **more):
+    runs = [{"base": "a", "seed": 1, "metrics": {"score": score, "modes": 3.0}}]
+    return {"score": score, "images": images, "seconds": 1.0, "runs": runs, **more}
+
+
+def test_studies_are_asked_in_turn_and_start_with_the_unmodified_config(make):
+    record = make()
+    searcher, asked = ask(record, 6)
     assert [(a["study"], a["number"]) for a in asked] == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
-    assert [a["params"] for a in asked[:2]] == [{}, {}]
-    assert [a["params"] for a in asked[2:4]] == [{"lr": 0.5}, {"lr": 0.5}]
-    assert ours.suggest("7") == StudySearcher.FINISHED
+    assert [a["settings"] for a in asked[:4]] == [{}, {}, {"lr": 0.5}, {"lr": 0.5}]
+    assert asked[0]["params"] == {"lr": 0.3}  # the config's own value, for the sampler to learn from
+    assert searcher.suggest("7") == StudySearcher.FINISHED
+    origins = [t.user_attrs["origin"] for t in record.studies["a"].trials]
+    assert origins == ["baseline", "point", "sampler"]
+
+
+def test_a_value_outside_the_space_leaves_the_unmodified_config_without_parameters(make):
+    record = make({"space": {"lr": {"type": "float", "low": 0.4, "high": 1.0}}}, ["a"], num_samples=1)
+    _, [first] = ask(record)
+    assert (first["params"], first["settings"]) == ({}, {})
+
+
+def test_without_a_baseline_the_points_come_first(make):
+    _, [first] = ask(make(names=["a"], baseline=False, num_samples=1))
+    assert first["settings"] == {"lr": 0.5}
 
 
 OUTCOMES = [
     # last result, error → state, value, reason
-    ({"score": 0.7, "metrics/score": 0.7, "metrics/modes": 3.0}, False, TrialState.COMPLETE, 0.7, None),
-    ({"score": 0.7}, True, TrialState.FAIL, None, "it raised an exception, or its worker died"),
-    ({"score": math.nan}, False, TrialState.FAIL, None, "the objective 'score' ended as nan"),
-    (None, False, TrialState.FAIL, None, "the objective 'score' ended as None"),
+    (result(0.7, outcome="complete"), False, TrialState.COMPLETE, 0.7, None),
+    (result(0.7), False, TrialState.PRUNED, 0.7, "stopped early by asha at 100 images"),
+    (result(0.7, outcome="collapsed", reason="collapsed: low"), False, TrialState.PRUNED, 0.7, "collapsed: low"),
+    (dict(outcome="failed", reason="ValueError: no"), False, TrialState.FAIL, None, "ValueError: no"),
+    (None, True, TrialState.FAIL, None, "its worker or node died, 3 times in all"),
+    (result(math.nan, outcome="complete"), False, TrialState.FAIL, None, "the objective 'score' ended as nan"),
 ]
 
 
-@pytest.mark.parametrize(("result", "error", "state", "value", "reason"), OUTCOMES)
-def test_how_a_trial_ended_is_told(studies, result, error, state, value, reason):
-    ours = searcher(studies)
-    ours.suggest("t")
-    ours.on_trial_result("t", {"score": 0.2, "iterations": 10})
-    ours.on_trial_result("t", {"score": math.nan, "iterations": 20})
-    ours.on_trial_result("t", {"score": 0.4, "iterations": 30})
-    ours.on_trial_complete("t", result, error)
-    (trial,) = studies["a"].trials
+@pytest.mark.parametrize(("last", "error", "state", "value", "reason"), OUTCOMES)
+def test_how_a_trial_ended_is_told(make, last, error, state, value, reason):
+    record = make(scheduler="asha")
+    searcher, _ = ask(record)
+    searcher.on_trial_result("0", result(0.2, 10))
+    searcher.on_trial_result("0", result(math.nan, 20))
+    searcher.on_trial_result("0", result(0.4, 30))
+    searcher.on_trial_result("0", result(0.4, 30))  # as a restarted trial repeats it
+    searcher.on_trial_complete("0", last, error)
+    trial = record.studies["a"].trials[0]
     assert (trial.state, trial.value) == (state, value)
-    assert trial.intermediate_values == {10: 0.2, 30: 0.4}
-    if reason:
-        assert reason in trial.user_attrs["reason"]
-    else:
-        assert trial.user_attrs["metrics"] == {"score": 0.7, "modes": 3.0}
+    assert trial.intermediate_values == {10: 0.2, 30: 0.4} | ({100: 0.7} if value else {})
+    assert trial.user_attrs.get("reason") == reason
+    assert trial.user_attrs["metrics"]["modes"] == 3.0
 
 
-def test_what_still_runs_at_the_end_is_marked(studies):
-    ours = searcher(studies)
-    ours.suggest("t")
-    ours.close("interrupted")
-    assert studies["a"].trials[0].state == TrialState.FAIL
-    assert studies["a"].trials[0].user_attrs["reason"] == "interrupted"
+ENDINGS = [
+    ("time budget", True, TrialState.PRUNED, "time budget"),
+    ("SIGINT", True, TrialState.FAIL, "interrupted: SIGINT"),
+    (None, True, TrialState.FAIL, "interrupted: interrupted"),
+    ("time budget", False, TrialState.FAIL, "not started: time budget"),
+]
 
 
-def test_a_snapshot_knows_what_was_running(studies, tmp_path):
-    ours = searcher(studies)
-    ours.suggest("t")
-    ours.save(str(tmp_path / "state"))
-    again = searcher(studies)
-    again.restore(str(tmp_path / "state"))
-    again.on_trial_complete("t", {"score": 1.0})
-    assert studies["a"].trials[0].value == 1.0
+@pytest.mark.parametrize(("ending", "started", "state", "reason"), ENDINGS)
+def test_what_still_runs_at_the_end_is_marked(make, ending, started, state, reason):
+    record = make()
+    searcher, [asked] = ask(record)
+    if started:
+        folder = record.trial_folder(asked["study"], 0)
+        folder.mkdir(parents=True)
+        (folder / REPORTS).touch()
+    searcher.close(ending)
+    trial = record.studies["a"].trials[0]
+    assert (trial.state, trial.user_attrs["reason"]) == (state, reason)
+
+
+def test_nothing_but_failures_end_the_search_with_the_first_reason(make):
+    record = make(num_samples=9)
+    ending = Ending(None)
+    searcher = StudySearcher(record, ending)
+    for i in range(3):
+        searcher.suggest(str(i))
+        assert not ending.stop_all()
+        searcher.on_trial_complete(str(i), dict(outcome="failed", reason=f"ValueError: no {i}"))
+    assert ending.stop_all()
+    assert ending.reason == "nothing but failures: a trial 0: ValueError: no 0"
+    assert searcher.suggest("9") == StudySearcher.FINISHED
+
+
+def test_one_success_among_failures_lets_it_go_on(make):
+    ending = Ending(None)
+    searcher = StudySearcher(make(num_samples=9), ending)
+    for i in range(4):
+        searcher.suggest(str(i))
+    searcher.on_trial_complete("0", result(0.1, outcome="complete"))
+    for i in range(1, 4):
+        searcher.on_trial_complete(str(i), dict(outcome="failed", reason="ValueError"))
+    assert not ending.stop_all()
+
+
+@pytest.mark.parametrize("storage", [None, "journal:$PLACE/studies.journal", "sqlite:///$PLACE/studies.db"])
+def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypatch, storage):
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    record = make(names=["a"], storage=storage)
+    assert json.loads((record.folder / "search.json").read_text())["options"]["storage"] == storage
+    searcher, _ = ask(record, 3)
+    searcher.on_trial_complete("0", result(0.7, outcome="complete"))
+    searcher.on_trial_complete("1", dict(outcome="failed", reason="ValueError: no"))
+    # and the process is killed while trial 2 runs
+    record = SearchRecord.open(record.folder)
+    killed = record.studies["a"].trials[2]
+    assert reconcile(record) == 1
+    assert reconcile(record) == 0, "it is not queued twice"
+    assert [t.state.name for t in record.studies["a"].trials] == ["COMPLETE", "FAIL", "FAIL", "WAITING"]
+    assert record.studies["a"].trials[2].user_attrs["reason"] == "the search was killed"
+    assert record.remaining("a") == 1
+    folder = record.trial_folder("a", 2)
+    folder.mkdir(parents=True)
+    (folder / REPORTS).touch()
+    searcher, [again, none] = ask(record, 2)
+    assert (again["number"], again["params"], again["continues"]) == (3, killed.params, str(folder))
+    assert none == StudySearcher.FINISHED
+    assert record.studies["a"].trials[3].user_attrs["retry_of"] == 2
+    searcher.on_trial_complete("0", result(0.8, outcome="complete"))
+    assert record.state()["a"] == {"RUNNING": 0, "COMPLETE": 2, "PRUNED": 0, "FAIL": 1, "left": 0}
+    # the failed one is run again when it is asked for, from its beginning
+    assert retry_errored(record) == 1
+    _, [errored] = ask(record)
+    assert (errored["settings"], errored["continues"]) == ({"lr": 0.5}, None)
+    assert record.studies["a"].trials[4].user_attrs["retry_of"] == 1
+
+
+def test_a_retry_goes_on_from_the_last_attempt_that_began(make):
+    record = make(names=["a"], num_samples=1)
+    ask(record)
+    folder = record.trial_folder("a", 0)
+    folder.mkdir(parents=True)
+    (folder / REPORTS).touch()
+    reconcile(record)
+    ask(record)  # asked for, and killed before it began
+    reconcile(record)
+    _, [third] = ask(record)
+    assert (third["number"], third["continues"]) == (2, str(folder))
+    assert third["settings"] == {}
+    assert record.studies["a"].trials[2].user_attrs["baseline"]
+
+
+def test_a_search_that_was_killed_while_it_was_planned_is_planned_to_its_end(make, tmp_path):
+    record = make(names=["a"], num_samples=5)
+    record.space.points.append({"lr": 0.7})
+    record.update(record.options)
+    for _ in range(2):
+        plan(record, {"a": CONFIG})
+    queued = [t.user_attrs["queued"] for t in record.studies["a"].get_trials()]
+    assert queued == [{"lr": 0.3}, {"lr": 0.5}, {"lr": 0.7}]
+
+
+def test_points_of_their_own_file_are_kept_with_the_search(make):
+    space = Space.load(CONTENT)
+    space.points = [*space.points, {"lr": 0.9}]
+    record = make(names=["a"])
+    record = SearchRecord.create(record.folder.with_name("t"), record.options, space, {"a": CONFIG})
+    assert SearchRecord.open(record.folder).space.points == [{"lr": 0.5}, {"lr": 0.9}]
+
+
+SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampler):
+    space = {name: {"type": "float", "low": 0.0, "high": 1.0, "keys": ["lr"]} for name in ("x",)}
+    record = make({"space": {**space, "y": {"type": "int", "low": 0, "high": 9, "keys": ["optimizer"]}}}, ["a"],
+                  sampler=sampler, storage="sqlite:///:memory:", num_samples=14)  # fmt: skip
+
+    def run(count):
+        searcher = StudySearcher(record, Ending(None))
+        for i in range(count):
+            asked = searcher.suggest(str(i))
+            score = 1 - abs(asked["params"].get("x", 0.0) - 0.3)
+            searcher.on_trial_complete(str(i), result(score, outcome="complete"))
+
+    run(14)
+    record.update(record.options, extend=6)
+    run(6)
+    drawn = [t.params["x"] for t in record.studies["a"].trials if t.user_attrs["origin"] == "sampler"]
+    assert len(drawn) == 19
+    assert drawn[13:] != drawn[:6]
+    if sampler != "nsga2":  # which hands values on
+        assert len(set(drawn)) == 19, "no point twice"
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes", "qmc", "nsga2"])
+def test_a_baseline_without_parameters_does_not_blind_a_sampler(make, sampler):
+    # the baseline lies outside the space; a sampler that only saw what all trials share would draw at random
+    space = {
+        "space": {n: {"type": "float", "low": 1.0, "high": 2.0, "keys": [k]} for n, k in (("x", "lr"), ("y", "z"))}
+    }
+    record = make(space, ["a"], sampler=sampler, storage="sqlite:///:memory:", num_samples=5)
+    searcher = StudySearcher(record, Ending(None))
+    for i in range(4):
+        searcher.suggest(str(i))
+        searcher.on_trial_complete(str(i), result(0.1 * i, outcome="complete"))
+    study = record.studies["a"]
+    assert study.trials[0].params == {}
+    assert set(study.sampler.infer_relative_search_space(study, study.trials[3])) == {"x", "y"}
+
+
+def test_a_grid_is_tried_once_and_ends(make):
+    space = {
+        "method": {"type": "fragments", "options": {"one": {}, "two": {"lr": 0.9}}},
+        "optimizer": {"type": "int", "low": 1, "high": 3, "when": {"method": "one"}},
+    }
+    record = make({"space": space}, ["a"], sampler="grid", num_samples=10, baseline=False)
+    _, asked = ask(record, 5)
+    points = [a["params"] for a in asked[:4]]
+    assert sorted(map(str, points)) == sorted(
+        map(str, [{"method": "two"}, *({"method": "one", "optimizer": i} for i in (1, 2, 3))])
+    )
+    assert asked[4] == StudySearcher.FINISHED
+    assert any("6 trials fewer than asked for" in line for line in record.lines())
+
+
+def test_a_warm_start_tries_the_best_of_another_search_first(make):
+    earlier = make(names=["a", "b"], folder="earlier", num_samples=2, baseline=False)
+    searcher, asked = ask(earlier, 4)
+    for i, trial in enumerate(asked):
+        searcher.on_trial_complete(str(i), result(trial["params"]["lr"], outcome="complete"))
+    best = earlier.studies["b"].best_trial
+    record = make(names=["b"], warm_start=str(earlier.folder), num_samples=3, baseline=False)
+    _, [_, second] = ask(record, 2)
+    assert second["params"] == best.params
+    assert record.studies["b"].trials[1].user_attrs["origin"] == f"warm start: b trial {best.number}"
+    narrow = {"space": {"lr": {"type": "float", "low": 0.1, "high": 0.11}}}
+    record = make(narrow, ["b"], folder="narrow", warm_start=str(earlier.folder))
+    assert any("passes over" in line for line in record.lines())
+
+
+def test_several_objectives_are_told_and_their_history_kept(make):
+    record = make(names=["a"], objectives=("score:max", "seconds:min"))
+    searcher, _ = ask(record)
+    searcher.on_trial_result("0", result(0.2, 10))
+    searcher.on_trial_result("0", result(0.6, 20, outcome="complete"))
+    searcher.on_trial_complete("0", result(0.6, 20, outcome="complete"))
+    trial = record.studies["a"].trials[0]
+    assert trial.values == [0.6, 1.0]
+    assert trial.user_attrs["history"] == [[10, 0.2], [20, 0.6]]
+
+
+def test_scores_are_means_over_data_sets_and_intervals_over_seeds():
+    runs = [
+        {"base": base, "seed": seed, "metrics": {"score": value}}
+        for seed, values in ((1, (0.2, 0.4)), (2, (0.4, 0.6)))
+        for base, value in zip("ab", values, strict=True)
+    ]
+    kept = summary(runs, "score")
+    assert kept["scores"] == pytest.approx([0.3, 0.5])
+    assert kept["metrics"]["score"] == pytest.approx(0.4)
+    # by hand: t(0.975, 1) = 12.706, standard error 0.1
+    assert kept["interval"] == pytest.approx([0.4 - 1.2706, 0.4 + 1.2706], abs=1e-3)
+    assert summary(runs[:2], "score")["interval"] is None
+
+
+def test_a_storage_that_fails_ends_the_search_in_order(make):
+    record, ending = make(), Ending(None)
+    searcher = StudySearcher(record, ending)
+    searcher.suggest("0")
+    record.studies["a"].tell(0, state=TrialState.FAIL)  # somebody else has ended it
+    searcher.on_trial_complete("0", result(0.7, outcome="complete"))
+    assert "the search's storage failed" in ending.reason

@@ -1,149 +1,172 @@
+"""Search spaces: what is refused, what is drawn, and that it reaches the trained model."""
+
+import re
 from pathlib import Path
 
 import optuna
 import pytest
 import yaml
+from mmcv import Config
+from mmcv.runner import HOOKS, Hook
 
-from minmax_plugin.mmgen.train import load_config
-from tune.space import Space, SpaceError, set_path
+from minmax_plugin.mmgen.train import load_config, train
+from tune.entries import Choice, Fragments
+from tune.settings import get_path, set_path, set_paths
+from tune.space import Space, SpaceError
+from tune.trial import equal_images
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "tune" / "spaces" / "minmax.yaml"
+SPACES = ROOT / "tune" / "spaces"
+SHIPPED = Space.read(SPACES / "minmax.yaml")
 
 
 def config(name="mnist01_minmax"):
     return load_config(ROOT / "configs" / f"{name}.py")
 
 
-def sample(space, **fixed):
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+def draw(space, seed=0, **fixed):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     study.enqueue_trial(fixed)
-    return space.sample(study.ask())
+    trial = study.ask()
+    settings = space.draw(trial)
+    return trial.params, settings
+
+
+def yaml_space(**entries):
+    return Space.load({"space": {name.replace("__", "."): entry for name, entry in entries.items()}})
+
+
+# --- the shipped spaces ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["mnist01_minmax", "four_gaussians_minmax"])
 def test_the_shipped_space_fits_the_shipped_configs(name):
-    Space.read(SHIPPED).check(config(name), name)
+    cfg = config(name)
+    SHIPPED.check({name: cfg})
+    params = SHIPPED.baseline(cfg)
+    assert SHIPPED.is_whole(params), "so that the sampler learns from the unmodified config"
+    assert params["k"] == cfg.train_cfg.disc_steps
+    assert params["minmax.acceptance.rate"] == cfg.custom_hooks[1].acceptance.rate
 
 
-def test_every_sampled_value_reaches_the_built_model_and_hook():
-    from mmgen.core.optimizer import build_optimizers
-    from mmgen.models import build_model
-
-    from minmax_plugin.mmgen.check import build_hook, minmax_settings
-
-    space, cfg = Space.read(SHIPPED), config()
-    params = sample(space, method="minmax", **{"minmax.restore": "generator"})
-    space.apply(cfg, params)
-    hook = build_hook(minmax_settings(cfg))
-    assert hook.acceptance.rate == params["minmax.acceptance.rate"]
-    assert not hook.restore.max_player
-    optimizers = build_optimizers(build_model(cfg.model, train_cfg=cfg.train_cfg, test_cfg=None), cfg.optimizer)
-    for player, optimizer in optimizers.items():
-        assert type(optimizer).__name__ == "MinMaxAdam"
-        assert optimizer.defaults["lr"] == params[f"optimizer.{player}.lr"]
-        assert optimizer.defaults["betas"][0] == params["beta1"]
-        assert optimizer.defaults["betas"][1] == 0.999
+@pytest.mark.parametrize("name", ["mnist01_gda", "four_gaussians_gda", "mnist01_minmax"])
+def test_the_space_for_any_gan_fits_configs_with_and_without_minmax(name):
+    space = Space.read(SPACES / "gan.yaml")
+    space.check({name: config(name)})
+    assert space.is_whole(space.baseline(config(name)))
 
 
-def test_gda_is_a_choice_and_its_conditions_hold_back_the_rest():
-    space, cfg = Space.read(SHIPPED), config()
-    params = sample(space, method="gda")
+@HOOKS.register_module(force=True)
+class Witness(Hook):
+    """Sees the model, optimizers and hooks as they really train."""
+
+    seen = None
+
+    def after_run(self, runner):
+        minmax = next((h for h in runner.hooks if type(h).__name__ == "MinMaxHook"), None)
+        players = runner.optimizer
+        Witness.seen = {
+            "method": "gda" if minmax is None else "minmax",
+            "k": runner.model.module.disc_steps,
+            "beta1": {player: o.param_groups[0]["betas"][0] for player, o in players.items()},
+            "minmax.value.type": minmax and minmax.value,
+            "minmax.restore": minmax and ("both" if minmax.restore.max_player else "generator"),
+            "optimizers": {type(o).__name__ for o in players.values()},
+            "iterations": runner.iter,
+            "batch": runner.data_loader._dataloader.batch_size,
+        }
+        for player, optimizer in players.items():
+            Witness.seen[f"optimizer.{player}.lr"] = optimizer.param_groups[0]["lr"]
+        if minmax is not None:
+            rule = minmax.acceptance
+            names = {"ConstantRate": "constant", "DecreasingTemperature": "decreasing"}
+            Witness.seen["minmax.acceptance.type"] = names.get(type(rule).__name__, type(rule).__name__.lower())
+            for number in ("rate", "tau1", "scale", "z"):
+                Witness.seen[f"minmax.acceptance.{number}"] = getattr(rule, number, None)
+
+
+def trained(cfg, folder):
+    cfg.total_iters, cfg.work_dir, cfg.log_level = 8, str(folder), "ERROR"
+    cfg.custom_hooks = cfg.custom_hooks[1:]  # without measurements
+    cfg.checkpoint_config = None
+    train(cfg, hooks=[dict(type="Witness")])
+    return Witness.seen
+
+
+def points():
+    """One point for each option of each choice of the shipped space, and for each number that depends on one."""
+    for name, entry in SHIPPED.entries.items():
+        for option in entry.options if isinstance(entry, (Choice, Fragments)) else []:
+            yield {"method": "minmax", name: option}
+
+
+@pytest.mark.parametrize("point", list(points()), ids=str)
+def test_every_sampled_value_reaches_the_trained_model(tmp_path, point):
+    params, settings = draw(SHIPPED, seed=len(str(point)), **point)
+    cfg = config("four_gaussians_minmax")
+    set_paths(cfg, settings)
+    seen = trained(cfg, tmp_path)
+    for name, value in params.items():
+        if name == "beta1":
+            assert seen[name] == {"generator": value, "discriminator": value}
+        else:
+            assert seen[name] == value, name
+    assert seen["optimizers"] == ({"MinMaxAdam"} if params["method"] == "minmax" else {"Adam"})
+
+
+def test_the_points_above_draw_every_entry():
+    drawn = {name for point in points() for name in draw(SHIPPED, **point)[0]}
+    assert drawn == set(SHIPPED.entries)
+
+
+def test_gda_holds_back_all_settings_of_minmax():
+    params, _ = draw(SHIPPED, method="gda")
     assert not any(name.startswith("minmax.") for name in params)
-    space.apply(cfg, params)
-    assert cfg.optimizer.generator.type == "Adam"
-    assert [h["type"] for h in cfg.custom_hooks] == ["SampleMetrics"]
+
+
+def test_a_batch_size_keeps_the_images():
+    space, cfg = Space.read(SPACES / "gan.yaml"), config("four_gaussians_gda")
+    _, settings = draw(space, **{"data.samples_per_gpu": 128})
+    set_paths(cfg, settings)
+    equal_images(cfg, config("four_gaussians_gda"))
+    assert (cfg.data.samples_per_gpu, cfg.total_iters) == (128, 4 * 9000)
+
+
+# --- what is drawn -----------------------------------------------------------------------------------------
 
 
 def test_the_applied_config_survives_its_file(tmp_path):
-    space, cfg = Space.read(SHIPPED), config()
-    space.apply(cfg, sample(space, method="minmax"))
+    cfg = config()
+    set_paths(cfg, draw(SHIPPED, method="minmax")[1])
     cfg.dump(str(tmp_path / "config.py"))
     assert load_config(tmp_path / "config.py")._cfg_dict.to_dict() == cfg._cfg_dict.to_dict()
 
 
-def test_integers_and_choices_are_sampled():
-    space = Space(
-        {
-            "space": {
-                "train_cfg.disc_steps": {"type": "int", "low": 2, "high": 4},
-                "lr_config": {"type": "choice", "options": [None]},
-            }
-        }
+def test_steps_integers_and_choices_are_sampled():
+    space = yaml_space(
+        train_cfg__disc_steps={"type": "int", "low": 2, "high": 6, "step": 2},
+        lr_config={"type": "choice", "options": [None]},
+        optimizer__generator__lr={"type": "float", "low": 0.1, "high": 0.3, "step": 0.1},
     )
     cfg = config()
-    space.apply(cfg, sample(space))
-    assert cfg.train_cfg.disc_steps in (2, 3, 4)
+    set_paths(cfg, draw(space)[1])
+    assert cfg.train_cfg.disc_steps in (2, 4, 6)
     assert cfg.lr_config is None
+    assert cfg.optimizer.generator.lr in (0.1, 0.2, pytest.approx(0.3))
 
 
-def test_another_policy_takes_arguments_of_its_own():
+def test_another_policy_takes_arguments_of_its_own_and_the_same_keeps_its_own():
     cfg = config()
+    set_path(cfg, "minmax.acceptance.type", "constant")
+    assert cfg.custom_hooks[1].acceptance == dict(type="constant", rate=0.2)
     set_path(cfg, "minmax.acceptance.type", "always")
     assert cfg.custom_hooks[1].acceptance == dict(type="always")
 
 
-LR = {"optimizer.generator.lr": {"type": "float", "low": "1e-4", "high": 1e-3, "log": True}}
-MALFORMED = [
-    ({}, "space: Field required"),
-    ({"space": {}}, "space: Dictionary should have at least 1 item"),
-    ({"space": {"a": {"type": "flot", "low": 0, "high": 1}}}, "space.a: Input tag 'flot' .* does not match any"),
-    ({"space": {"a": {"type": "float", "low": 1, "high": 1}}}, "low=1.0 must be below high=1.0"),
-    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "log": True}}}, "low=0.0 must be above 0 with log: true"),
-    ({"space": {"a": {"type": "int", "low": 0.5, "high": 2}}}, "space.a.int.low: Input should be a valid integer"),
-    ({"space": {"a": {"type": "choice", "options": []}}}, "space.a.choice.options: List should have at least 1 item"),
-    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "step": 1}}}, "space.a.float.step: Extra inputs"),
-    (
-        {"space": LR, "points": [{"optimizer.generator.l": 1}]},
-        "points: 'optimizer.generator.l' is no entry .* did you mean",
-    ),
-    (
-        {"space": {"b": {"type": "choice", "options": [1], "when": {"a": 1}}}},
-        "space.b.when names 'a', which is no earlier",
-    ),
-]
-
-
-@pytest.mark.parametrize(("content", "message"), MALFORMED, ids=[m for _, m in MALFORMED])
-def test_a_malformed_space_is_one_clear_error(tmp_path, content, message):
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(SpaceError, match=message):
-        Space.read(tmp_path / "space.yaml")
-
-
-UNFIT = [
-    ("minmax.restore", "restore must be 'both' or 'generator', but got 0.1"),
-    ("minmax.acceptance.rate.x", "is deeper than the settings of MinMaxHook"),
-    ("minmax.value.speed", "value 'auto' takes"),
-    ("optimizer.generator.lrr", "no setting 'optimizer.generator.lrr'; did you mean 'optimizer.generator.lr'"),
-    ("optimiser.generator.lr", "did you mean 'optimizer'"),
-    ("optimizer.generator.betas.2", "no setting 'optimizer.generator.betas.2'"),
-    ("minmax.acceptance.speed", "acceptance 'constant' takes"),
-    ("minmax.restor", "MinMaxHook does not take these settings: .*'restor'"),
-]
-
-
-@pytest.mark.parametrize(("path", "message"), UNFIT)
-def test_a_path_that_is_not_in_the_config_is_named(path, message):
-    space = Space({"space": {path: {"type": "float", "low": 0.1, "high": 0.2}}})
-    with pytest.raises(SpaceError, match=f"space.{path} does not fit config mine: .*{message}"):
-        space.check(config(), "mine")
-
-
-def test_every_value_of_an_entry_is_tried():
-    fragments = {"a": {}, "b": {"minmax.restore": "neither"}}
-    for entry in (
-        {"minmax.restore": {"type": "choice", "options": ["both", "generatr"]}},
-        {"minmax.acceptance.rate": {"type": "float", "low": 0.1, "high": 1.7}},
-        {"method": {"type": "fragments", "options": fragments}},
-    ):
-        with pytest.raises(SpaceError, match="does not fit config mine"):
-            Space({"space": entry}).check(config(), "mine")
-
-
-def test_a_part_of_a_preset_is_set_within_it():
+def test_a_part_of_a_preset_is_set_within_it_and_read_from_it():
     cfg = config()
     cfg.custom_hooks = [dict(type="MinMaxHook", preset="paper")]
+    assert get_path(cfg, "minmax.acceptance.type") == "annealed"
     set_path(cfg, "minmax.acceptance.slack", 0.5)
     set_path(cfg, "minmax.value.type", "paired")
     set_path(cfg, "minmax.value.fraction", 0.5)
@@ -156,12 +179,191 @@ def test_minmax_settings_need_a_hook():
         set_path(config("mnist01_gda"), "minmax.restore", "both")
 
 
+LOST = [
+    ({"minmax": False, "minmax.restore": "both"}, "'minmax.restore' has no effect where MinMax is taken out"),
+    (
+        {"optimizer.generator.lr": 0.1, "optimizer.generator": {"type": "MinMaxSGD", "lr": 0.2}},
+        "'optimizer.generator.lr' is set, and then overwritten",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), LOST)
+def test_no_setting_is_silently_lost(settings, message):
+    with pytest.raises(SpaceError, match=message):
+        set_paths(config(), settings)
+
+
+# --- Python spaces -----------------------------------------------------------------------------------------
+
+PYTHON = """
+POINTS = [{"depth": 1}]
+
+def space(trial):
+    depth = trial.suggest_int("depth", 1, 3)
+    settings = {"model.generator.hidden": [2 ** trial.suggest_int(f"width_{i}", 5, 7) for i in range(depth)]}
+    if trial.suggest_categorical("method", ["minmax", "gda"]) == "gda":
+        settings["minmax"] = False
+    return settings
+"""
+
+
+def test_a_python_space_is_defined_as_it_runs_and_reaches_the_model(tmp_path):
+    (tmp_path / "space.py").write_text(PYTHON)
+    space = Space.read(tmp_path / "space.py")
+    cfg = config("four_gaussians_minmax")
+    space.check({"mine": cfg})
+    params, settings = draw(Space.load(space.content), depth=2, method="minmax")
+    assert settings == {"model.generator.hidden": [2 ** params["width_0"], 2 ** params["width_1"]]}
+    set_paths(cfg, settings)
+    from mmgen.models import build_model
+
+    model = build_model(cfg.model, train_cfg=cfg.train_cfg)
+    widths = [m.out_features for m in model.generator.modules() if hasattr(m, "out_features")]
+    assert widths[:2] == settings["model.generator.hidden"]
+
+
+BAD_PYTHON = [
+    ("1 +", "it cannot be run: SyntaxError"),
+    ("import nothing_of_this_name", "it cannot be run: ModuleNotFoundError"),
+    ("x = 1", r"it must define space\(trial\)"),
+    ("POINTS = {}\ndef space(trial): return {}", "POINTS must be a list of dicts, but got {}"),
+    ("def space(trial):\n    return {}[1]", r"space\(trial\) failed in line 2: KeyError: 1"),
+    ("def space(trial): return [1]", r"must return a dict of settings by path, but returned \[1\]"),
+    ("def space(trial): return {'total_iters': {1, 2}}", "must return numbers, strings, lists and dicts"),
+    ("def space(trial): return {'total_iter': 1}", "no setting 'total_iter'; did you mean 'total_iters'"),
+    (
+        "POINTS = [{'n': 9}]\ndef space(trial): return {'total_iters': trial.suggest_int('n', 1, 3)}",
+        "points: n=9 is not among 1 to 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), BAD_PYTHON, ids=[m for _, m in BAD_PYTHON])
+def test_a_malformed_python_space_is_one_clear_error(tmp_path, source, message):
+    (tmp_path / "space.py").write_text(source)
+    with pytest.raises(SpaceError, match=message) as error:
+        Space.read(tmp_path / "space.py").check({"mine": config()})
+    assert "\n" not in str(error.value)
+
+
+# --- what is refused ---------------------------------------------------------------------------------------
+
+LR = {"optimizer.generator.lr": {"type": "float", "low": "1e-4", "high": 1e-3, "log": True}}
+A = {"type": "choice", "options": [1, 2]}
+MALFORMED = [
+    ({}, "space: Field required"),
+    ([1], "Input should be a valid dictionary"),
+    ({"space": {}}, "space: Dictionary should have at least 1 item"),
+    ({"spaces": LR}, "space: Field required"),
+    ({"space": LR, "point": []}, "point: Extra inputs are not permitted"),
+    ({"space": {"a": {"low": 0, "high": 1}}}, "space.a: Unable to extract tag using discriminator 'type'"),
+    ({"space": {"a": {"type": "flot", "low": 0, "high": 1}}}, "space.a: Input tag 'flot' .* does not match any"),
+    ({"space": {"a": {"type": "float", "low": 1, "high": 1}}}, "low=1.0 must be below high=1.0"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "log": True}}}, "low=0.0 must be above 0 with log: true"),
+    ({"space": {"a": {"type": "float", "low": "x", "high": 1}}}, "space.a.float.low: Input should be a valid number"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "step": -1}}}, "step=-1.0 must be above 0"),
+    (
+        {"space": {"a": {"type": "int", "low": 1, "high": 4, "step": 2, "log": True}}},
+        "step and log: true exclude each other",
+    ),
+    ({"space": {"a": {"type": "int", "low": 0.5, "high": 2}}}, "space.a.int.low: Input should be a valid integer"),
+    ({"space": {"a": {"type": "choice", "options": []}}}, "space.a.choice.options: List should have at least 1 item"),
+    ({"space": {"a": {"type": "choice", "options": [[1]]}}}, "space.a.choice.options.0"),
+    ({"space": {"a": {"type": "fragments", "options": {"b": 1}}}}, "options.b: Input should be a valid dictionary"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "setp": 1}}}, "space.a.float.setp: Extra inputs"),
+    ({"space": {"b": {**A, "when": {"a": 1}}}}, "space.b.when names 'a', which is no earlier"),
+    ({"space": {"aa": A, "b": {**A, "when": {"ab": 1}}}}, "space.b.when names 'ab', .*; did you mean 'aa'"),
+    ({"space": {"a": A, "b": {**A, "when": {"a": 3}}}}, "space.b.when: 'a' never is 3; it has"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), MALFORMED, ids=[m for _, m in MALFORMED])
+def test_a_malformed_space_is_one_clear_error(tmp_path, content, message):
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SpaceError, match=message) as error:
+        Space.read(tmp_path / "space.yaml")
+    assert "\n" not in str(error.value)
+
+
+TWO = {**LR, "method": {"type": "fragments", "options": {"minmax": {}, "gda": {"minmax": False}}}}
+RESTORE = {"minmax.restore": {"type": "choice", "options": ["both", "generator"], "when": {"method": "minmax"}}}
+BAD_POINTS = [
+    (LR, {"optimizer.generator.l": 1}, "points: 'optimizer.generator.l' is no entry .* did you mean"),
+    (LR, {"optimizer.generator.lr": 1}, "points: optimizer.generator.lr=1 is not among 0.0001 to 0.001"),
+    (LR, {"optimizer.generator.lr": True}, "points: optimizer.generator.lr=True is not among"),
+    (TWO, {"method": "gad"}, r"points: method='gad' is not among \['minmax', 'gda'\]"),
+    (
+        TWO | RESTORE,
+        {"method": "gda", "minmax.restore": "both"},
+        "'minmax.restore' has no effect at .*: its conditions",
+    ),
+]
+
+
+@pytest.mark.parametrize(("space", "point", "message"), BAD_POINTS)
+def test_a_point_that_is_not_in_the_space_is_named(space, point, message):
+    with pytest.raises(SpaceError, match=message):
+        Space.load({"space": space, "points": [point]}).check({"mine": config()})
+
+
+UNFIT = [
+    ("minmax.restore", "restore must be 'both' or 'generator', but got 0.1"),
+    ("minmax.acceptance.rate.x", "is deeper than the settings of MinMaxHook"),
+    ("minmax.value.speed", "value 'auto' takes"),
+    ("minmax", "'minmax' is true or false, but got 0.1"),
+    ("optimizer.generator.lrr", "no setting 'optimizer.generator.lrr'; did you mean 'optimizer.generator.lr'"),
+    ("optimiser.generator.lr", "did you mean 'optimizer'"),
+    ("optimizer.generator.betas.2", "no setting 'optimizer.generator.betas.2'"),
+    ("minmax.acceptance.speed", "acceptance 'constant' takes"),
+    ("minmax.restor", "MinMaxHook does not take these settings: .*'restor'"),
+]
+
+
+@pytest.mark.parametrize(("path", "message"), UNFIT)
+def test_a_path_that_is_not_in_the_config_is_named(path, message):
+    space = Space.load({"space": {path: {"type": "float", "low": 0.1, "high": 0.2}}})
+    with pytest.raises(SpaceError, match=f"space.{re.escape(path)} does not fit config mine: .*{message}"):
+        space.check({"mine": config()})
+
+
+def test_every_value_of_an_entry_is_tried():
+    fragments = {"a": {}, "b": {"minmax.restore": "neither"}}
+    for entry in (
+        {"minmax.restore": {"type": "choice", "options": ["both", "generatr"]}},
+        {"minmax.acceptance.rate": {"type": "float", "low": 0.1, "high": 1.7}},
+        {"method": {"type": "fragments", "options": fragments}},
+    ):
+        with pytest.raises(SpaceError, match="does not fit config mine"):
+            Space.load({"space": entry}).check({"mine": config()})
+
+
+def test_values_that_do_not_go_together_are_found():
+    space = {
+        "method": {"type": "fragments", "options": {"minmax": {}, "gda": {"minmax": False}}},
+        "minmax.restore": {"type": "choice", "options": ["both"]},
+    }
+    with pytest.raises(SpaceError, match="does not fit config mine at .*'gda'.*: 'minmax.restore' has no effect"):
+        Space.load({"space": space}).check({"mine": config()})
+    space = {"a": {**A, "keys": ["total_iters"]}, "b": {**A, "keys": ["total_iters"]}}
+    with pytest.raises(SpaceError, match="space.b sets 'total_iters', which an earlier entry sets"):
+        Space.load({"space": space}).check({"mine": config()})
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(SpaceError, match="space file 'nowhere.yaml' does not exist"):
         Space.read("nowhere.yaml")
 
 
-def test_nothing_in_a_file_is_executed(tmp_path):
-    (tmp_path / "space.yaml").write_text("space: !!python/object/apply:os.system ['touch /tmp/executed']")
+def test_nothing_in_a_yaml_file_is_executed(tmp_path):
+    touched = tmp_path / "executed"
+    (tmp_path / "space.yaml").write_text(f"space: !!python/object/apply:os.system ['touch {touched}']")
     with pytest.raises(SpaceError, match="no valid YAML"):
         Space.read(tmp_path / "space.yaml")
+    assert not touched.exists()
+
+
+def test_the_meaning_of_a_config_is_compared_not_its_spelling():
+    space = yaml_space(minmax__restore={"type": "choice", "options": ["generator", "both"]})
+    assert space.baseline(config()) == {"minmax.restore": "both"}  # which the config leaves to its preset
+    assert space.baseline(Config(dict(custom_hooks=[]))) == {}

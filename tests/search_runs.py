@@ -1,0 +1,100 @@
+"""Runs the search command as a user does, for tests of searches with real Ray."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STARTED: list[subprocess.Popen] = []
+HERE = Path(__file__).parent
+GAUSSIANS = str(ROOT / "configs/four_gaussians_minmax.py")
+
+
+def short_config(folder, name="short", pause=0.0, iterations=60, interval=20):
+    """Write a config that trains in some seconds, with a checkpoint at each measurement."""
+    path = folder / f"{name}.py"
+    path.write_text(
+        f"_base_ = {GAUSSIANS!r}\n"
+        "custom_imports = dict(imports=['minmax_plugin.mmgen', 'search_trouble'], allow_failed_imports=False)\n"
+        f"total_iters = {iterations}\n"
+        f"checkpoint_config = dict(interval={interval}, by_epoch=False)\n"
+        f"metrics_hook = dict(type='SampleMetrics', interval={interval},\n"
+        "                    metrics=dict(type='ModeCoverage', num_images=200))\n"
+        "trouble = dict(type='Trouble', kind='none', pause=%r)\n"
+        "custom_hooks = [metrics_hook, dict(type='MinMaxHook'), trouble]\n" % pause
+    )
+    return path
+
+
+def space_file(folder, kinds=("none",)):
+    """Write a space of one learning rate and the kinds of trouble, each of them a point."""
+    content = {
+        "space": {
+            "optimizer.generator.lr": {"type": "float", "low": 1e-4, "high": 2e-3, "log": True},
+            "trouble": {"type": "choice", "options": list(kinds), "keys": ["custom_hooks.2.kind"]},
+        },
+        "points": [{"trouble": kind} for kind in kinds],
+    }
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def start(*arguments, cwd=None, log=None, **env):
+    """Start the command in a session of its own; its output goes to ``log`` or a pipe."""
+    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    with open(log, "a") if log else contextlib.nullcontext(subprocess.PIPE) as output:
+        run = subprocess.Popen(
+            [sys.executable, str(ROOT / "tune/search.py"), *map(str, arguments)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **env},
+            start_new_session=True,
+        )
+    STARTED.append(run)
+    return run
+
+
+def stop_all():
+    """Kill what a failed test has left running."""
+    while STARTED:
+        run = STARTED.pop()
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+
+
+def search(*arguments, code=0, timeout=280, **more):
+    """Run the command to its end, and check its exit code."""
+    run = start(*arguments, **more)
+    output, _ = run.communicate(timeout=timeout)
+    assert run.returncode == code, output
+    return output
+
+
+def trials(folder, study="short"):
+    """The trials of a study, as the search's own SQLite file has them."""
+    return optuna.load_study(study_name=study, storage=f"sqlite:///{folder / 'optuna.db'}").get_trials()
+
+
+def wait_for(condition, run, timeout=150):
+    """Wait until a condition holds while the command runs."""
+    deadline, last = time.monotonic() + timeout, None
+    while True:
+        try:
+            if condition():
+                return
+        except Exception as error:  # Optuna's and SQLAlchemy's: the study is not there yet, or half of it
+            last = error
+        assert run.poll() is None, run.stdout.read() if run.stdout else "the search has ended"
+        assert time.monotonic() < deadline, last
+        time.sleep(0.2)

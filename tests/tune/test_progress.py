@@ -1,0 +1,127 @@
+"""What a search says while it runs, in a log and on a terminal."""
+
+import io
+import os
+import pty
+import re
+import termios
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState
+
+from minmax_plugin.mmgen.train import load_config
+from tune import progress
+from tune.options import Options
+from tune.progress import Progress
+from tune.record import SearchRecord
+from tune.report import Report
+from tune.space import Space
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
+
+GAUSSIANS = str(Path(__file__).parents[2] / "configs/four_gaussians_minmax.py")
+
+
+@pytest.fixture
+def record(tmp_path):
+    options = Options(configs=(GAUSSIANS,), num_samples=4)
+    return SearchRecord.create(tmp_path / "s", options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
+
+
+def play(record, says):
+    """Four trials, as Ray Tune tells of them and as the searcher leaves them in the study."""
+    study = record.studies["a"]
+    endings = [
+        (TrialState.COMPLETE, 0.25, None),
+        (TrialState.FAIL, None, "diverged: loss is nan at iteration 3"),
+        (TrialState.PRUNED, None, "stopped early by asha at 640 images"),
+        (TrialState.COMPLETE, 0.125, None),
+    ]
+    for number, (state, value, reason) in enumerate(endings):
+        trial = study.ask()
+        known = SimpleNamespace(config={"study": "a", "number": number})
+        says.on_trial_start(iteration=0, trials=[], trial=known)
+        says.on_step_end(iteration=0, trials=[])
+        if reason:
+            trial.set_user_attr("reason", reason)
+        study.tell(trial, value, state=state)
+        if state == TrialState.FAIL:
+            says.on_trial_recover(iteration=1, trials=[], trial=known)
+            says.on_trial_error(iteration=1, trials=[], trial=known)
+        else:
+            says.on_trial_complete(iteration=1, trials=[], trial=known)
+    says.on_experiment_end(trials=[])
+
+
+def test_a_log_gets_a_line_for_each_trial_that_ends(record):
+    out = io.StringIO()
+    play(record, Progress(record, Report(record), stream=out))
+    lines = out.getvalue().splitlines()
+    left = r"; about [\d.]+ (s|min|h) left"
+    expected = [
+        r"\[1/4\] \d\d:\d\d:\d\d a trial 0: balance 0\.2500, the best so far" + left,
+        r"\[1/4\] \S+ a trial 1: its worker died; it starts again" + left,
+        r"\[2/4\] \S+ a trial 1: failed: diverged: loss is nan at iteration 3" + left,
+        r"\[3/4\] \S+ a trial 2: stopped early by asha at 640 images" + left,
+        r"\[4/4\] \S+ a trial 3: balance 0\.1250",
+    ]
+    assert len(lines) == len(expected), lines
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
+def test_a_log_without_news_gets_a_sign_of_life(record, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET", -1.0)
+    out = io.StringIO()
+    play(record, Progress(record, Report(record), stream=out))
+    signs = [line for line in out.getvalue().splitlines() if "running" in line]
+    assert len(signs) == 4
+    assert re.fullmatch(r"\[3/4\] \S+ 1 running, 1 failed, a best 0\.2500 \(trial 0\), about .* left", signs[3])
+
+
+def test_a_terminal_gets_a_line_that_stays_up_to_date(record):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    seen = []
+    watcher = threading.Thread(target=lambda: seen.extend(iter(lambda: read(ours), b"")))
+    watcher.start()
+    with os.fdopen(theirs, "w") as terminal:
+        play(record, Progress(record, Report(record), stream=terminal))
+    watcher.join()
+    os.close(ours)
+    updates = re.split(r"[\r\n]+", b"".join(seen).decode())
+    for pattern in (
+        r"0/4 trials \|.*\| 1 running",
+        r"\[1/4\] \d\d:\d\d:\d\d a trial 0: balance 0\.2500, the best so far",
+        r"3/4 trials \|.*\| 1 running, 1 failed, a best 0\.2500 \(trial 0\), about [\d.]+ \S+ left",
+        r"\[4/4\] \S+ a trial 3: balance 0\.1250",
+    ):
+        assert any(re.fullmatch(pattern, update.strip()) for update in updates), (pattern, updates)
+
+
+def read(terminal):
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other end was closed
+        return b""
+
+
+def test_what_an_earlier_run_did_is_counted(record):
+    study = record.studies["a"]
+    study.tell(study.ask(), 0.5)
+    out = io.StringIO()
+    says = Progress(record, Report(record), stream=out)
+    trial = study.ask()
+    study.tell(trial, 0.75)
+    says.on_trial_complete(iteration=1, trials=[], trial=SimpleNamespace(config={"study": "a", "number": 1}))
+    assert out.getvalue().startswith("[2/4]")
+
+
+def test_results_are_written_after_each_trial(record):
+    play(record, Progress(record, Report(record), stream=io.StringIO()))
+    table = (record.folder / "leaderboard.md").read_text()
+    assert table.count("\n") == 6
+    assert "| a | 1 | – | fail: diverged" in table

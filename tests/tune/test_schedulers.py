@@ -1,0 +1,62 @@
+"""Early stopping: each study for itself, and with what earlier trials have reported."""
+
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from tune.options import Options
+from tune.schedulers import make_scheduler
+
+
+def study(*ends):
+    made = optuna.create_study(direction="maximize")
+    for value in ends:
+        trial = made.ask()
+        for step in range(100, 1100, 100):
+            trial.report(value * step / 1000, step)
+        made.tell(trial, value)
+    return made
+
+
+class Trial(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+def decide(scheduler, name, slope, upto=1000, **more):
+    trial = Trial(trial_id=f"{name} {slope} {len(more)}", config={"study": name})
+    scheduler.on_trial_add(None, trial)
+    for step in range(100, upto + 100, 100):
+        result = {"images": step, "seconds": step / 10, "score": slope * step / 1000, **more}
+        if scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
+            return step
+    scheduler.on_trial_complete(None, trial, result)
+    return None
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_weak_trial_is_stopped_after_its_grace_in_its_own_study_only(name):
+    options = Options(objectives=("score:max",), scheduler=name, grace=0.3)
+    studies = {"a": study(0.8, 0.9, 1.0), "b": study()}
+    scheduler = make_scheduler(options, {"a": 1000, "b": 1000}, studies, print)
+    assert decide(scheduler, "a", 0.1) == 300
+    assert decide(scheduler, "a", 2.0) is None
+    assert decide(scheduler, "b", 0.1) is None
+    assert decide(scheduler, "a", 0.1, outcome="complete") is None, "it ends by itself"
+
+
+def test_seconds_are_counted_where_they_are_asked_for():
+    options = Options(objectives=("score:max",), scheduler="asha", resource="seconds", grace=20.0)
+    scheduler = make_scheduler(options, {"a": 1000}, {"a": study(1.0)}, print)
+    assert decide(scheduler, "a", 1.0) is None
+    assert decide(scheduler, "a", 0.1) == 200
+
+
+def test_a_trial_that_failed_before_it_measured_is_passed_over():
+    options = Options(objectives=("score:max",), scheduler="median")
+    scheduler = make_scheduler(options, {"a": 1000}, {"a": study()}, print)
+    trial = Trial(trial_id="1", config={"study": "a"})
+    scheduler.on_trial_add(None, trial)
+    scheduler.on_trial_complete(None, trial, {"outcome": "failed"})
+    assert decide(scheduler, "a", 1.0) is None

@@ -1,0 +1,84 @@
+"""What is exported of the best trials: configs that run as they are, checkpoints, samples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tune.files import link_or_copy, replaced, write_text
+from tune.record import SearchRecord
+from tune.tables import Row, commands
+
+
+def write_configs(record: SearchRecord, row: Row) -> None:
+    """Write the configs that a trial trains into its folder, one for each data set, ready for ``minmax-train``.
+
+    Args:
+        record: the search.
+        row: the trial.
+    """
+    for base in _bases(record, row):
+        path = record.trial_folder(row.study, row.number) / f"{base}.py"
+        if not path.exists():  # a trial's settings never change
+            write_text(path, _config(record, row, base))
+
+
+def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
+    """Write the best of a study to ``best/STUDY/``, and the next ones, if asked for, to ``best/STUDY/2/`` and so on.
+
+    Each gets ``config.py`` (in a study over several data sets ``config_NAME.py`` for each), ``params.json``,
+    ``command.txt`` and, of its first training, the last ``checkpoint.pth`` and ``samples.png``.
+
+    Args:
+        record: the search.
+        ranked: the study's trials, best first.
+    """
+    for place, row in enumerate([r for r in ranked if r.finished][: record.options.export_best], start=1):
+        folder = record.folder / "best" / row.study
+        _write(record, row, folder if place == 1 else folder / str(place))
+
+
+def row_samples(record: SearchRecord, row: Row) -> Path | None:
+    """The last picture of the samples of a trial's first training, if it drew any."""
+    return _last(record.runs(row.study, row.number)[0].folder / "samples", "iter_*.png")
+
+
+def _write(record: SearchRecord, row: Row, folder: Path) -> None:
+    bases = _bases(record, row)
+    names = {base: "config.py" if len(bases) == 1 else f"config_{base}.py" for base in bases}
+    for base, name in names.items():
+        write_text(folder / name, _config(record, row, base))
+    params = {
+        "study": row.study,
+        "trial": row.number,
+        "objectives": {m: value for (m, _), value in zip(record.objectives, row.values, strict=True)},
+        "interval": row.interval,
+        "scores": row.scores,
+        "seeds": [record.options.seed + i for i in range(record.seeds)],
+        "params": row.params,
+        "settings": row.settings,
+    }
+    write_text(folder / "params.json", json.dumps(params, indent=2) + "\n")
+    lines = commands(record, row.study, row.number, {base: folder / name for base, name in names.items()})
+    write_text(folder / "command.txt", "\n".join(lines) + "\n")
+    if samples := row_samples(record, row):
+        with replaced(folder / "samples.png") as aside:
+            shutil.copy(samples, aside)
+    if checkpoint := _last(record.runs(row.study, row.number)[0].folder, "**/iter_*.pth"):
+        link_or_copy(checkpoint, folder / "checkpoint.pth")
+
+
+def _config(record: SearchRecord, row: Row, base: str) -> str:
+    trial = next(t for t in record.studies[row.study].get_trials(deepcopy=False) if t.number == row.number)
+    return f"# {row.study}, trial {row.number}\n{record.config(base, trial).pretty_text}\n"
+
+
+def _bases(record: SearchRecord, row: Row) -> list[str]:
+    return list(dict.fromkeys(run.base for run in record.runs(row.study, row.number)))
+
+
+def _last(folder: Path, pattern: str) -> Path | None:
+    files = sorted(folder.glob(pattern), key=lambda p: int(p.stem.removeprefix("iter_")))
+    return files[-1] if files else None

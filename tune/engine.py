@@ -1,0 +1,168 @@
+"""Runs a search: starts or joins Ray, lets Tune run the trials, and ends in order, whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from minmax_plugin.mmgen.check import ConfigError
+from tune.cluster.nodes import ClusterError, check_nodes
+from tune.options import ROOT
+from tune.prepare import images_of
+from tune.record import TRIALS, SearchRecord
+from tune.schedulers import make_scheduler
+from tune.searcher import Ending, StudySearcher
+from tune.trial import run_trial
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending) -> None:
+    """Run the trials of a search that are left.
+
+    Args:
+        record: the search.
+        callbacks: of Ray Tune; they see each trial start, report and end.
+        ending: says why the search ended, if before its last trial.
+
+    Raises:
+        ConfigError: if the cluster cannot be reached, or cannot hold a trial.
+    """
+    options = record.options
+    searcher = StudySearcher(record, ending)
+    images = {
+        name: images_of({run.base: record.configs[run.base] for run in record.runs(name, 0)}, record.seeds)
+        for name in record.studies
+    }
+    connect(options.address)
+    try:
+        slots, most = count_slots(record), options.max_concurrent or sys.maxsize
+        searcher.limit = min(slots + 1, most)  # one is asked for ahead, so that a free worker goes on at once
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, most))  # they start together, not one by one
+        tuner = tune.Tuner(
+            tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial}),
+            param_space={
+                "folder": str(record.folder),
+                "bases": record.bases,
+                "objectives": [list(objective) for objective in record.objectives],
+                "collapse_below": options.collapse_below,
+                "cpus": options.cpus_per_trial,
+            },
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=make_scheduler(options, images, record.studies, searcher.out_of_memory.add),
+                num_samples=-1,  # the searcher knows when it has finished
+                reuse_actors=not options.fresh_workers,
+                trial_dirname_creator=lambda trial: f"{trial.config['study']}_{trial.config['number']}",
+            ),
+            run_config=tune.RunConfig(
+                name=TRIALS,
+                storage_path=str(record.folder),
+                callbacks=list(callbacks),
+                failure_config=tune.FailureConfig(max_failures=options.max_failures),
+                stop=ending,
+                verbose=0,
+            ),
+        )
+        with signals_end(ending):
+            tuner.fit()
+    finally:
+        searcher.close(ending.reason)
+        ray.shutdown()
+
+
+def connect(address: str) -> None:
+    """Start Ray on this machine, or join the cluster at ``address``.
+
+    Raises:
+        ConfigError: if there is no cluster.
+    """
+    local = address == "local"
+    if local:  # it listens on this machine alone
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"PYTHONPATH": path}},
+            include_dashboard=False if local else None,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if local:
+            raise
+        raise ConfigError(
+            f"--address={address!r}: no Ray cluster can be reached there: {' '.join(str(error).split())}"
+        ) from error
+
+
+def count_slots(record: SearchRecord) -> int:
+    """How many trials fit at a time.
+
+    Returns:
+        Their number, on all nodes.
+
+    Raises:
+        ConfigError: if none fits, or the nodes of a cluster differ.
+    """
+    options = record.options
+    wanted = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = [
+        min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items() if amount > 0) for node in nodes
+    ]
+    if not sum(fitting):
+        most = {kind: max(node.get(kind, 0) for node in nodes) for kind in wanted}
+        raise ConfigError(
+            f"--cpus-per-trial={options.cpus_per_trial} --gpus-per-trial={options.gpus_per_trial} fits no node of the "
+            f"cluster; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs."
+        )
+    if options.address != "local":
+        try:
+            check_nodes(record.folder)
+        except ClusterError as error:
+            raise ConfigError(str(error)) from error
+    return sum(fitting)
+
+
+@contextlib.contextmanager
+def signals_end(ending: Ending) -> Iterator[None]:
+    """SIGINT and SIGTERM end a search in order; a second one, at once."""
+
+    def handle(number: int, frame: Any) -> None:
+        if ending.reason is not None:
+            raise KeyboardInterrupt
+        ending.end(signal.Signals(number).name)
+
+    before: dict[Any, Callable[..., Any] | int | None] = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a search's folder, so that no second process runs it too. The lock ends with the process.
+
+    Raises:
+        ConfigError: if another one does.
+    """
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{folder}: this search is running already.") from error
+        yield

@@ -1,0 +1,52 @@
+"""Writing result files so that a crash leaves the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to; it takes its place when all went well.
+
+    Args:
+        path: the file; its folder is made if need be.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a" / "b.txt"
+        >>> with replaced(path) as aside:
+        ...     _ = aside.write_text("whole")
+        >>> path.read_text()
+        'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, or not at all."""
+    if not path.is_file() or path.read_text() != text:
+        with replaced(path) as aside:
+            aside.write_text(text)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make ``path`` a relative link to ``source``, or a copy where links are not to be had."""
+    target = os.path.relpath(source, path.parent)
+    if path.is_symlink() and os.readlink(path) == target:
+        return
+    with replaced(path) as aside:
+        try:
+            aside.symlink_to(target)
+        except OSError:
+            shutil.copy(source, aside)

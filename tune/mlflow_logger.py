@@ -1,0 +1,108 @@
+"""Logs a search to MLflow as well: an experiment for the search, a run for each trial."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+
+from minmax_plugin.mmgen.check import ConfigError
+from tune import tables
+from tune.record import SearchRecord
+
+STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anything else has failed
+
+
+def connect(uri: str) -> Any:
+    """A client of MLflow's.
+
+    Args:
+        uri: MLflow's tracking server, database or folder.
+
+    Raises:
+        ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
+    """
+    try:
+        mlflow = importlib.import_module("mlflow")
+    except ImportError as error:
+        raise ConfigError(f"--mlflow={uri!r} needs MLflow: pip install mlflow-skinny") from error
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # of the store or server that the URI names
+        raise ConfigError(f"--mlflow={uri!r} cannot be used: {' '.join(str(error).split())[:300]}") from error
+    return client
+
+
+class MlflowLogger(tune.Callback):
+    """A run for each trial: what was sampled, the metrics by images, and how it ended.
+
+    Not Ray's own MLflow callback, which counts reports, not images, and knows no early stop. A server that cannot
+    be reached later is said once and ends nothing.
+
+    Args:
+        record: the search; its folder's name is that of the experiment.
+        uri: MLflow's tracking server, database or folder.
+
+    Raises:
+        ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
+    """
+
+    def __init__(self, record: SearchRecord, uri: str) -> None:
+        self._record, self._client = record, connect(uri)
+        known = self._client.get_experiment_by_name(record.folder.name)
+        self._experiment = known.experiment_id if known else self._client.create_experiment(record.folder.name)
+        self._runs: dict[tuple[str, int], str] = {}
+        self._warned = False
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._try(self._start, trial.config)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self._try(self._log, trial.config, result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._try(self._end, trial.config)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._try(self._end, trial.config)
+
+    def _start(self, config: dict[str, Any]) -> None:
+        key = config["study"], config["number"]
+        if key in self._runs:  # its worker died, and it starts again
+            return
+        name = f"{key[0]} trial {key[1]}"
+        run = self._client.create_run(self._experiment, tags={"study": key[0], "trial": str(key[1])}, run_name=name)
+        self._runs[key] = run.info.run_id
+        for setting, value in config["params"].items():
+            self._client.log_param(run.info.run_id, setting, value)
+
+    def _log(self, config: dict[str, Any], result: dict[str, Any]) -> None:
+        run, step = self._runs[config["study"], config["number"]], int(result.get("images", 0))
+        objective = self._record.objectives[0][0]
+        metrics = {**result.get("metrics", {}), objective: result.get(objective), "seconds": result.get("seconds")}
+        for name, value in metrics.items():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self._client.log_metric(run, name, value, step=step)
+
+    def _end(self, config: dict[str, Any]) -> None:
+        study, number = config["study"], config["number"]
+        run = self._runs.pop((study, number))
+        row = next(row for row in tables.read_rows(self._record)[study] if row.number == number)
+        if row.interval:
+            for name, value in zip(("low", "high"), row.interval, strict=True):
+                self._client.log_metric(run, f"{self._record.objectives[0][0]}_{name}", value)
+        self._client.set_tag(run, "reason", row.reason or "")
+        self._client.set_terminated(run, STATUS.get(row.state, "FAILED"))
+
+    def _try(self, action: Callable[..., None], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except Exception as error:
+            if not self._warned:
+                warnings.warn(f"MLflow could not be told ({error}); the search goes on.", stacklevel=2)
+            self._warned = True

@@ -1,0 +1,146 @@
+"""``report.html``: all of a search on one page that needs no other file and no network."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import markupsafe
+
+from tune import tables
+from tune.best import row_samples
+from tune.options import Options, flag
+from tune.record import SearchRecord
+from tune.tables import Row
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+PLOTS = {  # in the page's order
+    "pareto_front": "Pareto front: no trial beats these in every objective",
+    "history": "Each trial, and the best so far",
+    "courses": "In the course of the trainings",
+    "importances": "Which settings matter to being among the best",
+    "slices": "Setting by setting; later trials are stronger in colour",
+    "parallel_coordinates": "All settings at once; the best fifth stands out",
+}
+# Text of a plot on a dark page; its lines do on both.
+DARK = b"<style>@media (prefers-color-scheme: dark) { text { fill: #b8bec8 !important } }</style>"
+TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+
+
+def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
+    """The page, as HTML.
+
+    Args:
+        record: the search.
+        rows: its trials, see :func:`tune.tables.read_rows`.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(
+        number=tables.number, setting=_setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
+    )
+    kept = json.loads((record.folder / "search.json").read_text())
+    return environment.from_string(TEMPLATE.read_text()).render(
+        record=record,
+        rows=rows,
+        studies=[_study(record, name, ranked) for name, ranked in rows.items()],
+        state=record.state(),
+        unfinished=[r for ranked in rows.values() for r in ranked if not r.finished],
+        links={(r.study, r.number): _links(record, r) for ranked in rows.values() for r in ranked},
+        files=[name for name in _FILES if (record.folder / name).exists()],
+        kept=kept,
+        lines=record.lines(),
+        command=command(record.options),
+        space=(record.folder / "space.json").read_text(),
+        resume=f"python tune/search.py --resume {shlex.quote(str(record.folder))}",
+        storage=record.options.storage or f"sqlite:///{record.folder / 'optuna.db'}",
+    )
+
+
+_FILES = ("trials.csv", "trials.json", "summary.json", "leaderboard.md", "search.json", "space.json", "search.log")
+
+
+def command(options: Options) -> str:
+    """The line that starts a search with these options.
+
+    Example:
+        >>> command(Options(configs=("a.py",), num_samples=9, baseline=False))
+        'python tune/search.py a.py --num-samples 9 --no-baseline'
+    """
+    words = ["python", "tune/search.py", *options.configs]
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name == "configs" or value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag(field.name))
+        elif field.name == "objectives":
+            words += [word for objective in value for word in (flag(field.name), objective)]
+        else:
+            words += [flag(field.name), *map(str, value if isinstance(value, tuple) else [value])]
+    return shlex.join(words)
+
+
+def _study(record: SearchRecord, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
+    compared = tables.compared(ranked)
+    ends = [end for _, row in compared for end in row.interval or [row.value]]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+    margin = 0.05 * (high - low) or 0.5
+
+    def place(value: float) -> float:
+        return round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
+
+    bars = []
+    for label, row in compared:
+        left, right = row.interval or (row.value, row.value)
+        bars.append({"label": label, "row": row, "dot": place(row.value), "left": place(left), "right": place(right)})
+    pictures = [(label, row, path) for label, row in compared if (path := row_samples(record, row))]
+    plots = record.folder / "plots"
+    drawn = [(title, plots / f"{name}_{kind}.svg") for kind, title in PLOTS.items()]
+    best = record.folder / "best" / name
+    return {
+        "name": name,
+        "rows": ranked,
+        "params": list(dict.fromkeys(p for row in ranked for p in row.params)),
+        "best": tables.best(ranked),
+        "bars": bars,
+        "pictures": pictures,
+        "plots": [(title, path) for title, path in drawn if path.exists()],
+        "command": (best / "command.txt").read_text() if (best / "command.txt").exists() else "",
+        "files": [p for p in sorted(best.glob("*")) if p.is_file()] if best.exists() else [],
+    }
+
+
+def _links(record: SearchRecord, row: Row) -> list[tuple[str, Path]]:
+    folder = record.folder / row.folder
+    logs = sorted(folder.rglob("*.log"))[-1:]
+    found = [("files", folder), ("error", folder / "error.txt"), *(("log", log) for log in logs)]
+    return [(text, path) for text, path in found if path.exists()]
+
+
+def _path(path: Path, record: SearchRecord) -> str:
+    return quote(path.relative_to(record.folder).as_posix())
+
+
+def _data(path: Path) -> str:
+    content = path.read_bytes()
+    if path.suffix == ".svg":
+        content = content.replace(b"<defs>", DARK + b"<defs>", 1)
+    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(content).decode()}"
+
+
+def _breakable(name: str) -> markupsafe.Markup:
+    # A dotted path may go on in the next line.
+    return markupsafe.Markup(".<wbr>").join(name.split("."))
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,182 @@
+"""What a study tries next apart from its sampler's proposals: queued in the study itself, so that nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from mmcv import Config
+from optuna.trial import FrozenTrial, TrialState
+
+from minmax_plugin.mmgen.check import ConfigError
+from tune.record import SearchRecord
+from tune.settings import SpaceError
+from tune.space import Space
+
+# Reasons of a failure that says nothing about the trial's settings. Such a trial is run again on --resume.
+DRIVER_DIED = "the search was killed"
+INTERRUPTED = "interrupted"
+DISK_FULL = "the disk is full"
+NOT_STARTED = "not started"
+BLAMELESS = (DRIVER_DIED, INTERRUPTED, DISK_FULL, NOT_STARTED)
+WARM = "warm start"
+MOST_POINTS = 10_000  # of a grid
+
+
+def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
+    """Queue what a search tries first: the unmodified config, the points, another search's best, the grid.
+
+    What has been queued before is passed over: a search may be killed while it is planned, or extended.
+
+    Args:
+        record: the search.
+        configs: the merged base configs, by name.
+    """
+    options = record.options
+    for name, study in record.studies.items():
+        known = [(t.user_attrs.get("origin"), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
+        queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        if options.baseline:
+            queue.append(baseline(record.space, configs.get(name) or next(iter(configs.values()))))
+        queue += [(point, {"origin": "point"}) for point in record.space.points]
+        if options.warm_start and not any(str(origin).startswith(WARM) for origin, _ in known):
+            queue += warm_points(record, name, _earlier(options.warm_start))
+        for params, attrs in queue[: options.num_samples]:
+            if (attrs["origin"], params) not in known:
+                enqueue(study, params, **attrs)
+        if options.sampler == "grid":
+            queue_grid(record, name)
+
+
+def baseline(space: Space, cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Trial 0: the config as it is, with those of its values that the space can express."""
+    params = space.baseline(cfg)
+    return params, {"origin": "baseline", "baseline": True, "partial": not space.is_whole(params)}
+
+
+def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The best parameters of each study of another search, the study of the same name first."""
+    points: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for other in sorted(earlier.studies, key=lambda other: other != name):
+        for best in _best(earlier.studies[other]):
+            partial = best.user_attrs.get("partial")
+            problem = "it is the unmodified config" if partial else record.space.misfit(best.params)
+            if problem:
+                record.log(f"{name}: warm start passes over trial {best.number} of {other}: {problem}")
+            elif best.params not in [params for params, _ in points]:
+                points.append((best.params, {"origin": f"{WARM}: {other} trial {best.number}"}))
+    return points
+
+
+def queue_grid(record: SearchRecord, name: str) -> None:
+    """Queue the points of the grid that the study does not have yet, as many as it has trials left."""
+    study = record.studies[name]
+    trials = study.get_trials(deepcopy=False)
+    tried = [t.params or t.user_attrs.get("queued") for t in trials]
+    waiting = sum(t.state == TrialState.WAITING for t in trials)
+    fresh = [point for point in grid(record.space, record.options.seed) if point not in tried]
+    room = record.remaining(name) - waiting
+    for point in fresh[: max(0, room)]:
+        enqueue(study, point, origin="grid")
+    if len(fresh) < room:
+        record.log(f"{name}: the grid has no more points; {room - len(fresh)} trials fewer than asked for")
+
+
+def grid(space: Space, seed: int) -> list[dict[str, Any]]:
+    """All points of a finite space, in a shuffled order.
+
+    Raises:
+        ConfigError: if the space is not finite.
+
+    Example:
+        >>> space = Space.load({"space": {"optimizer.generator.lr": dict(type="choice", options=[0.1, 0.2])}})
+        >>> len(grid(space, seed=0))
+        2
+    """
+    study = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=seed))
+
+    def visit(trial: optuna.Trial) -> float:
+        space.draw(trial)
+        return 0.0
+
+    try:
+        study.optimize(visit, n_trials=MOST_POINTS)  # it stops by itself after the last point
+    except (ValueError, SpaceError) as error:
+        if "step" not in str(error):
+            raise
+        raise ConfigError(
+            "--sampler grid needs a step for each float of the space, or choices in its place."
+        ) from error
+    return [t.params for t in study.get_trials(deepcopy=False)]
+
+
+def reconcile(record: SearchRecord) -> int:
+    """Mark what a killed search left running as failed, and queue again what failed blamelessly.
+
+    A trial that is COMPLETE in its study is finished, whatever anything else says, and is not run again.
+
+    Returns:
+        The number of trials queued again.
+    """
+    queued = 0
+    for name, study in record.studies.items():
+        for trial in record.counted(name):
+            blameless = str(trial.user_attrs.get("reason", "")).startswith(BLAMELESS)
+            if trial.state == TrialState.RUNNING or (trial.state == TrialState.FAIL and blameless):
+                retry(study, trial, continues=True)
+                queued += 1
+        # also those whose retry was queued just before the search was killed
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            fail(study, trial.number, DRIVER_DIED)
+    return queued
+
+
+def retry_errored(record: SearchRecord) -> int:
+    """Queue failed trials again, from their beginning.
+
+    Returns:
+        Their number.
+    """
+    failed = [(s, t) for n, s in record.studies.items() for t in record.counted(n) if t.state == TrialState.FAIL]
+    for study, trial in failed:
+        retry(study, trial, continues=False)
+    return len(failed)
+
+
+def retry(study: optuna.Study, trial: FrozenTrial, continues: bool) -> None:
+    """Queue a trial again: a new trial of the same parameters, linked by ``retry_of``.
+
+    Args:
+        study: its study.
+        trial: the one that is replaced.
+        continues: whether the new one goes on from the old one's last checkpoint.
+    """
+    kept = {k: trial.user_attrs[k] for k in ("baseline", "partial") if k in trial.user_attrs}
+    # params of a trial that was killed while it was being sampled may be in its queue entry alone
+    params = trial.params or trial.user_attrs.get("queued", {})
+    enqueue(study, params, **kept, origin="retry", retry_of=trial.number, continues=continues)
+
+
+def enqueue(study: optuna.Study, params: dict[str, Any], **attrs: Any) -> None:
+    """Queue a trial, with user attributes; what ``params`` leave open is sampled."""
+    study.enqueue_trial(params, user_attrs={**attrs, "queued": params})
+
+
+def fail(study: optuna.Study, trial: optuna.Trial | int, reason: str) -> None:
+    """Tell a study that a trial failed, and why."""
+    number = trial if isinstance(trial, int) else trial.number
+    trial_id = study.get_trials(deepcopy=False)[number]._trial_id
+    study._storage.set_trial_user_attr(trial_id, "reason", reason)
+    study.tell(number, state=TrialState.FAIL)
+
+
+def _earlier(folder: str) -> SearchRecord:
+    try:
+        return SearchRecord.open(folder)
+    except ConfigError as error:
+        raise ConfigError(f"--warm-start: {error}") from error
+
+
+def _best(study: optuna.Study) -> list[FrozenTrial]:
+    return study.best_trials[:3]  # of a single objective, those that share the best value

@@ -1,0 +1,157 @@
+"""Reads and checks all that a search is given, before anything starts: one clear error, or what it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from mmcv import Config
+
+from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
+from minmax_plugin.mmgen.metrics import SampleMetrics
+from minmax_plugin.mmgen.train import load_config
+from tune.options import Options
+from tune.settings import SpaceError, hint
+from tune.space import Space
+
+COSTS = ("images", "seconds")  # metrics that each trial has
+
+
+def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
+    """Read and check everything before anything starts.
+
+    Returns:
+        The space, and the base configs by name.
+
+    Raises:
+        SpaceError, ConfigError: for the first thing that is wrong.
+    """
+    check_resources(options)
+    space = Space.read(options.space)
+    if options.points is not None:
+        space.points = [*space.points, *read_points(options.points)]
+    configs = read_configs(options)
+    for name, cfg in configs.items():
+        try:
+            check_config(cfg)
+            read_data(cfg)
+            check_objectives(cfg, options)
+        except ConfigError as error:
+            raise ConfigError(f"config {name}: {error}") from error
+    space.check(configs)
+    return space, configs
+
+
+def check_resources(options: Options) -> None:
+    """Refuse a trial that this machine cannot hold: Ray would wait for ever. A cluster is asked when it is there."""
+    if options.address != "local":
+        return
+    cores, devices = os.cpu_count() or 1, torch.cuda.device_count()
+    if options.cpus_per_trial > cores:
+        raise ConfigError(
+            f"--cpus-per-trial={options.cpus_per_trial} does not fit this machine, which has {cores} cores."
+        )
+    if options.gpus_per_trial > devices:
+        raise ConfigError(f"--gpus-per-trial={options.gpus_per_trial} does not fit this machine, which has {devices}.")
+
+
+def read_configs(options: Options) -> dict[str, Config]:
+    """The merged base configs by name: each config, with each data set laid over it if there are any."""
+    configs: dict[str, Config] = {}
+    for path in options.configs:
+        for dataset in options.datasets or [None]:
+            cfg, name = load_config(path), Path(path).stem
+            if dataset is not None:
+                lay_dataset(cfg, load_config(dataset))
+                name += f"-{Path(dataset).stem}"
+            if name in configs:
+                raise ConfigError(f"two studies would be named {name!r}: rename one of the files.")
+            configs[name] = cfg
+    if options.layout == "shared" and len(configs) < 2:
+        raise ConfigError("--layout shared needs two data sets or more: give --datasets, or several configs.")
+    return configs
+
+
+def read_points(path: str) -> list[dict[str, Any]]:
+    """The points of a YAML file: a list of values by name.
+
+    Raises:
+        SpaceError: if it is no such file.
+    """
+    if not Path(path).is_file():
+        raise SpaceError(f"--points={path!r} does not exist.")
+    try:
+        points = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise SpaceError(f"--points={path!r} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not (isinstance(points, list) and all(isinstance(point, dict) for point in points)):
+        raise SpaceError(f"--points={path!r} must hold a list of points, each with values by name, but has {points!r}.")
+    return points
+
+
+def check_objectives(cfg: Config, options: Options) -> None:
+    """Refuse an objective that this config will not measure, where that can be known.
+
+    Raises:
+        ConfigError: naming the objective and what is measured.
+    """
+    measured = measured_metrics(cfg)
+    if measured is None:
+        return
+    for metric, _ in options.directions:
+        if metric not in measured:
+            raise ConfigError(f"--metric={metric!r} is not measured{hint(metric, measured)}.")
+
+
+def measured_metrics(cfg: Config) -> list[str] | None:
+    """Names of all metrics that a config measures, or ``None`` if it has hooks of which that is not known.
+
+    Example:
+        >>> hook = dict(type="SampleMetrics", interval=10, metrics=dict(type="ModeCoverage"))
+        >>> measured_metrics(Config(dict(custom_hooks=[hook])))[:2]
+        ['modes', 'hq']
+    """
+    if cfg.get("evaluation"):
+        return None
+    names: list[str] = []
+    for settings in cfg.get("custom_hooks") or []:
+        if settings["type"] == "SampleMetrics":
+            arguments = {k: v for k, v in settings.items() if k not in ("type", "priority")}
+            try:
+                names += [name for metric in SampleMetrics(**arguments).metrics for name in metric.names]
+            except NotImplementedError:
+                return None
+        elif settings["type"] != "MinMaxHook":
+            return None
+    return [*names, *COSTS]
+
+
+def lay_dataset(cfg: Config, dataset: Config) -> None:
+    """Give a config another data set, in place.
+
+    Each part of ``data`` that ``dataset`` has is replaced, not merged: nothing of the old one stays behind.
+    The config's ``metrics_hook``, which measures its data set, is replaced in ``custom_hooks`` too.
+    """
+    old = cfg.get("metrics_hook")
+    for key, value in dataset._cfg_dict.items():
+        if key == "data":
+            for part, settings in value.items():  # not update(), which merges
+                cfg.data[part] = settings
+        else:
+            cfg[key] = value
+    if "metrics_hook" in dataset:
+        cfg.custom_hooks = [dataset.metrics_hook if h == old else h for h in cfg.get("custom_hooks") or []]
+
+
+def images_of(configs: Mapping[str, Config], seeds: int) -> int:
+    """Real images that a trial of all these configs sees.
+
+    Example:
+        >>> images_of({"a": Config(dict(total_iters=10, data=dict(samples_per_gpu=8)))}, seeds=2)
+        160
+    """
+    return seeds * sum(cfg.total_iters * cfg.data.samples_per_gpu for cfg in configs.values())

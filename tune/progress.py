@@ -1,0 +1,129 @@
+"""What a search says while it runs: a line for each trial that ends, and on a terminal a line that stays up to date."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from ray import tune
+from tqdm import tqdm
+
+from tune import tables
+from tune.record import SearchRecord
+from tune.report import Report
+
+QUIET = 300.0  # seconds after which a log without news gets a sign of life
+
+
+class Progress(tune.Callback):
+    """Says how a search goes, and has its results written after each trial.
+
+    Args:
+        record: the search.
+        report: its results.
+        stream: where to; by default standard output.
+    """
+
+    def __init__(self, record: SearchRecord, report: Report, stream: IO[str] | None = None) -> None:
+        self._record, self._report = record, report
+        self._stream = stream or sys.stdout
+        self._start = self._said = time.monotonic()
+        self._running: set[tuple[str, int]] = set()
+        self._count()
+        self._best: dict[str, str] = {}  # each study's, in words
+        self._before = self._done  # by an earlier run of this search
+        # Only where someone watches: a log would be filled with its updates.
+        self._bar = tqdm(
+            total=self._total,
+            initial=self._done,
+            file=self._stream,
+            disable=not self._stream.isatty(),
+            dynamic_ncols=True,
+            bar_format="{n_fmt}/{total_fmt} trials |{bar:12}| {desc}",
+        )
+        self._refresh()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._running.add(_key(trial))
+        self._refresh()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        study, number = _key(trial)
+        self._say(f"{study} trial {number}: its worker died; it starts again")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._finish(*_key(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._finish(*_key(trial))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._bar.disable and time.monotonic() - self._said > QUIET:
+            self._say(self._now())
+        elif not self._bar.disable and time.monotonic() - self._said > 1:  # the time left goes on
+            self._refresh()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._bar.close()
+
+    def _finish(self, study: str, number: int) -> None:
+        self._running.discard((study, number))
+        self._count()
+        self._report.write()
+        how = self._how(study, number)
+        self._bar.n, self._bar.total = self._done, self._total
+        self._refresh()
+        self._say(f"{study} trial {number}: {how}")
+
+    def _how(self, study: str, number: int) -> str:
+        record = self._record
+        ranked = tables.read_rows(record)[study]
+        row = next(row for row in ranked if row.number == number)
+        if best := tables.best(ranked):
+            self._best[study] = f"{study} best {tables.number(best.value)} (trial {best.number})"
+        if row.state == "pruned":
+            return row.reason or "stopped early"
+        if not row.finished:
+            error = record.folder / row.folder / "error.txt"
+            return f"failed: {row.reason}" + (f"; see {error}" if error.exists() else "")
+        values = zip(record.objectives, row.values, strict=True)
+        said = ", ".join(f"{metric} {tables.number(value)}" for (metric, _), value in values)
+        said += tables.interval(row)
+        return f"{said}, the best so far" if row == best else said
+
+    def _now(self) -> str:
+        failed = [f"{self._failed} failed"] if self._failed else []
+        parts = [f"{len(self._running)} running", *failed]
+        return ", ".join([*parts, *self._best.values(), *self._left()])
+
+    def _left(self) -> Sequence[str]:
+        done = self._done - self._before
+        if not done or self._done == self._total:
+            return []
+        seconds = (time.monotonic() - self._start) / done * (self._total - self._done)
+        return [f"about {tables.duration(seconds)} left"]
+
+    def _count(self) -> None:
+        counts = self._record.state().values()
+        begun = sum(n for c in counts for state, n in c.items() if state != "left")
+        self._done = begun - sum(c["RUNNING"] for c in counts)
+        self._total = begun + sum(c["left"] for c in counts)
+        self._failed = sum(c["FAIL"] for c in counts)
+
+    def _refresh(self) -> None:
+        if not self._bar.disable:
+            self._said = time.monotonic()
+            self._bar.set_description_str(self._now())
+
+    def _say(self, what: str) -> None:
+        self._said = time.monotonic()
+        since = time.strftime("%H:%M:%S", time.gmtime(self._said - self._start))
+        left = "".join(f"; {part}" for part in self._left()) if self._bar.disable else ""
+        self._bar.write(f"[{self._done}/{self._total}] {since} {what}{left}", file=self._stream)
+        self._stream.flush()
+
+
+def _key(trial: Any) -> tuple[str, int]:
+    return trial.config["study"], trial.config["number"]

@@ -1,0 +1,317 @@
+"""All that is kept of a search, in its folder and its Optuna storage: enough to resume it and to report on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from mmcv import Config
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.mmgen.train import load_config
+from tune.files import write_text
+from tune.options import ROOT, Options
+from tune.settings import set_paths
+from tune.space import Space
+
+REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
+TRIALS = "trials"  # folder of the trials within that of their search
+SHARED = "shared"  # name of the one study over all data sets
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of a trial: a trial has one for each seed, and in a shared study for each data set too.
+
+    Args:
+        base: name of the base config that it trains.
+        seed: of the training.
+        folder: where it keeps its files.
+    """
+
+    base: str
+    seed: int
+    folder: Path
+
+
+class SearchRecord:
+    """A search as it is kept.
+
+    In the folder: ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py``
+    (the merged base configs), ``search.log``, ``trials/``; and unless ``--storage`` names another place, the
+    Optuna studies in ``optuna.db``. What the search adds to an Optuna trial is in its user attributes:
+
+    - ``baseline``: whether it is the unmodified config; ``settings``: what it lays over the base, by path;
+    - ``origin``: ``baseline``, ``point``, ``warm start of DIR``, ``retry`` or ``sampler``; ``retry_of``: number of
+      the trial that it runs again;
+    - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
+    - ``reason``: why it was not finished;
+    - ``scores``: the primary objective's value for each seed (the mean over data sets), ``interval``: its 95 %
+      Student-t interval, if there are two seeds or more;
+    - ``metrics``: the last metrics, averaged over runs, with ``images`` and ``seconds``; ``runs``: each run's
+      ``base``, ``seed`` and ``metrics``;
+    - ``history``: with several objectives, ``[images, primary value]`` pairs (Optuna keeps intermediate values of
+      single-objective trials only; their steps are images too).
+
+    Args:
+        folder: the search's folder.
+        options: as given, with the later changes of a resumed search.
+        space: what is sampled; read when it is needed if ``None``, for a Python space is run then.
+        bases: each base config's file, by name.
+        studies: the studies by name: those of ``bases``, or one named ``shared``.
+
+    Example:
+        >>> SearchRecord.open("nowhere")
+        Traceback (most recent call last):
+        minmax_plugin.mmgen.check.ConfigError: 'nowhere' holds no search: it has no search.json.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Options,
+        space: Space | None,
+        bases: Mapping[str, str],
+        studies: Mapping[str, optuna.Study],
+    ) -> None:
+        self.folder, self.options, self._space = folder, options, space
+        self.bases, self.studies = dict(bases), dict(studies)
+
+    @classmethod
+    def create(cls, folder: Path, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+        """Write a new search down.
+
+        Args:
+            folder: a folder that does not exist yet.
+            options: of the search.
+            space: what is sampled.
+            configs: the merged base configs, by name.
+
+        Raises:
+            ConfigError: if the folder exists, or the storage cannot be used.
+        """
+        if folder.exists():
+            raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
+        names = list(configs) if options.layout == "per-dataset" else [SHARED]
+        prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
+        storage = open_storage(options.storage, folder)
+        (folder / "base").mkdir(parents=True)
+        bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
+        for name, cfg in configs.items():
+            cfg.dump(bases[name])
+        try:
+            studies = {
+                name: optuna.create_study(storage=storage, study_name=prefix + name, directions=_directions(options))
+                for name in names
+            }
+        except optuna.exceptions.DuplicatedStudyError as error:
+            raise ConfigError(f"--storage={options.storage!r} has such a study already: {error}") from error
+        for study in studies.values():
+            study.set_metric_names([metric for metric, _ in options.directions])
+        (folder / "space.json").write_text(json.dumps(space.content, indent=2) + "\n")
+        record = cls(folder, options, space, bases, studies)
+        record._write(
+            started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            commit=_commit(),
+            platform=platform.platform(),
+            versions={
+                name: importlib.metadata.version(name) for name in ("torch", "mmcv", "mmgen", "ray", "optuna", "numpy")
+            }
+            | {"python": platform.python_version()},
+            studies={name: study.study_name for name, study in studies.items()},
+            bases=bases,
+            points=space.points,
+        )
+        record.log("started")
+        return record
+
+    @classmethod
+    def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+        """A search that is kept in memory alone."""
+        names = list(configs) if options.layout == "per-dataset" else [SHARED]
+        studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
+        record = cls(Path(options.storage_path), options, space, dict.fromkeys(configs, ""), studies)
+        record.configs = dict(configs)
+        return record
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SearchRecord:
+        """Read a search back.
+
+        Raises:
+            ConfigError: if there is none, or its storage cannot be read.
+        """
+        folder = Path(folder)
+        if not (folder / "search.json").is_file():
+            raise ConfigError(f"{str(folder)!r} holds no search: it has no search.json.")
+        folder = folder.absolute()
+        stored = json.loads((folder / "search.json").read_text())
+        options = Options.from_dict(stored["options"])
+        storage = open_storage(options.storage, folder)
+        try:
+            studies = {
+                name: optuna.load_study(study_name=study_name, storage=storage)
+                for name, study_name in stored["studies"].items()
+            }
+        except KeyError as error:
+            raise ConfigError(f"{folder}: its storage lacks the study {error}.") from error
+        # by its place in the folder, which may have been moved or copied
+        bases = {name: str(folder / "base" / f"{name}.py") for name in stored["bases"]}
+        return cls(folder, options, None, bases, studies)
+
+    @property
+    def space(self) -> Space:
+        """What is sampled."""
+        if self._space is None:
+            self._space = Space.load(json.loads((self.folder / "space.json").read_text()))
+            self._space.points = json.loads((self.folder / "search.json").read_text())["points"]
+        return self._space
+
+    @functools.cached_property
+    def configs(self) -> dict[str, Config]:
+        """The merged base configs, by name."""
+        return {name: load_config(path) for name, path in self.bases.items()}
+
+    @property
+    def objectives(self) -> list[tuple[str, str]]:
+        """(metric, ``min`` or ``max``); the first is the primary one."""
+        return self.options.directions
+
+    @property
+    def seeds(self) -> int:
+        """Trainings of each configuration (on each data set)."""
+        return self.options.seeds
+
+    def trial_folder(self, study: str, number: int, seed_index: int | None = None, base: str | None = None) -> Path:
+        """Where a trial keeps its files; with ``seed_index`` (and ``base``, in a shared study) one of its runs.
+
+        A trial of a single run keeps them in its folder itself.
+        """
+        folder = trial_folder(self.folder, study, number)
+        if seed_index is not None and study not in self.bases and base is not None:
+            folder /= base
+        if seed_index is not None and self.seeds > 1:
+            folder /= f"seed_{self.options.seed + seed_index}"
+        return folder
+
+    def runs(self, study: str, number: int) -> list[Run]:
+        """A trial's trainings, in their order: seed by seed, and in a shared study data set by data set."""
+        bases = [study] if study in self.bases else list(self.bases)
+        return [
+            Run(base, self.options.seed + i, self.trial_folder(study, number, i, base))
+            for i in range(self.seeds)
+            for base in bases
+        ]
+
+    def config(self, base: str, trial: FrozenTrial) -> Config:
+        """The config that ``trial`` trains on ``base``, rebuilt from what is stored."""
+        return self.merged(base, trial.user_attrs.get("settings", {}))
+
+    def merged(self, base: str, settings: Mapping[str, Any]) -> Config:
+        """A base config with settings, by path, laid over it."""
+        cfg = Config(self.configs[base]._cfg_dict.to_dict())
+        set_paths(cfg, settings)
+        return cfg
+
+    def counted(self, study: str) -> list[FrozenTrial]:
+        """The trials of a study that were begun and that no retry took the place of."""
+        trials = self.studies[study].get_trials(deepcopy=False)
+        replaced = {t.user_attrs.get("retry_of") for t in trials}
+        return [t for t in trials if t.state != TrialState.WAITING and t.number not in replaced]
+
+    def remaining(self, study: str) -> int:
+        """How many trials of a study have not been begun."""
+        return max(0, self.options.num_samples - len(self.counted(study)))
+
+    def state(self) -> dict[str, dict[str, int]]:
+        """For each study, the number of trials in each state, and those that are left."""
+        return {
+            name: {
+                **{s.name: sum(t.state == s for t in self.counted(name)) for s in TrialState if s.name != "WAITING"},
+                "left": self.remaining(name),
+            }
+            for name in self.studies
+        }
+
+    def log(self, line: str) -> None:
+        """Add a line, with the time, to ``search.log``."""
+        if not self.folder.is_dir():  # a rehearsal
+            return
+        with open(self.folder / "search.log", "a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def lines(self) -> list[str]:
+        """What :meth:`log` wrote."""
+        log = self.folder / "search.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def update(self, options: Options, extend: int = 0) -> None:
+        """Take over the options of a resumed search, and ``extend`` each study by so many trials."""
+        self.options = dataclasses.replace(options, num_samples=options.num_samples + extend)
+        self._write()
+
+    def _write(self, **more: Any) -> None:
+        path = self.folder / "search.json"
+        stored = json.loads(path.read_text()) if path.exists() else {}
+        write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
+
+
+def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
+    """Optuna's storage: SQLite in ``folder``, ``journal:FILE``, or a database's URL.
+
+    Raises:
+        ConfigError: if it cannot be opened.
+    """
+    if spec is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        spec = f"sqlite:///{folder / 'optuna.db'}"
+    place = os.path.expandvars(spec)
+    try:
+        if place.startswith("journal:"):
+            return JournalStorage(JournalFileBackend(str(Path(place.removeprefix("journal:")).absolute())))
+        # another program, such as the dashboard, may hold SQLite's lock for a while
+        waits = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
+        return RDBStorage(place, engine_kwargs=waits)
+    except Exception as error:  # of the database's own driver
+        last = str(error).strip().splitlines() or [""]
+        raise ConfigError(f"--storage={spec!r} cannot be opened: {last[0]}") from error
+
+
+def trial_config(base: str | Path, settings: Mapping[str, Any]) -> Config:
+    """The config that a trial trains: the base config with its settings, by path, laid over it."""
+    cfg = load_config(base)
+    set_paths(cfg, settings)
+    return cfg
+
+
+def trial_folder(search: Path, study: str, number: int) -> Path:
+    """Where a trial of the search in ``search`` keeps its files."""
+    return search / TRIALS / f"{study}_{number}"
+
+
+def _commit() -> str | None:
+    """The commit of this project's code, if it is a clone."""
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _directions(options: Options) -> list[StudyDirection]:
+    kinds = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    return [kinds[mode] for _, mode in options.directions]

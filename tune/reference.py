@@ -1,0 +1,58 @@
+"""The reference of options in docs/searching.md, from the parser itself: ``python -m tune.reference`` rewrites it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tune.options import ROOT, build_parser
+
+DOCUMENT = ROOT / "docs" / "searching.md"
+BEGIN, END = "<!-- options: begin, written by python -m tune.reference -->", "<!-- options: end -->"
+
+
+def options_table(parser: argparse.ArgumentParser) -> str:
+    """A Markdown table for each group of a parser's options.
+
+    Example:
+        >>> parser = argparse.ArgumentParser(add_help=False)
+        >>> _ = parser.add_argument_group("speed").add_argument("--fast", action="store_true", help="go faster")
+        >>> print(options_table(parser))
+        **Speed**
+        <BLANKLINE>
+        | option | meaning |
+        |---|---|
+        | `--fast` | go faster |
+    """
+    parts = []
+    for group in parser._action_groups:
+        rows = [f"| `{_usage(action)}` | {action.help} |" for action in group._group_actions if action.dest != "help"]
+        if rows:
+            title = (group.title or "").capitalize()
+            parts.append("\n".join([f"**{title}**\n", "| option | meaning |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def with_table(text: str) -> str:
+    """A document with its table of options written anew."""
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{options_table(build_parser())}\n\n{END}{rest.split(END)[1]}"
+
+
+def _usage(action: argparse.Action) -> str:
+    value = "\\|".join(map(str, action.choices or [action.metavar or action.dest.upper()]))
+    if not action.option_strings:
+        return f"{value} ..."
+    if action.nargs == 0:
+        return action.option_strings[-1]
+    return f"{action.option_strings[-1]} {value}" + (" ..." if action.nargs == "+" else "")
+
+
+def main(path: Path = DOCUMENT) -> int:
+    path.write_text(with_table(path.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Early stopping by name: Ray's schedulers, one for each study, counting what trials have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+
+from tune.options import Options
+
+REDUCTION = 3  # ASHA keeps the best third at each rung
+RUNGS = 5  # by seconds, where no trial's full length is known
+GRACE = 0.25  # share of a full training
+
+
+def make_scheduler(
+    options: Options,
+    images: Mapping[str, int],
+    studies: Mapping[str, optuna.Study],
+    out_of_memory: Callable[[str], None],
+) -> TrialScheduler:
+    """The scheduler that ``options`` name, one for each study.
+
+    Args:
+        options: of the search.
+        images: that a whole trial of each study sees.
+        studies: the studies; what their trials have reported counts, so that a resumed search knows it.
+        out_of_memory: is told the id of a trial that Ray killed for want of memory.
+    """
+    metric, mode = options.directions[0]
+    by_seconds = options.resource == "seconds"
+
+    def make(study: str) -> TrialScheduler:
+        if options.scheduler == "none":
+            return FIFOScheduler()
+        grace = float(options.grace or 0) if by_seconds else (options.grace or GRACE) * images[study]
+        common: dict[str, Any] = dict(time_attr=options.resource, metric=metric, mode=mode, grace_period=grace)
+        if options.scheduler == "median":
+            # never paused in favour of waiting trials: a paused trial would have to start again
+            return MedianStoppingRule(**common, min_samples_required=3, min_time_slice=math.inf)  # type: ignore[arg-type]
+        most = grace * REDUCTION**RUNGS if by_seconds else images[study]
+        return ASHAScheduler(max_t=most, reduction_factor=REDUCTION, stop_last_trials=False, **common)
+
+    scheduler = PerStudy({name: make(name) for name in studies}, out_of_memory)
+    if not by_seconds:  # what is stored of each trial is by images
+        scheduler.replay(studies, metric)
+    return scheduler
+
+
+@dataclasses.dataclass(frozen=True)
+class _Earlier:
+    trial_id: str
+
+
+class PerStudy(FIFOScheduler):
+    """Gives each study a scheduler of its own: trials on unlike data sets do not compare.
+
+    It also keeps Ray from starting a trial again that it killed for want of memory: that would only repeat it.
+
+    Args:
+        schedulers: by the study's name.
+        out_of_memory: is told the id of such a trial.
+    """
+
+    def __init__(self, schedulers: Mapping[str, TrialScheduler], out_of_memory: Callable[[str], None]) -> None:
+        super().__init__()
+        self._schedulers, self._out_of_memory = schedulers, out_of_memory
+        self._doomed: list[tuple[Any, Any]] = []
+
+    def replay(self, studies: Mapping[str, optuna.Study], metric: str) -> None:
+        """Show the schedulers what earlier trials have reported."""
+        for name, study in studies.items():
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+                stand_in = _Earlier(f"earlier_{trial.number}")
+                scheduler: Any = self._schedulers[name]
+                scheduler.on_trial_add(None, stand_in)
+                for step, value in sorted(trial.intermediate_values.items()):
+                    result = {"images": step, metric: value}
+                    if scheduler.on_trial_result(None, stand_in, result) == TrialScheduler.STOP:
+                        break
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_error(tune_controller, trial)
+        file = trial.error_file  # on this machine; that in the storage comes later
+        if file and Path(file).exists() and "running low on memory" in Path(file).read_text():
+            self._out_of_memory(trial.trial_id)
+            self._doomed.append((tune_controller, trial))  # it is about to be queued again
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        while self._doomed:
+            controller, trial = self._doomed.pop()
+            controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if result.get("outcome"):  # it ends by itself, and is not to be called stopped early
+            return TrialScheduler.CONTINUE
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        if "images" in result:  # one that failed may end without a measurement
+            self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+    def _of(self, trial: Any) -> Any:
+        return self._schedulers[trial.config["study"]]

@@ -1,0 +1,150 @@
+"""Settings of a config by path: ``optimizer.generator.lr``, ``optimizer.generator.betas.0``, ``minmax.restore``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmcv import Config
+
+from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
+from minmax_plugin.mmgen.optin import opt_out
+from minmax_plugin.presets import PRESETS
+
+MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
+PARTS = ("acceptance", "value")  # of its settings, those that have a type with arguments of its own
+
+
+class SpaceError(ValueError):
+    """A search space that cannot be used; the message names the entry and the mend."""
+
+
+def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
+    """Lay settings, by path, over a config, in place and in their order.
+
+    ``minmax: false`` takes MinMax out of the config.
+
+    Raises:
+        SpaceError: if a path is not in the config, or a setting would be lost again.
+
+    Example:
+        >>> cfg = Config(dict(optimizer=dict(lr=0.1, betas=(0.5, 0.999))))
+        >>> set_paths(cfg, {"optimizer.betas.0": 0.0, "optimizer.lr": 0.2})
+        >>> dict(cfg.optimizer)
+        {'lr': 0.2, 'betas': [0.0, 0.999]}
+    """
+    leave = settings.get(MINMAX) is False
+    for path, value in settings.items():
+        if path.startswith(f"{MINMAX}.") and leave:
+            raise SpaceError(
+                f"{path!r} has no effect where MinMax is taken out ({MINMAX}: false): give it a condition."
+            )
+        set_path(cfg, path, value)
+    for path, value in settings.items():
+        if path != MINMAX and _plain(get_path(cfg, path)) != _plain(value):
+            raise SpaceError(f"{path!r} is set, and then overwritten by another setting of the same point.")
+    if leave:
+        opt_out(cfg)
+
+
+def set_path(cfg: Config, path: str, value: Any) -> None:
+    """Set one existing setting of a config.
+
+    Raises:
+        SpaceError: if the config has no such setting, with the nearest that it has.
+
+    Example:
+        >>> cfg = Config(dict(optimizer=dict(betas=(0.5, 0.999))))
+        >>> set_path(cfg, "optimizer.betas.0", 0.0)
+        >>> cfg.optimizer.betas
+        [0.0, 0.999]
+    """
+    head, *rest = path.split(".")
+    if head == MINMAX:
+        _set_minmax(cfg, path, rest, value)
+        return
+    node: Any = cfg._cfg_dict
+    parent: tuple[Any, Any] | None = None
+    keys = [head, *rest]
+    for depth, key in enumerate(keys):
+        if isinstance(node, tuple) and parent is not None:
+            node = parent[0][parent[1]] = list(node)
+        index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
+        known = list(node) if isinstance(node, Mapping) else list(range(len(node))) if isinstance(node, list) else []
+        if index not in known:
+            prefix = "".join(f"{k}." for k in keys[:depth])
+            raise SpaceError(f"it has no setting {path!r}{hint(prefix + key, [prefix + str(k) for k in known])}.")
+        if depth == len(keys) - 1:
+            node[index] = value
+        else:
+            parent, node = (node, index), node[index]
+
+
+def get_path(cfg: Config, path: str) -> Any:
+    """The value at ``path``; of a MinMax setting that is not written in the config, what its preset says.
+
+    Raises:
+        LookupError: if there is none.
+
+    Example:
+        >>> hook = dict(type="MinMaxHook", preset="paper")
+        >>> get_path(Config(dict(custom_hooks=[hook])), "minmax.acceptance.type")
+        'annealed'
+    """
+    head, *rest = path.split(".")
+    node: Any = cfg._cfg_dict
+    if head == MINMAX:
+        hook = minmax_settings(cfg)
+        if hook is None or not rest:
+            return hook is not None
+        node = {**PRESETS[hook.get("preset", "practical")], "preset": "practical", **hook}
+        for part in PARTS:
+            if isinstance(node[part], str):
+                node[part] = dict(type=node[part])
+    else:
+        rest = [head, *rest]
+    for key in rest:
+        node = node[int(key) if isinstance(node, (list, tuple)) else key]
+    return node
+
+
+def hint(name: Any, known: Iterable[Any]) -> str:
+    """The end of an error message: the nearest of the known names, or all of them."""
+    names = [str(k) for k in known]
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; it has {names}" if names else ""
+
+
+def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
+    settings: Any = minmax_settings(cfg)
+    if settings is None:
+        raise SpaceError(f"{path!r} needs a MinMaxHook in its custom_hooks.")
+    if not rest:
+        if not isinstance(value, bool):
+            raise SpaceError(f"{path!r} is true or false, but got {value!r}.")
+        return
+    # What the entry leaves to its preset is written out where it is a part of it that is set.
+    if len(rest) > 1 and rest[0] in PARTS:
+        part = settings.get(rest[0]) or PRESETS[settings.get("preset", "practical")][rest[0]]
+        settings[rest[0]] = dict(type=part) if isinstance(part, str) else dict(part)
+    if rest in ([part, "type"] for part in PARTS):
+        if settings[rest[0]].get("type") != value:
+            settings[rest[0]] = dict(type=value)  # another one, with arguments of its own
+    elif len(rest) <= 2:
+        node = settings if len(rest) == 1 else settings.get(rest[0])
+        if not isinstance(node, dict):
+            raise SpaceError(f"{path!r}: {rest[0]!r} has no settings of its own.")
+        node[rest[-1]] = value
+    else:
+        raise SpaceError(f"{path!r} is deeper than the settings of MinMaxHook.")
+    try:
+        build_hook(settings)
+    except (ValueError, ConfigError) as error:
+        raise SpaceError(f"{path!r}={value!r}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

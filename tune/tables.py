@@ -1,0 +1,297 @@
+"""The trials of a search as rows, best first, and the tables made of them: CSV, JSON, Markdown, a summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+from optuna.trial import FrozenTrial, TrialState
+
+from tune.record import SearchRecord
+
+STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A trial, read from storage alone.
+
+    Args:
+        study: name of its study.
+        number: of the trial in it.
+        state: one of :data:`STATES`.
+        values: the objectives, in their order; of an unfinished trial the last value of the first, if any.
+        interval: 95 % interval of the first objective over seeds, if there are several.
+        scores: the first objective for each seed.
+        params: what was sampled.
+        settings: what it lays over the base config, by path.
+        origin: who proposed it.
+        baseline: whether it is the unmodified config.
+        retry_of: number of the trial that it runs again.
+        reason: why it was not finished.
+        metrics: all last metrics, with ``images`` and ``seconds``.
+        seconds: from start to end.
+        front: whether no other trial is better (with several objectives: in all of them).
+        folder: of its files, relative to the search's folder.
+        commands: that train it again, one for each of its trainings.
+    """
+
+    study: str
+    number: int
+    state: str
+    values: list[float | None]
+    interval: tuple[float, float] | None
+    scores: list[float]
+    params: dict[str, Any]
+    settings: dict[str, Any]
+    origin: str
+    baseline: bool
+    retry_of: int | None
+    reason: str | None
+    metrics: dict[str, float]
+    seconds: float | None
+    front: bool
+    folder: str
+    commands: list[str]
+
+    @property
+    def finished(self) -> bool:
+        return self.state == "complete"
+
+    @property
+    def value(self) -> float:
+        """The first objective of a finished trial."""
+        assert self.values[0] is not None
+        return self.values[0]
+
+    @property
+    def gda(self) -> bool:
+        """Whether it trains by plain descent-ascent: the space took the min-max algorithm out."""
+        return self.settings.get("minmax") is False
+
+    @property
+    def method(self) -> str:
+        return "plain GDA" if self.gda else "min-max"
+
+    @property
+    def what(self) -> str:
+        """Its settings, in a line."""
+        line = settings_line(self.params) or "as in the config"
+        return f"unmodified: {line}" if self.baseline else line
+
+
+def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
+    """Each study's trials: finished ones first, by the first objective; then the others."""
+    sign = -1 if record.objectives[0][1] == "max" else 1
+
+    def rank(row: Row) -> tuple[Any, ...]:
+        value = row.values[0]
+        return STATES.index(row.state), value is None, sign * (value or 0), not row.front, row.number
+
+    rows = {}
+    for name, study in record.studies.items():
+        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        complete = any(t.state == TrialState.COMPLETE for t in trials)
+        front = {t.number for t in study.best_trials} if complete else set()
+        rows[name] = sorted((_row(record, name, t, t.number in front) for t in trials), key=rank)
+    return rows
+
+
+def best(ranked: Sequence[Row]) -> Row | None:
+    """The best finished trial by the first objective."""
+    return ranked[0] if ranked and ranked[0].finished else None
+
+
+def compared(ranked: Sequence[Row]) -> list[tuple[str, Row]]:
+    """What tells what a search has gained: the best, the unmodified config, and where it chose the method, the
+    best of the other one (plain descent-ascent, GDA, or the min-max algorithm)."""
+    first = best(ranked)
+    if first is None:
+        return []
+    done = [row for row in ranked if row.finished]
+    found = [("best", first), *(("unmodified config", row) for row in done if row.baseline)]
+    if any(row.gda for row in done):
+        found += [(f"best {row.method}", row) for row in done if row.gda != first.gda and not row.baseline][:1]
+        found[0] = (f"best ({first.method})", first)
+    return found
+
+
+def course(trial: FrozenTrial) -> list[tuple[float, float]]:
+    """The first objective as the training went on: (images, value)."""
+    pairs = trial.user_attrs.get("history") or trial.intermediate_values.items()
+    return sorted((float(step), float(value)) for step, value in pairs)
+
+
+def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
+    """The lines that train a trial again, one for each seed (and data set).
+
+    Args:
+        record: the search.
+        study: of the trial.
+        number: of the trial.
+        configs: its config files, by the base's name; if not given, those in its folder.
+    """
+    home = record.trial_folder(study, number)
+    # As in the search: with another number of threads results may differ in their last digits.
+    threads = f"OMP_NUM_THREADS={max(1, int(record.options.cpus_per_trial))}"
+    lines = []
+    for run in record.runs(study, number):
+        config = home / f"{run.base}.py" if configs is None else configs[run.base]
+        work = config.parent / "again" / f"{run.base}_seed_{run.seed}"
+        line = ["minmax-train", config, "--seed", run.seed, "--work-dir", work]
+        lines.append(f"{threads} {shlex.join(map(str, line))}")
+    return lines
+
+
+def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
+    """All trials, a line each, by study and number; what was sampled and measured in columns of their own."""
+    lines = []
+    for row in sorted(
+        (r for ranked in rows.values() for r in ranked), key=lambda r: (list(rows).index(r.study), r.number)
+    ):
+        low, high = row.interval or (None, None)
+        lines.append(
+            {
+                "study": row.study,
+                "trial": row.number,
+                "state": row.state.upper(),
+                **{metric: value for (metric, _), value in zip(record.objectives, row.values, strict=True)},
+                "low": low,
+                "high": high,
+                "scores": " ".join(map(str, row.scores)) or None,
+                **row.params,
+                **{f"metrics/{name}": value for name, value in row.metrics.items()},
+                "duration": row.seconds,
+                "seed": record.options.seed,
+                "seeds": record.seeds,
+                "origin": row.origin,
+                "baseline": row.baseline,
+                "retry_of": row.retry_of,
+                "reason": row.reason,
+                "folder": row.folder,
+            }
+        )
+    frame = pandas.DataFrame(lines)
+    if "retry_of" in frame:
+        frame["retry_of"] = frame["retry_of"].astype("Int64")
+    return frame
+
+
+def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
+    """A Markdown table: the trials of each study, best first."""
+    names = " | ".join(name for name, _ in record.objectives)
+    lines = [
+        f"| data set | trial | {names} | state | settings |",
+        "|---|---|" + "---|" * len(record.objectives) + "---|---|",
+    ]
+    for ranked in rows.values():
+        for row in ranked:
+            values = [number(value) for value in row.values]
+            values[0] += interval(row)
+            state = row.state + (f": {row.reason}" if row.reason else "")
+            cells = [row.study, str(row.number), *values, state, row.what]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """The search in short: for each study the counts, and the best beside the unmodified config and plain GDA."""
+    studies: dict[str, Any] = {}
+    for name, ranked in rows.items():
+        beside = [{"what": label, **_outcome(record, row)} for label, row in compared(ranked)]
+        first = beside.pop(0) if beside else None
+        studies[name] = {"trials": record.state()[name], "best": first, "beside": beside}
+        if len(record.objectives) > 1:
+            studies[name]["pareto_front"] = [row.number for row in ranked if row.front]
+    return {
+        "search": record.folder.name,
+        "objectives": [f"{metric}:{mode}" for metric, mode in record.objectives],
+        "seeds": [record.options.seed + i for i in range(record.seeds)],
+        "studies": studies,
+    }
+
+
+def number(value: float | None) -> str:
+    """A value for people.
+
+    Example:
+        >>> number(0.123456), number(12345.6), number(0.0), number(None)
+        ('0.1235', '12346', '0', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 1000 or value == 0 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time for people.
+
+    Example:
+        >>> duration(42), duration(150), duration(9000), duration(None)
+        ('42 s', '2.5 min', '2.5 h', '–')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def interval(row: Row) -> str:
+    """A row's interval over seeds, for people; nothing with one seed."""
+    return f" ({number(row.interval[0])} to {number(row.interval[1])})" if row.interval else ""
+
+
+def settings_line(params: Mapping[str, Any]) -> str:
+    """Settings in a line.
+
+    Example:
+        >>> settings_line({"optimizer.generator.lr": 0.000123456, "method": "gda"})
+        'optimizer.generator.lr=0.000123, method=gda'
+    """
+    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+
+
+def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
+    return {
+        "trial": row.number,
+        **{metric: value for (metric, _), value in zip(record.objectives, row.values, strict=True)},
+        "interval": row.interval,
+        "scores": row.scores,
+        "params": row.params,
+        "metrics": row.metrics,
+        "folder": row.folder,
+    }
+
+
+def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> Row:
+    attrs = trial.user_attrs
+    values: list[float | None] = [None] * len(record.objectives)
+    if trial.state == TrialState.COMPLETE:
+        values = list(trial.values)
+    elif so_far := course(trial):
+        values[0] = so_far[-1][1]
+    bounds = attrs.get("interval")
+    return Row(
+        study=study,
+        number=trial.number,
+        state=trial.state.name.lower(),
+        values=values,
+        interval=(bounds[0], bounds[1]) if bounds and trial.state == TrialState.COMPLETE else None,
+        scores=list(attrs.get("scores") or []),
+        params=dict(trial.params),
+        settings=dict(attrs.get("settings") or {}),
+        origin=attrs.get("origin") or "",
+        baseline=bool(attrs.get("baseline")),
+        retry_of=attrs.get("retry_of"),
+        reason=attrs.get("reason"),
+        metrics=dict(attrs.get("metrics") or {}),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+        front=front,
+        folder=str(record.trial_folder(study, trial.number).relative_to(record.folder)),
+        commands=commands(record, study, trial.number),
+    )
