@@ -74,7 +74,13 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
     assert len(plain) == 20
     assert losses(trained("always", acceptance="always")) == losses(plain)  # to the last bit
     weights = [checkpoint(tmp_path / name, 20)["state_dict"] for name in ("always", "plain")]
-    assert_identical(*({k: v for k, v in w.items() if k.startswith("discriminator")} for w in weights))
+    # Its buffers too, but for SinGAN's: the generator's steps move batch statistics, and the last are an open proposal.
+    moved = [
+        k
+        for k in weights[0]
+        if k.startswith("discriminator") and not (family.unresumable and ("running_" in k or "num_batches" in k))
+    ]
+    assert_identical(*([w[k] for k in moved] for w in weights))
     record_property("always is stock", "yes")
 
     # With "never" the generator only moves where a stage ends, so whoever sees it move saw an open proposal.
