@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 import traceback
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from mmcv.runner import HOOKS, Hook
 from ray import tune
 
 import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
+from minmax_plugin.mmgen.checkpoints import is_whole
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.train import train
 from tune.plan import DISK_FULL
@@ -299,8 +299,7 @@ def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
     """The newest checkpoint of a run that is whole; ``before``: of an earlier iteration than this."""
     checkpoints = sorted(folder.rglob("iter_*.pth"), key=_iteration, reverse=True)
     for path in checkpoints:
-        # a worker killed while it saved leaves one without its end, where a zip has its directory
-        if (before is None or _iteration(path) < before) and zipfile.is_zipfile(path):
+        if (before is None or _iteration(path) < before) and is_whole(path):
             return path
     return None
 
