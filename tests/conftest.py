@@ -10,7 +10,7 @@ torch.set_num_threads(1)
 # helpers, imported by the tests
 collect_ignore = ["exact.py", "families.py", "mmgen_runs.py", "oracle.py", "search_runs.py", "search_trouble.py"]
 
-FACTS = ("family", "opts in", "always is stock", "resumes", "averages see", "note")
+FACTS = ("family", "opts in", "trains", "always is stock", "resumes", "averages see", "note")
 
 
 @pytest.fixture(autouse=True)

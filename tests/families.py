@@ -307,6 +307,8 @@ def load(family, data, work_dir, **overlay):
     for hook in cfg.get("custom_hooks") or []:
         if hook.type == "VisualizeUnconditionalSamples":
             hook.interval, hook.num_samples = 10, 2
+        elif hook.type == "MMGenVisualizationHook":
+            hook.interval = 10
         elif hook.type == "ExponentialMovingAverageHook":
             hook.start_iter = 0
     return cfg

@@ -81,6 +81,8 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
         if k.startswith("discriminator") and not (family.unresumable and ("running_" in k or "num_batches" in k))
     ]
     assert_identical(*([w[k] for k in moved] for w in weights))
+    assert {len(list((tmp_path / name).glob("**/*.png"))) > 0 for name in ("plain", "always")} == {True}
+    record_property("trains", "yes")
     record_property("always is stock", "yes")
 
     # With "never" the generator only moves where a stage ends, so whoever sees it move saw an open proposal.
