@@ -22,7 +22,7 @@ class Family:
         unresumable: what the toolkit itself says when it resumes the family, where it cannot.
         note: a remark for the table.
         stages: that the networks go through in the test.
-        slow: whether it is left to CI's `make matrix`.
+        slow: whether to leave out what is the same for all families.
     """
 
     name: str
