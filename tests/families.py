@@ -65,6 +65,19 @@ _GROW = {
     "data.train.len_per_stage": 40,
     "train_cfg.transition_kimgs": 0.01,
 }
+_SINGAN = {
+    "data.train.img_path": "DATA/images/64/0.png",
+    "data.train.min_size": 18,
+    "data.train.max_size": 28,
+    "data.train.num_samples": 40,
+    "model.generator.num_scales": 2,
+    "model.discriminator.num_scales": 2,
+    "train_cfg.iters_per_scale": 7,
+}
+_SINGAN_RESUME = {
+    "unresumable": "Optimizer should be dict or torch.optim.Optimizer",
+    "note": "the toolkit cannot resume it: its optimizers are built after the checkpoint is read",
+}
 
 FAMILIES = [
     Family(
@@ -245,34 +258,16 @@ FAMILIES = [
     Family(
         "SinGAN",
         "singan/singan_fish.py",
-        {
-            "data.train.img_path": "DATA/images/64/0.png",
-            "data.train.min_size": 18,
-            "data.train.max_size": 28,
-            "data.train.num_samples": 40,
-            "model.generator.num_scales": 2,
-            "model.discriminator.num_scales": 2,
-            "train_cfg.iters_per_scale": 7,
-        },
-        unresumable="Optimizer should be dict or torch.optim.Optimizer",
-        note="the toolkit cannot resume it: its optimizers are built after the checkpoint is read",
+        _SINGAN,
+        **_SINGAN_RESUME,
         stages=3,
     ),
     Family(
         "SinGAN with positional encoding",
         "positional_encoding_in_gans/singan_csg_fish.py",
-        {
-            "data.train.img_path": "DATA/images/64/0.png",
-            "data.train.min_size": 18,
-            "data.train.max_size": 28,
-            "data.train.num_samples": 40,
-            "model.generator.num_scales": 2,
-            "model.discriminator.num_scales": 2,
-            "train_cfg.iters_per_scale": 7,
-        },
+        _SINGAN,
         slow=True,
-        unresumable="Optimizer should be dict or torch.optim.Optimizer",
-        note="the toolkit cannot resume it: its optimizers are built after the checkpoint is read",
+        **_SINGAN_RESUME,
         stages=3,
     ),
     Family(

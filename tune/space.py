@@ -291,7 +291,7 @@ def _meaning(cfg: Config) -> tuple[Any, ...]:
     other.custom_hooks = [h for h in other.custom_hooks if h["type"] != "MinMaxHook"]
     rest = json.dumps(other._cfg_dict.to_dict(), default=repr, sort_keys=True)
     more = {k: v for k, v in settings.items() if k not in ("acceptance", "value", "restore", "preset")}
-    return (rest, hook.acceptance, hook.value, hook.value_options, hook.restore, hook.game_settings, more)
+    return (rest, hook.acceptance, hook.value, hook.restore, hook.game_settings, more)
 
 
 def _as_list(value: Any) -> list[Any]:

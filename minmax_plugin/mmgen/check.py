@@ -10,8 +10,9 @@ from mmcv import Config
 from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
 
+from minmax_plugin.mmgen.estimates import OWN_TERMS
 from minmax_plugin.mmgen.gans import driven_classes, find_kind
-from minmax_plugin.mmgen.hook import OWN_TERMS, MinMaxHook
+from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 
@@ -101,7 +102,7 @@ def _check_minmax(cfg: Config) -> None:
         )
     k, _ = kind.cycle(train_cfg)
     hook = build_hook(settings)
-    if hook.value == "last" and kind.own_terms:
+    if hook.value.kind == "last" and kind.own_terms:
         raise ConfigError(OWN_TERMS)
     if hook.ascent_steps not in (None, k):
         raise ConfigError(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import importlib.metadata
 import logging
-import platform
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +17,7 @@ from mmcv.utils import build_from_cfg
 from mmgen.core.optimizer import build_optimizers
 from torch import nn
 
+from minmax_plugin.installed import installed
 from minmax_plugin.mmgen.check import ConfigError, build_hook, check_config, minmax_settings
 from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.hook import MinMaxHook
@@ -49,17 +48,6 @@ class Verdict:
     reason: str
     order: list[str] = dataclasses.field(default_factory=list)
     memory: dict[str, float] = dataclasses.field(default_factory=dict)
-
-
-def installed() -> dict[str, str]:
-    """Versions of what matters here, by package; ``not installed`` where it is not."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def hardware() -> list[str]:
@@ -100,7 +88,7 @@ def examine(cfg: Config) -> Verdict:
         return Verdict(False, f"the toolkit cannot build it: {error}")
     hook = build_hook(minmax_settings(cfg) or {})
     steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
-    reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.kind_of_value(gan)!r}"
+    reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.value.kind_for(gan)!r}"
     return Verdict(True, reason, order, _memory(cfg, gan, hook))
 
 
@@ -193,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     args = parse_args(argv)
     print("Installed")
-    for name, version in installed().items():
+    for name, version in installed(PACKAGES).items():
         print(f"  {name}: {version}")
     print("Repairs of the toolkit")
     for name, why in active_shims.items():

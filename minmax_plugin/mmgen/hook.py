@@ -6,36 +6,25 @@ import dataclasses
 import json
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.runner import HOOKS, CheckpointHook, Hook, IterTimerHook, LoggerHook
+from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import get_dist_info
-from mmgen.core.evaluation import GenerativeEvalHook
-from mmgen.core.hooks import (
-    ExponentialMovingAverageHook,
-    PickleDataHook,
-    VisualizationHook,
-    VisualizeUnconditionalSamples,
-)
 
 from minmax_plugin.acceptance import build_acceptance
 from minmax_plugin.game import Decision, MinMaxGame
-from minmax_plugin.mmgen.gans import GAN, gan_of
-from minmax_plugin.mmgen.metrics import SampleMetrics, truncate_lines
+from minmax_plugin.mmgen.estimates import ValueSetting
+from minmax_plugin.mmgen.gans import gan_of
+from minmax_plugin.mmgen.metrics import truncate_lines
+from minmax_plugin.mmgen.observers import is_due, observers
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.mmgen.resume import RunState
 from minmax_plugin.presets import preset as settings_of
 from minmax_plugin.snapshot import Restore, found_inf
-from minmax_plugin.value import Estimator, FreshBatch, LastAscent, inference
-
-VALUES = ("auto", "last", "fresh", "paired")
-OWN_TERMS = (
-    "MinMaxHook(value='last') cannot see the generator's own losses (pixel, cycle, reconstruction), which are part "
-    "of f for this model; use value='fresh' or 'paired'."
-)
+from minmax_plugin.value import inference
 
 
 @HOOKS.register_module()
@@ -95,6 +84,8 @@ class MinMaxHook(Hook):
         0.25
     """
 
+    reads_weights = False  # for the observers that it shows the decided pair to, it is none
+
     def __init__(
         self,
         preset: str = "practical",
@@ -130,7 +121,7 @@ class MinMaxHook(Hook):
         if pool < 1:
             raise ValueError(f"pool must be 1 batch or more, but got {pool!r}.")
         self.acceptance = build_acceptance(chosen["acceptance"])
-        self.value, self.value_options = _parse_value(chosen["value"])
+        self.value = ValueSetting.parse(chosen["value"])
         self.restore = Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
         self.game_settings = dict(
             track=chosen["track"], r_max=r_max, escape=escape, guard=guard, max_nonfinite=max_nonfinite
@@ -193,7 +184,7 @@ class MinMaxHook(Hook):
         if self.game.stopped:
             runner.logger.info(f"MinMax stops: {self.game.rejections} rejections in a row.")
             runner._max_iters = runner.iter + 1
-        if self.game.open and any(_is_due(hook, runner) for hook in self._observers_of(runner)):
+        if self.game.open and any(is_due(hook, runner) for hook in self._observers_of(runner)):
             self.game.swap()
 
     def after_run(self, runner: Any) -> None:
@@ -287,7 +278,8 @@ class MinMaxHook(Hook):
             return
         runner = self._runner
         seed = self.seed if self.seed is not None else ((runner.meta or {}).get("seed") or 0)
-        estimator = self._estimator(seed + 1009 * get_dist_info()[0])
+        own_seed = seed + 1009 * get_dist_info()[0]
+        estimator = self.value.estimator(self.gan, lambda: self._fresh_batch(own_seed), own_seed)
         self.game = MinMaxGame(*players, self.acceptance, self.restore, estimator, seed, **self.game_settings)
         if self.gan.min_optimizer.loaded_game is not None:
             self.load_game_state(self.gan.min_optimizer.loaded_game)
@@ -318,43 +310,19 @@ class MinMaxHook(Hook):
         self._answered = False
         self._pool.clear()  # the data may change with the stage
 
-    def kind_of_value(self, gan: GAN) -> str:
-        """What f is read from, where the setting leaves it to the model."""
-        return self.value if self.value != "auto" else "fresh" if gan.ascent_steps == 1 or gan.own_terms else "last"
-
-    def _estimator(self, seed: int) -> Estimator:
-        kind, k = self.kind_of_value(self.gan), self.gan.ascent_steps
-        if kind == "last":
-            if self.gan.own_terms:
-                raise ValueError(OWN_TERMS)
-            if k == 1:
-                warnings.warn(
-                    "MinMaxHook(value='last') with k = 1 reads f before the discriminator has answered the proposal, "
-                    "which is not the algorithm; use value='fresh', or disc_steps of 2 or more.",
-                    stacklevel=2,
-                )
-            self.gan.watch_loss()
-            return LastAscent(self.gan.last_value)
-        options = dict(self.value_options)
-        fraction = options.pop("fraction", 1.0)
-        reread = "paired" if kind == "paired" else "fresh" if options.pop("reread", False) else None
-        pool = self._pool
-
-        def fresh() -> torch.Tensor:
-            if not pool:
-                with inference([], seed):
-                    pool.extend(self.gan.load_pool(self._runner.data_loader._dataloader, self.pool_batches))
-            return self.gan.fresh_value(pool[int(torch.randint(len(pool), ()))], fraction)
-
-        networks = [self.gan.generator, self.gan.discriminator]
-        return FreshBatch(fresh, networks, seed, reread=reread, **options)
+    def _fresh_batch(self, seed: int) -> Any:
+        """A batch of real images from the pool, which is loaded at the first need."""
+        if not self._pool:
+            with inference([], seed):
+                self._pool.extend(self.gan.load_pool(self._runner.data_loader._dataloader, self.pool_batches))
+        return self._pool[int(torch.randint(len(self._pool), ()))]
 
     def _record_file(self) -> Path:
         return Path(self._runner.work_dir) / "decisions.jsonl"
 
     def _observers_of(self, runner: Any) -> list[Hook]:
         if self._observers is None:
-            self._observers = _observers(runner)
+            self._observers = observers(runner)
         return self._observers
 
     def _log(self, runner: Any, decision: Decision) -> None:
@@ -372,6 +340,8 @@ class MinMaxHook(Hook):
 class _LastOfAll(Hook):
     """Runs after all other hooks: gives the open proposal its place back, and sees to an exact resume."""
 
+    reads_weights = False
+
     def __init__(self, minmax: MinMaxHook, state: RunState) -> None:
         self._minmax, self._state = minmax, state
 
@@ -386,38 +356,6 @@ class _LastOfAll(Hook):
 
     def after_train_iter(self, runner: Any) -> None:
         self._minmax.show_proposal()
-
-
-def _observers(runner: Any) -> list[Hook]:
-    """The hooks that may look at the weights after an iteration."""
-    blind = (MinMaxHook, _LastOfAll, LoggerHook, IterTimerHook, VisualizationHook, PickleDataHook)
-    hooks = [h for h in runner.hooks if not isinstance(h, blind) and getattr(h, "reads_weights", True)]
-    return [h for h in hooks if "after_train_iter" in h.get_triggered_stages()]
-
-
-def _is_due(hook: Hook, runner: Any) -> bool:
-    """Whether ``hook`` will do anything after this iteration; a hook that is not known always may."""
-    if isinstance(hook, GenerativeEvalHook):
-        return hook.every_n_iters(runner, hook.get_current_interval(runner))
-    if isinstance(hook, (CheckpointHook, ExponentialMovingAverageHook, SampleMetrics, VisualizeUnconditionalSamples)):
-        return hook.every_n_iters(runner, hook.interval) or hook.is_last_iter(runner)
-    return True
-
-
-def _parse_value(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    options: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
-    kind = options.pop("type", "auto")
-    if kind not in VALUES:
-        raise ValueError(f"value must be one of {list(VALUES)}, but got {kind!r}.")
-    known = {"fresh": ["batches", "fraction", "reread"], "paired": ["batches", "fraction"]}.get(kind, [])
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"value {kind!r} takes {known}, but got {unknown}.")
-    fraction = options.get("fraction", 1.0)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must be above 0 and at most 1, but got {fraction!r}.")
-    FreshBatch(lambda: 0.0, [], batches=options.get("batches", 1))  # it checks its own arguments
-    return kind, options
 
 
 def _check_game(settings: dict[str, Any]) -> None:

@@ -304,8 +304,8 @@ PRESETS = {
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_what_it_says_and_trains(tmp_path, recorded, preset):
     hook = MinMaxHook(preset=preset)
-    assert (hook.acceptance, hook.restore, hook.value, hook.game_settings["track"]) == PRESETS[preset]
-    assert MinMaxHook(preset=preset, value="paired", track=True).value == "paired"
+    assert (hook.acceptance, hook.restore, hook.value.kind, hook.game_settings["track"]) == PRESETS[preset]
+    assert MinMaxHook(preset=preset, value="paired", track=True).value.kind == "paired"
     lines = run(small_config(3, dict(preset=preset)), tmp_path)
     assert len(lines) == 18
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
-import platform
 import sys
 import time
 import uuid
@@ -15,6 +13,8 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from minmax_plugin.installed import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "mmcv", "mmgen", "numpy")  # what results depend on
@@ -31,19 +31,13 @@ def versions(root: Path = ROOT) -> dict[str, str]:
         root: where the project lies.
 
     Example:
-        >>> versions()["python"] == platform.python_version()
-        True
+        >>> list(versions())[:2], len(versions()["code of this project"])
+        (['python', 'ray'], 12)
     """
     digest = hashlib.sha256()
     for path in sorted(p for part in ("minmax_plugin", "tune") for p in (root / part).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    found = {"python": platform.python_version(), "code of this project": digest.hexdigest()[:12]}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {**installed(PACKAGES), "code of this project": digest.hexdigest()[:12]}
 
 
 def check_nodes(folder: Path | None = None, timeout: float = 120) -> list[str]:
