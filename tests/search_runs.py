@@ -26,7 +26,7 @@ def short_config(folder, name="short", pause=0.0, iterations=60, interval=20):
         f"total_iters = {iterations}\n"
         f"checkpoint_config = dict(interval={interval}, by_epoch=False)\n"
         f"metrics_hook = dict(type='SampleMetrics', interval={interval},\n"
-        "                    metrics=dict(type='ModeCoverage', num_images=200))\n"
+        "                    metrics=[dict(type='ModeCoverage', num_images=200)])\n"
         "trouble = dict(type='Trouble', kind='none', pause=%r)\n"
         "custom_hooks = [metrics_hook, dict(type='MinMaxHook'), trouble]\n" % pause
     )

@@ -1,15 +1,19 @@
-"""Small real data sets in the toolkit's registry: Gaussian mixtures and MNIST."""
+"""Small real data sets in the toolkit's registry: Gaussian mixtures, MNIST and CIFAR-10."""
 
 from __future__ import annotations
 
 import math
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from mmgen.datasets.builder import DATASETS
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -30,26 +34,43 @@ class _InMemory(Dataset):
         return [{"real_img": sample} for sample in self.samples[torch.tensor(indices)].unbind()]
 
 
-def circle(modes: int, radius: float) -> Tensor:
-    """Centres of ``modes`` points, evenly on a circle from angle 0; shape (modes, 2).
+def centres(modes: int, radius: float, layout: str = "circle") -> Tensor:
+    """Centres of ``modes`` points, evenly on a circle from angle 0, or on a square grid; shape (modes, 2).
+
+    Args:
+        modes: their number; a square number for a grid.
+        radius: of the circle, or half the side of the grid.
+        layout: ``circle`` or ``grid``.
+
+    Raises:
+        ValueError: for an unknown layout, or a number that makes no such grid.
 
     Example:
-        >>> circle(4, radius=2.0)[0].tolist()
-        [2.0, 0.0]
+        >>> centres(4, radius=2.0)[0].tolist(), centres(25, radius=4.0, layout="grid")[1].tolist()
+        ([2.0, 0.0], [-4.0, -2.0])
     """
+    if layout == "grid":
+        side = math.isqrt(max(modes, 0))
+        if side < 2 or side * side != modes:
+            raise ValueError(f"modes must be 4, 9, 16, 25, … for layout='grid', but got {modes!r}.")
+        along = torch.linspace(-radius, radius, side)
+        return torch.cartesian_prod(along, along)
+    if layout != "circle":
+        raise ValueError(f"layout must be 'circle' or 'grid', but got {layout!r}.")
     angles = torch.arange(modes) * (2 * math.pi / modes)
     return radius * torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
 @DATASETS.register_module()
 class GaussianMixture(_InMemory):
-    """Points of a mixture of round Gaussians, their centres evenly on a circle.
+    """Points of a mixture of round Gaussians, their centres evenly on a circle or on a grid.
 
     Args:
         modes: number of Gaussians.
-        radius: radius of the circle.
+        radius: radius of the circle, or half the side of the grid.
         sigma: standard deviation of each Gaussian.
         weights: share of each mode; equal if not given.
+        layout: ``circle`` or ``grid``, see :func:`centres`.
         size: number of points.
         seed: of the points.
         test_mode: what the toolkit passes to validation data; changes nothing here.
@@ -69,6 +90,7 @@ class GaussianMixture(_InMemory):
         radius: float = 1.0,
         sigma: float = 0.01,
         weights: Sequence[float] | None = None,
+        layout: str = "circle",
         size: int = 51200,
         seed: int = 0,
         test_mode: bool = False,
@@ -80,7 +102,7 @@ class GaussianMixture(_InMemory):
             raise ValueError(f"size must be 1 or more, but got {size!r}.")
         generator = torch.Generator().manual_seed(seed)
         which = torch.multinomial(shares, size, replacement=True, generator=generator)
-        self.samples = circle(modes, radius)[which] + sigma * torch.randn(size, 2, generator=generator)
+        self.samples = centres(modes, radius, layout)[which] + sigma * torch.randn(size, 2, generator=generator)
 
 
 def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
@@ -180,3 +202,69 @@ def _find_idx(root: Path, stem: str, kind: str, scratch: str) -> Path:
         f"root={str(root)!r} holds no {stem}-{kind} (or .gz), neither itself nor under MNIST/raw: point root at the "
         "folder with the IDX files, or leave it out to use the embedded 5,000 digits."
     )
+
+
+@DATASETS.register_module()
+class CIFAR10(_InMemory):
+    """CIFAR-10 as 3×32×32 images in [−1, 1], held as bytes.
+
+    Args:
+        root: the folder that torchvision downloads into (with ``cifar-10-batches-py``); or a folder or tar archive
+            of images in ``train/CLASS/`` and ``test/CLASS/``. JPEG images are not the data set itself: say so with
+            results on them.
+        train: whether to read the training images.
+        size: how many images, a random choice with a fixed seed; all if not given.
+        test_mode: what the toolkit passes to validation data; changes nothing here (``train`` picks the part).
+
+    Raises:
+        FileNotFoundError: if ``root`` is not given or holds no such images.
+        ValueError: if ``size`` is out of range.
+
+    Example:
+        >>> CIFAR10(root="nowhere")
+        Traceback (most recent call last):
+        FileNotFoundError: root='nowhere' holds no CIFAR-10: ...
+    """
+
+    def __init__(
+        self, root: str | None = None, train: bool = True, size: int | None = None, test_mode: bool = False
+    ) -> None:
+        self.samples = _cifar10(root, train)
+        if size is not None:
+            if not 0 < size <= len(self.samples):
+                raise ValueError(f"size must be between 1 and {len(self.samples)}, but got {size!r}.")
+            picks = torch.randperm(len(self.samples), generator=torch.Generator().manual_seed(0))[:size]
+            self.samples = self.samples[picks]
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"real_img": self.samples[index].float().div_(127.5).sub_(1.0)}
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
+        images = self.samples[torch.tensor(indices)].float().div_(127.5).sub_(1.0)
+        return [{"real_img": image} for image in images.unbind()]
+
+
+@cache  # reading thousands of files takes seconds, and a worker of a search trains many trials
+def _cifar10(root: str | None, train: bool) -> Tensor:
+    """All images as bytes, N×3×32×32."""
+    part, place = "train" if train else "test", Path(root or "")
+    if root is not None and (place / "cifar-10-batches-py").is_dir():
+        from torchvision.datasets import CIFAR10 as Torchvision
+
+        images = Torchvision(root, train=train).data
+    elif root is not None and place.is_file() and tarfile.is_tarfile(place):
+        with tarfile.open(place) as archive:
+            files = [archive.extractfile(f) for f in archive if f.isfile() and Path(f.name).parts[-3:-2] == (part,)]
+            images = _read_images(files)
+    else:
+        images = _read_images(sorted((place / part).glob("*/*.*")) if root is not None else [])
+    if len(images) == 0:
+        raise FileNotFoundError(
+            f"root={root!r} holds no CIFAR-10: point it at the folder that torchvision.datasets.CIFAR10 downloads "
+            f"into, or at a folder or tar archive of images in {part}/CLASS/."
+        )
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _read_images(files: Sequence[Any]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files]) if files else np.empty(0)

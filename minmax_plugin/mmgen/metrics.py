@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from mmgen.core.registry import METRICS, build_metric
 from torch import Tensor
 
 from minmax_plugin.mmgen.classifier import digit_classifier
-from minmax_plugin.mmgen.data import check_weights, circle
+from minmax_plugin.mmgen.data import centres, check_weights
 from minmax_plugin.value import inference
 
 
 class SampleMetric(Metric):
-    """A toolkit metric that needs generated samples only, and can draw them.
+    """A toolkit metric of generated samples, which can draw them.
 
-    Subclasses implement :meth:`measure` and :meth:`draw`.
+    Subclasses implement :meth:`names` and :meth:`measure`. One that compares with real data overrides
+    :meth:`prepare` and :meth:`feed_op`.
 
     Args:
         num_images: number of samples.
@@ -38,6 +40,7 @@ class SampleMetric(Metric):
         self.clear()
 
     def clear(self, clear_reals: bool = False) -> None:
+        self.details: dict[str, list[float]] = {}  # what is no single number, for the file of measurements alone
         self._fakes: list[Tensor] = []
         self.num_fake_feeded = 0
 
@@ -62,7 +65,11 @@ class SampleMetric(Metric):
         raise NotImplementedError
 
     def draw(self, samples: Tensor, path: Path) -> None:
-        raise NotImplementedError
+        """Draw the first samples, if they are images, as a grid."""
+        from torchvision.utils import save_image
+
+        if samples.dim() == 4:
+            save_image(samples[:64], path, nrow=8, normalize=True, value_range=(-1, 1))
 
 
 def balance(shares: Tensor, wanted: Tensor) -> float:
@@ -84,20 +91,23 @@ class ModeCoverage(SampleMetric):
     A mode is found when at least ``min_share`` of all samples lies near it. "Near" is said in two ways:
     within ``near`` of the centre (``modes``, ``hq``), and within 3σ of it, the usual rule (``modes_3sigma``,
     ``hq_3sigma``); ``hq`` is the share of samples near any mode. ``balance`` compares the shares within
-    ``near`` with the mixture's weights, see :func:`balance`.
+    ``near`` with the mixture's weights, see :func:`balance`. ``modes_by_eye`` counts as someone does who looks at a
+    plot: half as many samples are enough, within 2.5 times ``near``. The share of each mode goes to
+    ``metrics.jsonl`` as ``shares``.
 
     Args:
         num_images: number of samples.
         modes: number of modes of the mixture; with ``radius``, ``sigma`` and ``weights``, as its data set
             was given.
-        radius: radius of the circle that they lie on.
+        radius: radius of the circle that they lie on, or half the side of their grid.
         sigma: standard deviation of each.
         weights: share of each; equal if not given.
+        layout: ``circle`` or ``grid``.
         near: the radius around a centre, in the units of the data.
         min_share: share of all samples that makes a mode found.
 
     Example:
-        >>> ModeCoverage(modes=4).measure(circle(4, radius=1.0)[:3])["modes"]
+        >>> ModeCoverage(modes=4).measure(centres(4, radius=1.0)[:3])["modes"]
         3.0
     """
 
@@ -110,34 +120,42 @@ class ModeCoverage(SampleMetric):
         radius: float = 1.0,
         sigma: float = 0.01,
         weights: Sequence[float] | None = None,
+        layout: str = "circle",
         near: float = 0.1,
         min_share: float = 0.02,
     ) -> None:
         super().__init__(num_images)
-        self.centres = circle(modes, radius)
+        self.centres = centres(modes, radius, layout)
         self.weights = check_weights(weights, modes)
         self.sigma, self.near, self.min_share = sigma, near, min_share
 
     @property
     def names(self) -> list[str]:
-        return ["modes", "hq", "balance", "modes_3sigma", "hq_3sigma"]
+        return ["modes", "hq", "balance", "modes_3sigma", "hq_3sigma", "modes_by_eye"]
 
     def measure(self, samples: Tensor) -> dict[str, float]:
         distance, mode = torch.cdist(samples, self.centres).min(dim=1)
-        result = {}
-        for suffix, limit in (("", self.near), ("_3sigma", 3 * self.sigma)):
-            shares = torch.bincount(mode[distance <= limit], minlength=len(self.centres)) / len(samples)
-            result["modes" + suffix] = float((shares >= self.min_share).sum())
-            result["hq" + suffix] = float(shares.sum())
-            if not suffix:
-                result["balance"] = balance(shares, self.weights)
-        return result
+
+        def shares(limit: float) -> Tensor:
+            return torch.bincount(mode[distance <= limit], minlength=len(self.centres)) / len(samples)
+
+        near, strict, by_eye = shares(self.near), shares(3 * self.sigma), shares(2.5 * self.near)
+        self.details["shares"] = [round(share, 4) for share in near.tolist()]
+        return {
+            "modes": float((near >= self.min_share).sum()),
+            "hq": float(near.sum()),
+            "balance": balance(near, self.weights),
+            "modes_3sigma": float((strict >= self.min_share).sum()),
+            "hq_3sigma": float(strict.sum()),
+            "modes_by_eye": float((by_eye >= self.min_share / 2).sum()),
+        }
 
     def draw(self, samples: Tensor, path: Path) -> None:
         from matplotlib.figure import Figure
 
+        reach = 1.6 * float(self.centres.abs().max())
         figure = Figure(figsize=(3, 3), dpi=100, layout="tight")
-        axes = figure.add_subplot(aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
+        axes = figure.add_subplot(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
         axes.scatter(samples[:, 0], samples[:, 1], s=2, alpha=0.3, color="tab:blue")
         axes.scatter(self.centres[:, 0], self.centres[:, 1], s=30, marker="+", color="tab:red")
         figure.savefig(path)
@@ -188,11 +206,6 @@ class DigitShares(SampleMetric):
         result["balance"] = balance(shares, torch.full_like(shares, 1 / len(shares)))
         return result
 
-    def draw(self, samples: Tensor, path: Path) -> None:
-        from torchvision.utils import save_image
-
-        save_image(samples[:64], path, nrow=8, normalize=True, value_range=(-1, 1))
-
 
 @HOOKS.register_module()
 class SampleMetrics(Hook):
@@ -201,7 +214,7 @@ class SampleMetrics(Hook):
     Unlike the toolkit's own evaluation hook it needs no validation data, leaves the training's random
     numbers alone (each measurement uses the same noise), and always measures after the last iteration.
     Results go to the log, to ``metrics.jsonl`` and ``samples/iter_N.png`` in the work dir, and to
-    :attr:`results`.
+    :attr:`results`. In the file each line has the ``seconds`` of training so far too, without those of measuring.
 
     Args:
         metrics: the config of a metric, or a list of them.
@@ -233,20 +246,31 @@ class SampleMetrics(Hook):
 
     @master_only
     def before_run(self, runner: Any) -> None:
-        truncate_lines(Path(runner.work_dir) / "metrics.jsonl", lambda line: line["iter"] <= runner.iter)
+        file = Path(runner.work_dir) / "metrics.jsonl"
+        truncate_lines(file, lambda line: line["iter"] <= runner.iter)
+        earlier = file.read_text().splitlines() if file.exists() else []
+        self._trained, self._since = json.loads(earlier[-1]).get("seconds", 0.0) if earlier else 0.0, time.monotonic()
 
     @master_only
     def after_train_iter(self, runner: Any) -> None:
         if not (self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)):
             return
-        self.results = {}
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # so that the time is that of the training so far
+        self._trained += time.monotonic() - self._since
+        self.results, details = {}, {}
         model = runner.model.module if is_module_wrapper(runner.model) else runner.model
         source = self.sample_model or ("ema" if getattr(model, "use_ema", False) else "orig")
         for metric in self.metrics:
+            if metric.num_real_feeded < metric.num_real_need:
+                with inference([], self.seed):
+                    metric.feed(_real_samples(runner.data_loader._dataloader.dataset, metric.num_real_need), "reals")
+                metric.num_real_feeded = metric.num_real_need  # all there are, if the data set has fewer
             with inference([runner.model], self.seed):
                 while metric.num_fake_feeded < metric.num_images:
                     metric.feed(model(None, num_batches=self.batch_size, sample_model=source), "fakes")
                 self.results.update(metric.summary())
+                details.update(metric.details)
             folder = Path(runner.work_dir) / "samples"
             folder.mkdir(exist_ok=True)
             metric.draw(metric.samples, folder / f"iter_{runner.iter + 1}.png")
@@ -255,7 +279,16 @@ class SampleMetrics(Hook):
         runner.log_buffer.output.update(self.results)
         runner.log_buffer.ready = True  # as the toolkit's evaluation hook does: the loggers write it out
         with open(Path(runner.work_dir) / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"iter": runner.iter + 1, **self.results}) + "\n")
+            line = {"iter": runner.iter + 1, "seconds": round(self._trained, 3), **self.results, **details}
+            file.write(json.dumps(line) + "\n")
+        self._since = time.monotonic()
+
+
+def _real_samples(dataset: Any, count: int) -> Tensor:
+    """A fixed random choice of ``count`` real images of a toolkit data set, or all if there are fewer."""
+    picks = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:count].tolist()
+    images = [item["real_img" if "real_img" in item else "img"] for item in map(dataset.__getitem__, picks)]
+    return torch.stack([image if isinstance(image, Tensor) else image.data for image in images])
 
 
 def truncate_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The paper's fully connected networks, in the toolkit's registry."""
+"""The paper's networks, fully connected and convolutional, in the toolkit's registry."""
 
 from __future__ import annotations
 
@@ -12,8 +12,29 @@ from mmgen.models.builder import MODULES
 from torch import Tensor, nn
 
 
+class _NoiseGenerator(nn.Module):
+    """What the toolkit asks of an unconditional generator; subclasses set ``layers``."""
+
+    layers: nn.Module
+
+    def __init__(self, noise_size: int, out_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.noise_size = noise_size
+        self.out_shape = tuple(out_shape)
+
+    def forward(
+        self, noise: Tensor | None, num_batches: int = 0, return_noise: bool = False
+    ) -> Tensor | dict[str, Any]:
+        """Generate samples from ``noise``, or from ``num_batches`` fresh draws if it is ``None``."""
+        if noise is None:
+            noise = torch.randn(num_batches, self.noise_size)
+        noise = noise.to(next(self.parameters()).device)
+        samples = self.layers(noise).view(-1, *self.out_shape)
+        return dict(fake_img=samples, noise_batch=noise) if return_noise else samples
+
+
 @MODULES.register_module()
-class MLPGenerator(nn.Module):
+class MLPGenerator(_NoiseGenerator):
     """A fully connected generator.
 
     Args:
@@ -38,22 +59,10 @@ class MLPGenerator(nn.Module):
         tanh: bool = False,
         orthogonal_gain: float | None = None,
     ) -> None:
-        super().__init__()
-        self.noise_size = noise_size
-        self.out_shape = tuple(out_shape)
+        super().__init__(noise_size, out_shape)
         layers = _layers([noise_size, *hidden, math.prod(out_shape)], negative_slope)
         self.layers = nn.Sequential(*layers, *([nn.Tanh()] if tanh else []))
         _init_orthogonal(self, orthogonal_gain)
-
-    def forward(
-        self, noise: Tensor | None, num_batches: int = 0, return_noise: bool = False
-    ) -> Tensor | dict[str, Any]:
-        """Generate samples from ``noise``, or from ``num_batches`` fresh draws if it is ``None``."""
-        if noise is None:
-            noise = torch.randn(num_batches, self.noise_size)
-        noise = noise.to(next(self.parameters()).device)
-        samples = self.layers(noise).view(-1, *self.out_shape)
-        return dict(fake_img=samples, noise_batch=noise) if return_noise else samples
 
 
 @MODULES.register_module()
@@ -83,6 +92,63 @@ class MLPDiscriminator(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Flatten(), *_layers([math.prod(in_shape), *hidden, 1], negative_slope, dropout))
         _init_orthogonal(self, orthogonal_gain)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.layers(samples)
+
+
+@MODULES.register_module()
+class ConvGenerator(_NoiseGenerator):
+    """The paper's generator for CIFAR-10: z – 4·4·2w – three transposed convolutions – convolution, tanh.
+
+    The transposed ones are w wide, 4×4, with stride 2; LeakyReLU 0.2 throughout, no batch norm.
+
+    Args:
+        noise_size: length of the noise vector z ~ N(0, I).
+        width: w, channels; 128 in the paper.
+        channels: of the images.
+
+    Example:
+        >>> ConvGenerator(width=8)(None, num_batches=5).shape
+        torch.Size([5, 3, 32, 32])
+    """
+
+    def __init__(self, noise_size: int = 100, width: int = 128, channels: int = 3) -> None:
+        super().__init__(noise_size, (channels, 32, 32))
+        layers: list[nn.Module] = [nn.Linear(noise_size, 32 * width), nn.LeakyReLU(0.2)]
+        layers.append(nn.Unflatten(1, (2 * width, 4, 4)))
+        for inputs in (2 * width, width, width):
+            layers += [nn.ConvTranspose2d(inputs, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
+
+
+@MODULES.register_module()
+class ConvDiscriminator(nn.Module):
+    """The paper's discriminator for CIFAR-10: 3×3 convolutions of w, 2w, 2w, 4w channels, the last three with stride 2.
+
+    LeakyReLU 0.2, dropout before the last layer; its output is a logit.
+
+    Args:
+        width: w, channels; 64 in the paper.
+        channels: of the images.
+        dropout: dropout rate.
+
+    Example:
+        >>> ConvDiscriminator(width=8)(torch.zeros(5, 3, 32, 32)).shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(self, width: int = 64, channels: int = 3, dropout: float = 0.4) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs, stride in (
+            (channels, width, 1),
+            (width, 2 * width, 2),
+            (2 * width, 2 * width, 2),
+            (2 * width, 4 * width, 2),
+        ):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width * 16, 1))
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.layers(samples)

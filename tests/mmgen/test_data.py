@@ -1,12 +1,15 @@
 import gzip
 import os
+import pickle
+import tarfile
 
 import numpy as np
 import pytest
 import torch
 from mmcv.parallel import collate
+from PIL import Image
 
-from minmax_plugin.mmgen.data import MNIST, GaussianMixture, embedded_digits
+from minmax_plugin.mmgen.data import CIFAR10, MNIST, GaussianMixture, embedded_digits
 
 
 def test_a_mixture_has_its_modes_weights_and_width():
@@ -67,15 +70,66 @@ def test_full_mnist():
     assert len(MNIST(root=root, train=False)) == 10000
 
 
+def cifar_images(folder):
+    """Twelve images of one colour each as PNG, in the layout of folders, in an archive, and as torchvision has them."""
+    colours = np.arange(36, dtype=np.uint8).reshape(12, 3)
+    images = np.broadcast_to(colours[:, None, None, :], (12, 32, 32, 3))
+    for part, picks in (("train", range(10)), ("test", (10, 11))):
+        for i in picks:
+            place = folder / "images" / part / f"class{i % 2}"
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[i]).save(place / f"{i}.png")
+    with tarfile.open(folder / "images.tar.xz", "w:xz") as archive:
+        archive.add(folder / "images", arcname="cifar")
+    batches = folder / "torchvision/cifar-10-batches-py"
+    batches.mkdir(parents=True)
+    for name, picks in [(f"data_batch_{n + 1}", [2 * n, 2 * n + 1]) for n in range(5)] + [("test_batch", [10, 11])]:
+        rows = images[list(picks)].transpose(0, 3, 1, 2).reshape(2, -1)
+        (batches / name).write_bytes(pickle.dumps({"data": rows, "labels": [0, 0]}))
+    (batches / "batches.meta").write_bytes(pickle.dumps({"label_names": ["a"]}))
+
+
+@pytest.mark.parametrize("place", ["images", "images.tar.xz", "torchvision"])
+def test_cifar_is_read_in_each_layout(tmp_path, monkeypatch, place):
+    cifar_images(tmp_path)
+    # torchvision knows the real files by their checksums
+    monkeypatch.setattr("torchvision.datasets.cifar.CIFAR10._check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    for train, wanted in ((True, range(10)), (False, (10, 11))):
+        data = CIFAR10(root=str(tmp_path / place), train=train)
+        batch = data.__getitems__(list(range(len(data))))
+        assert all(torch.equal(batch[i]["real_img"], data[i]["real_img"]) for i in range(len(data)))
+        pixels = sorted(tuple(((item["real_img"][:, 5, 7] + 1) * 127.5).round().tolist()) for item in batch)
+        assert pixels == [(3.0 * i, 3.0 * i + 1, 3.0 * i + 2) for i in wanted]
+    assert len(CIFAR10(root=str(tmp_path / place), size=3)) == 3
+
+
+def test_full_cifar():
+    root = os.environ.get("MINMAX_CIFAR10")
+    if not root:
+        pytest.skip("MINMAX_CIFAR10 does not name a folder or archive with CIFAR-10")
+    data = CIFAR10(root=root, train=False)
+    assert (len(data), data[0]["real_img"].shape) == (10000, (3, 32, 32))
+    assert -1 <= data[0]["real_img"].min() < data[0]["real_img"].max() <= 1
+
+
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
         (lambda: GaussianMixture(modes=0), ValueError, "modes must be 1 or more, but got 0"),
+        (
+            lambda: GaussianMixture(modes=24, layout="grid"),
+            ValueError,
+            "modes must be 4, 9, 16, 25, … for layout='grid'",
+        ),
+        (lambda: GaussianMixture(layout="ring"), ValueError, "layout must be 'circle' or 'grid', but got 'ring'"),
         (lambda: GaussianMixture(weights=[1, 2]), ValueError, r"weights must be 4 shares .* but got \[1, 2\]"),
         (lambda: GaussianMixture(sigma=-1), ValueError, "sigma must be 0 or more, but got -1"),
         (lambda: GaussianMixture(size=0), ValueError, "size must be 1 or more, but got 0"),
         (lambda: MNIST(digits=[11]), ValueError, r"digits=\[11\] leaves no image"),
         (lambda: MNIST(root="/nowhere"), FileNotFoundError, "root='/nowhere' holds no train-images-idx3-ubyte"),
+        (lambda: CIFAR10(), FileNotFoundError, "root=None holds no CIFAR-10: point it at the folder"),
+        (lambda: CIFAR10(root="/nowhere", train=False), FileNotFoundError, "images in test/CLASS/"),
     ],
 )
 def test_a_bad_setting_is_named(build, error, message):

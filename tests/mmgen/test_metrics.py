@@ -5,7 +5,7 @@ import torch
 from mmgen_runs import losses, run, small_config
 
 from minmax_plugin.mmgen.classifier import train_classifier
-from minmax_plugin.mmgen.data import MNIST, GaussianMixture, circle, embedded_digits
+from minmax_plugin.mmgen.data import MNIST, GaussianMixture, centres, embedded_digits
 from minmax_plugin.mmgen.metrics import DigitShares, ModeCoverage
 
 
@@ -17,7 +17,7 @@ def test_the_classifier_tells_unseen_digits_apart():
     assert right.float().mean() >= 0.96
 
 
-C = circle(4, 1.0)
+C = centres(4, 1.0)
 MODES = [
     # what is sampled, modes, hq, modes_3sigma, hq_3sigma, balance
     ("the data", GaussianMixture(size=2000, weights=(0.4, 0.2, 0.2, 0.2)).samples, 4, 1.0, 4, 0.989, 0.97),

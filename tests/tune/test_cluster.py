@@ -237,7 +237,7 @@ def short(tmp_path):
         f"_base_ = {str(ROOT / 'configs/four_gaussians_minmax.py')!r}\n"
         "total_iters = 60\n"
         "checkpoint_config = dict(interval=20, by_epoch=False)\n"
-        "metrics_hook = dict(type='SampleMetrics', interval=20, metrics=dict(type='ModeCoverage', num_images=200))\n"
+        "metrics_hook = dict(type='SampleMetrics', interval=20, metrics=[dict(type='ModeCoverage', num_images=200)])\n"
         "custom_hooks = [metrics_hook, dict(type='MinMaxHook')]\n"
     )
     return path

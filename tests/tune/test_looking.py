@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
         f"_base_ = {str(ROOT / 'configs/four_gaussians_minmax.py')!r}\n"
         "total_iters = 60\n"
         "checkpoint_config = dict(interval=30, by_epoch=False)\n"
-        "metrics_hook = dict(type='SampleMetrics', interval=20, metrics=dict(type='ModeCoverage', num_images=200))\n"
+        "metrics_hook = dict(type='SampleMetrics', interval=20, metrics=[dict(type='ModeCoverage', num_images=200)])\n"
         "custom_hooks = [metrics_hook, dict(type='MinMaxHook')]\n"
     )
     command = [sys.executable, ROOT / "tune/search.py", config, "--num-samples", 3, "--seeds", SEEDS]

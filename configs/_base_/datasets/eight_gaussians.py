@@ -8,5 +8,8 @@ data = dict(
 metrics_hook = dict(
     type="SampleMetrics",
     interval=1500,
-    metrics=dict(type="ModeCoverage", num_images=2000, **mixture),
+    metrics=[
+        dict(type="ModeCoverage", num_images=2000, **mixture),
+        dict(type="FeatureDistance", num_images=2000, features="raw"),
+    ],
 )

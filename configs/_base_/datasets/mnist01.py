@@ -9,5 +9,8 @@ data = dict(
 metrics_hook = dict(
     type="SampleMetrics",
     interval=250,
-    metrics=dict(type="DigitShares", num_images=1000, digits=(0, 1)),
+    metrics=[
+        dict(type="DigitShares", num_images=1000, digits=(0, 1)),
+        dict(type="FeatureDistance", num_images=1000, features="digits"),
+    ],
 )
