@@ -7,6 +7,16 @@ from minmax_plugin.mmgen.shims import apply_shims
 
 apply_shims()  # before anything imports mmgen.models
 
-from minmax_plugin.mmgen import baselines, data, hook, losses, metrics, networks, optimizers  # noqa: E402
+from minmax_plugin.mmgen import (  # noqa: E402
+    baselines,
+    data,
+    features,
+    hook,
+    losses,
+    metrics,
+    networks,
+    optimizers,
+    unrolled,
+)
 
-__all__ = ["baselines", "data", "hook", "losses", "metrics", "networks", "optimizers"]
+__all__ = ["baselines", "data", "features", "hook", "losses", "metrics", "networks", "optimizers", "unrolled"]

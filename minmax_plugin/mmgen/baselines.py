@@ -1,12 +1,15 @@
 """The methods that the algorithm is compared with, inside MMGeneration: optimizers and hooks for configs.
 
-Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps. Simultaneous descent-ascent and
-unrolling do not fit its ``train_step``: they are for plain loops (``minmax_plugin.baselines``).
+Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps; unrolling is a model of its own
+(``minmax_plugin.mmgen.unrolled``). Simultaneous descent-ascent does not fit the toolkit's ``train_step``: it is for
+plain loops (``minmax_plugin.baselines``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -90,6 +93,55 @@ class LookaheadMinmaxHook(Hook):
     def after_train_iter(self, runner: Any) -> None:
         if self.every_n_iters(runner, self._disc_steps):  # the generator has had its turn
             self._lookahead.step()
+
+
+@HOOKS.register_module()
+class RandomAscent(Hook):
+    """Plain descent-ascent with a fractional number of ascent steps: the next whole number up or down, at random.
+
+    A control: where a rejection restores the generator alone, the discriminator's steps survive it, so that more than
+    k of them go with one kept generator step. This gives plain descent-ascent as many.
+
+    Args:
+        mean: ascent steps in a cycle, on average; 1 or more. Takes the place of ``disc_steps``.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if ``mean`` is below 1; before the first iteration, under :class:`MinMaxHook`.
+
+    Example:
+        >>> turns = RandomAscent(mean=2.5)._turns()
+        >>> ends = [next(turns) for _ in range(1000)]
+        >>> 2.4 < (ends[-1] + 1) / 1000 < 2.6
+        True
+    """
+
+    reads_weights = False
+
+    def __init__(self, mean: float, seed: int = 0) -> None:
+        if not mean >= 1:
+            raise ValueError(f"mean must be 1 or more ascent steps, but got {mean!r}.")
+        self.mean, self.seed = mean, seed
+
+    def before_run(self, runner: Any) -> None:
+        if isinstance(_optimizer(runner, "generator"), MinMaxOptimizer):
+            raise ValueError("RandomAscent and MinMaxHook cannot go together: remove one from custom_hooks.")
+        self._model = runner.model.module if is_module_wrapper(runner.model) else runner.model
+        self._ends = self._turns()  # drawn again from the start, so that a resumed run has the same
+        self._turn = next(end for end in self._ends if end >= runner.iter)
+
+    def before_train_iter(self, runner: Any) -> None:
+        if runner.iter > self._turn:
+            self._turn = next(self._ends)
+        # the toolkit turns to the generator where the iterations so far are a multiple of disc_steps
+        self._model.disc_steps = 1 if runner.iter == self._turn else sys.maxsize
+
+    def _turns(self) -> Iterator[int]:
+        """The iterations in which the generator has its turn, from 0."""
+        draws, end = random.Random(self.seed), -1
+        while True:
+            end += int(self.mean) + (draws.random() < self.mean % 1)
+            yield end
 
 
 @HOOKS.register_module()

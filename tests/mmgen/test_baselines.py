@@ -1,11 +1,15 @@
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmcv.runner import OPTIMIZERS
+from mmgen.models import build_model
 from mmgen_runs import checkpoint, losses, run, small_config
+from torch.nn.functional import softplus
 
-from minmax_plugin.mmgen.baselines import ClipWeights, LookaheadMinmaxHook
+from minmax_plugin import build_baseline
+from minmax_plugin.mmgen.baselines import ClipWeights, LookaheadMinmaxHook, RandomAscent
 from minmax_plugin.optimizers import ExtraAdam
 
 PLAYERS = ("generator", "discriminator")
@@ -116,6 +120,70 @@ def test_alternating_calls_are_extrapolate_and_step():
         assert torch.equal(*players)
 
 
+def test_a_fractional_number_of_ascent_steps(tmp_path, recorded):
+    run(config(dict(type="RandomAscent", mean=2.5), total_iters=40), tmp_path / "whole")
+    generator, discriminator = sorted(recorded, key=lambda o: len(o.seen))
+    assert len(discriminator.seen) == 40
+    assert 13 <= len(generator.seen) <= 20
+    # resumed in the middle of a cycle, the turns are the same
+    run(config(dict(type="RandomAscent", mean=2.5), total_iters=17), tmp_path / "first")
+    path = next((tmp_path / "first").glob("**/iter_17.pth"))
+    del recorded[:]
+    run(config(dict(type="RandomAscent", mean=2.5), total_iters=40, resume_from=str(path)), tmp_path / "second")
+    turns = [len(generator.seen), sum(len(o.seen) for o in recorded if len(o.seen) < 23)]
+    hook = RandomAscent(mean=2.5)
+    ends = hook._turns()
+    expected = [end for end in (next(ends) for _ in range(30)) if end < 40]
+    assert turns == [len(expected), sum(end >= 17 for end in expected)]
+
+
+def test_whole_ascent_steps_are_the_toolkit_s_own(tmp_path, recorded):
+    plain = run(config(k=3, total_iters=12), tmp_path / "plain")
+    ours = run(config(dict(type="RandomAscent", mean=3), k=1, total_iters=12), tmp_path / "ours")
+    assert losses(ours) == losses(plain)
+
+
+def test_the_unrolled_model_is_the_plain_method(tmp_path):
+    settings = small_config().model
+    settings.type = "UnrolledGAN"
+    settings.gan_loss = dict(type="SaturatingGANLoss")
+    settings.discriminator.dropout = 0.0
+    model = build_model(settings, train_cfg=dict(unrolled_steps=3))
+    other = copy.deepcopy(model)
+
+    def adams(of):
+        networks = {"generator": of.generator, "discriminator": of.discriminator}
+        return {name: torch.optim.Adam(network.parameters(), lr=0.01) for name, network in networks.items()}
+
+    ours, theirs = adams(model), adams(other)
+
+    def f():
+        fake, data = other.discriminator(other.generator(noise)), other.discriminator(real)
+        return -softplus(-data).mean() - softplus(fake).mean()
+
+    play = build_baseline("unrolled", *theirs.values(), f, lambda: -f(), module=other.discriminator, k=3)
+    for seed in range(3):
+        real = torch.randn(16, 2)
+        torch.manual_seed(seed)
+        outputs = model.train_step(dict(real_img=real), ours)
+        torch.manual_seed(seed)
+        noise = torch.randn(16, 8)
+        play()
+    torch.testing.assert_close(model.state_dict(), other.state_dict())
+    assert {"loss_disc", "loss_gen"} == set(outputs["log_vars"])
+    with pytest.raises(ValueError, match="UnrolledGAN is for disc_steps=1"):
+        build_model(settings, train_cfg=dict(disc_steps=2)).train_step(dict(real_img=real), ours)
+
+
+def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):
+    cfg = config(total_iters=4, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
+    cfg.optimizer = both(type="Adam", lr=0.01)
+    lines = run(cfg, tmp_path)
+    assert len(losses(lines)) == 4
+    first, last = checkpoint(tmp_path, 1), checkpoint(tmp_path, 4)
+    assert not torch.equal(weights(first, "generator")[0], weights(last, "generator")[0])
+
+
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
@@ -129,6 +197,11 @@ def test_alternating_calls_are_extrapolate_and_step():
         (
             lambda: before_run(LookaheadMinmaxHook(period=0), optimizers("Adam")),
             "period must be a whole number of 1 or more, but got 0.",
+        ),
+        (lambda: RandomAscent(mean=0.5), "mean must be 1 or more ascent steps, but got 0.5."),
+        (
+            lambda: before_run(RandomAscent(mean=2.5), optimizers("MinMaxAdam")),
+            "RandomAscent and MinMaxHook cannot go together",
         ),
         (
             lambda: before_run(LookaheadMinmaxHook(), optimizers("MinMaxAdam")),

@@ -1,0 +1,86 @@
+"""Unrolled GANs in MMGeneration: a model for configs, around :class:`minmax_plugin.baselines.Unrolled`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmgen.models.builder import MODELS
+from mmgen.models.gans import StaticUnconditionalGAN
+from torch import Tensor
+
+from minmax_plugin.baselines import Unrolled
+
+
+@MODELS.register_module()
+class UnrolledGAN(StaticUnconditionalGAN):
+    """An unconditional GAN whose generator looks ``train_cfg.unrolled_steps`` discriminator steps ahead (default 6).
+
+    One iteration is one round of :class:`~minmax_plugin.baselines.Unrolled`: a discriminator step, then a generator
+    step through the imagined ones. All its losses see one batch and one draw of noise, as in the public demonstration
+    of the method (Metz et al. 2017, arXiv:1611.02163). For the discriminator's plain Adam or SGD, on one device, in
+    single precision, without auxiliary losses.
+
+    Raises:
+        ValueError: at the first iteration, for a setting that cannot be unrolled.
+
+    Example:
+        >>> from mmgen.models import build_model
+        >>> generator = dict(type="MLPGenerator", out_shape=(2,))
+        >>> discriminator = dict(type="MLPDiscriminator", in_shape=(2,))
+        >>> settings = dict(generator=generator, discriminator=discriminator, gan_loss=dict(type="SaturatingGANLoss"))
+        >>> build_model(dict(type="UnrolledGAN", **settings), train_cfg=dict(unrolled_steps=2)).unrolled_steps
+        2
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unrolled_steps = (self.train_cfg or {}).get("unrolled_steps", 6)
+        self._round: Unrolled | None = None
+
+    def train_step(
+        self,
+        data_batch: Mapping[str, Tensor],
+        optimizer: Mapping[str, Any],
+        ddp_reducer: Any = None,
+        loss_scaler: Any = None,
+        use_apex_amp: bool = False,
+        running_status: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        if self._round is None:
+            auxiliary = self.with_disc_auxiliary_loss or self.with_gen_auxiliary_loss
+            if auxiliary or self.disc_steps != 1 or ddp_reducer is not None or loss_scaler is not None or use_apex_amp:
+                raise ValueError(
+                    "UnrolledGAN is for disc_steps=1, one device and single precision, without auxiliary losses; "
+                    "change the config, or use StaticUnconditionalGAN."
+                )
+            self._round = Unrolled(
+                optimizer["generator"],
+                optimizer["discriminator"],
+                self._min_loss,
+                self._max_loss,
+                module=self.discriminator,
+                k=self.unrolled_steps,
+            )
+        self._real = data_batch[self.real_img_key]
+        self._noise = self.generator(None, num_batches=len(self._real), return_noise=True)["noise_batch"]
+        self._losses: dict[str, Tensor] = {}
+        self._round()
+        images = dict(real_imgs=self._real.cpu(), fake_imgs=self.generator(self._noise).detach().cpu())
+        log_vars = {name: loss.item() for name, loss in self._losses.items()}
+        return dict(log_vars=log_vars, num_samples=len(self._real), results=images)
+
+    def _max_loss(self) -> Tensor:
+        fake, real = self.discriminator(self.generator(self._noise)), self.discriminator(self._real)
+        loss = self.gan_loss(fake, target_is_real=False, is_disc=True) + self.gan_loss(
+            real, target_is_real=True, is_disc=True
+        )
+        self._losses.setdefault("loss_disc", loss)
+        return loss
+
+    def _min_loss(self) -> Tensor:
+        # The half on real images belongs to it: through the imagined steps it depends on the generator too.
+        fake, real = self.discriminator(self.generator(self._noise)), self.discriminator(self._real)
+        loss = self.gan_loss(fake, target_is_real=True, is_disc=False)
+        self._losses["loss_gen"] = loss
+        return loss - self.gan_loss(real, target_is_real=True, is_disc=True)
