@@ -56,7 +56,7 @@ def _write(record: SearchRecord, row: Row, folder: Path) -> None:
         "objectives": {m: value for (m, _), value in zip(record.objectives, row.values, strict=True)},
         "interval": row.interval,
         "scores": row.scores,
-        "seeds": [record.options.seed + i for i in range(record.seeds)],
+        "seeds": sorted({run.seed for run in record.runs(row.study, row.number)}),
         "params": row.params,
         "settings": row.settings,
     }

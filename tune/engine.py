@@ -42,6 +42,7 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending
     searcher = StudySearcher(record, ending)
     images = {
         name: images_of({run.base: record.configs[run.base] for run in record.runs(name, 0)}, record.seeds)
+        * max(1, int(options.gpus_per_trial))  # a batch for each
         for name in record.studies
     }
     connect(options.address)
@@ -57,6 +58,7 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending
                 "objectives": [list(objective) for objective in record.objectives],
                 "collapse_below": options.collapse_below,
                 "cpus": options.cpus_per_trial,
+                "gpus": options.gpus_per_trial,
             },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,

@@ -70,10 +70,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{flag(name)} must be above 0, but got {value}.")
-        if not 0 <= self.gpus_per_trial <= 1:
+        if self.gpus_per_trial < 0 or (self.gpus_per_trial > 1 and self.gpus_per_trial % 1):
             raise ConfigError(
-                f"--gpus-per-trial must be between 0 and 1, but got {self.gpus_per_trial}: a trial trains on one "
-                "GPU, or on a share of one."
+                f"--gpus-per-trial must be a share of one GPU or a whole number of them, but got {self.gpus_per_trial}."
             )
         for objective in self.objectives:
             if not re.fullmatch(r"[^:]+:(min|max)", objective):
@@ -271,7 +270,10 @@ def build_parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("what it may use")
     where.add_argument("--cpus-per-trial", type=float, metavar="X", help="CPU cores a trial uses (default: 1)")
     where.add_argument(
-        "--gpus-per-trial", type=float, metavar="X", help="GPUs a trial uses; may be a fraction (default: 0)"
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="GPUs a trial uses: a fraction of one, or several (default: 0)",
     )
     where.add_argument("--max-concurrent", type=int, metavar="N", help="most trials at once (default: what there is)")
     where.add_argument(

@@ -209,12 +209,16 @@ class SearchRecord:
         return folder
 
     def runs(self, study: str, number: int) -> list[Run]:
-        """A trial's trainings, in their order: seed by seed, and in a shared study data set by data set."""
+        """A trial's trainings, in their order: seed by seed, and in a shared study data set by data set.
+
+        The first seed is the search's, unless the space drives ``seed``.
+        """
         bases = [study] if study in self.bases else list(self.bases)
+        trials = self.studies[study].get_trials(deepcopy=False)
+        settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
+        first = settings.get("seed", self.options.seed)
         return [
-            Run(base, self.options.seed + i, self.trial_folder(study, number, i, base))
-            for i in range(self.seeds)
-            for base in bases
+            Run(base, first + i, self.trial_folder(study, number, i, base)) for i in range(self.seeds) for base in bases
         ]
 
     def config(self, base: str, trial: FrozenTrial) -> Config:

@@ -49,7 +49,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
 
 
 def set_path(cfg: Config, path: str, value: Any) -> None:
-    """Set one existing setting of a config.
+    """Set one existing setting of a config, or its ``seed``.
 
     Raises:
         SpaceError: if the config has no such setting, with the nearest that it has.
@@ -63,6 +63,9 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     head, *rest = path.split(".")
     if head == MINMAX:
         _set_minmax(cfg, path, rest, value)
+        return
+    if path == "seed":  # the toolkit's configs do not have it: it comes from the command line
+        cfg.seed = value
         return
     node: Any = cfg._cfg_dict
     parent: tuple[Any, Any] | None = None

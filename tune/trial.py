@@ -18,14 +18,17 @@ from typing import Any
 import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
+from mmcv.runner.dist_utils import master_only
 from ray import tune
 
 import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
 from minmax_plugin.mmgen.checkpoints import is_whole
 from minmax_plugin.mmgen.metrics import truncate_lines
+from minmax_plugin.mmgen.optin import import_also
 from minmax_plugin.mmgen.train import train
 from tune.plan import DISK_FULL
 from tune.record import REPORTS, Run, trial_config, trial_folder
+from tune.several import measurements, train_apart
 
 COLLAPSE = 3  # measurements in a row
 
@@ -56,6 +59,7 @@ class Job:
         settings: laid over them, by path.
         objectives: (metric, mode), the primary one first.
         collapse_below: the value of the primary objective that a trial must not stay worse than.
+        gpus: GPUs that it has; with several, each training runs in as many processes.
     """
 
     folder: Path
@@ -64,6 +68,7 @@ class Job:
     settings: dict[str, Any]
     objectives: list[tuple[str, str]]
     collapse_below: float | None = None
+    gpus: float = 0
 
     def __post_init__(self) -> None:
         self.index = 0  # of the run at work
@@ -179,8 +184,12 @@ class Job:
             self.measured[self.index], self.seconds_before = own[-1]["metrics"], own[-1]["seconds"]
         self._earlier = self._points()
         self._start = time.monotonic()
-        hook = dict(type="ReportToTune", job=self, batch_size=cfg.data.samples_per_gpu, priority="LOW")
-        train(cfg, name="config.py", seed=run.seed, hooks=[hook])
+        batch = cfg.data.samples_per_gpu
+        if self.gpus <= 1:
+            hook = dict(type="ReportToTune", job=self, batch_size=batch, priority="LOW")
+            train(cfg, name="config.py", seed=run.seed, hooks=[hook])
+        else:
+            self._train_apart(cfg, run.seed, batch)
         own = [line for line in self._lines() if line["run"] == self.index]
         if not own:
             raise NeverMeasured(
@@ -189,6 +198,16 @@ class Job:
             )
         if not own[-1]["ended"]:  # a hook that does not measure after the last iteration
             self._report(own[-1]["iteration"], own[-1]["images"], own[-1]["seconds"], last=True)
+
+    def _train_apart(self, cfg: Config, seed: int, batch: int) -> None:
+        objective = self.objectives[0][0]
+        report = dict(type="ReportToFile", folder=cfg.work_dir, objective=objective, batch_size=batch, priority="LOW")
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), report]
+        import_also(cfg, "tune.trial")
+        for line in train_apart(cfg, seed, int(self.gpus)):
+            if "diverged" in line:
+                raise Diverged(line["diverged"])
+            self.measure(**line)
 
     def _lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / REPORTS).read_text().splitlines()]
@@ -208,7 +227,7 @@ class ReportToTune(Hook):
 
     reads_weights = False  # so that no pair need be shown to it
 
-    def __init__(self, job: Job, batch_size: int) -> None:
+    def __init__(self, job: Job | _Writer, batch_size: int) -> None:
         self.job, self.batch_size = job, batch_size
         self.metric = job.objectives[0][0]
         self.last: float | None = None  # the very object that was measured
@@ -227,6 +246,44 @@ class ReportToTune(Hook):
         self.job.measure(metrics, iterations, images, last=self.is_last_iter(runner))
 
 
+class _Writer:
+    """Takes a trial's place in another process: writes its measurements down, for the trial to read."""
+
+    def __init__(self, folder: str, objective: str) -> None:
+        self.objectives = [(objective, "")]
+        self._path = measurements(folder)
+
+    def measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
+        self.write(metrics=metrics, iterations=iterations, images=images, last=last)
+
+    def write(self, **line: Any) -> None:
+        with open(self._path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+@HOOKS.register_module(force=True)
+class ReportToFile(ReportToTune):
+    """As :class:`ReportToTune`, in one of the processes of :func:`~tune.several.train_apart`: the first one writes.
+
+    Args:
+        folder: the training's.
+        objective: the primary one.
+        batch_size: images in an iteration, on one device.
+    """
+
+    def __init__(self, folder: str, objective: str, batch_size: int) -> None:
+        self._writer = _Writer(folder, objective)
+        super().__init__(self._writer, batch_size)
+
+    @master_only
+    def after_train_iter(self, runner: Any) -> None:
+        try:
+            super().after_train_iter(runner)
+        except Diverged as error:
+            self._writer.write(diverged=str(error))
+            raise
+
+
 def run_trial(config: dict[str, Any]) -> None:
     """Ray Tune's trainable: trains ``config["settings"]`` laid over the base configs.
 
@@ -240,7 +297,7 @@ def run_trial(config: dict[str, Any]) -> None:
     folder = trial_folder(Path(config["folder"]), config["study"], config["number"])
     runs = [Run(base, seed, Path(place)) for base, seed, place in config["runs"]]
     objectives = [(metric, mode) for metric, mode in config["objectives"]]
-    job = Job(folder, runs, config["bases"], config["settings"], objectives, config["collapse_below"])
+    job = Job(folder, runs, config["bases"], config["settings"], objectives, config["collapse_below"], config["gpus"])
     try:
         take_over(config["continues"], folder)
         job.train()

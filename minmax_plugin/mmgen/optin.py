@@ -34,9 +34,7 @@ def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
     """
     if minmax_settings(cfg) is not None:
         raise ConfigError("the config has a MinMaxHook already: change its settings instead of opting in again.")
-    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
-    modules = [imports["imports"]] if isinstance(imports["imports"], str) else imports["imports"]
-    cfg.custom_imports = {**imports, "imports": [*modules, PLUGIN]}
+    import_also(cfg, PLUGIN)
     for entry in _optimizers(cfg):
         entry["type"] = PREFIX + entry["type"].removeprefix(PREFIX)
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="MinMaxHook", preset=preset, **settings)]
@@ -56,6 +54,20 @@ def opt_out(cfg: Config) -> None:
     cfg.custom_hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] != "MinMaxHook"]
     for entry in _optimizers(cfg):
         entry["type"] = entry["type"].removeprefix(PREFIX)
+
+
+def import_also(cfg: Config, module: str) -> None:
+    """Have a config import one more module, in place.
+
+    Example:
+        >>> cfg = Config(dict(custom_imports=dict(imports="mine")))
+        >>> import_also(cfg, "yours")
+        >>> cfg.custom_imports.imports
+        ['mine', 'yours']
+    """
+    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+    modules = [imports["imports"]] if isinstance(imports["imports"], str) else imports["imports"]
+    cfg.custom_imports = {**imports, "imports": [*modules, module]}
 
 
 def _optimizers(cfg: Config) -> list[Any]:

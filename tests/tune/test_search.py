@@ -42,7 +42,10 @@ BAD = [
     ([GAUSSIANS, "--time-budget", "0s"], "--time-budget must be above 0, but got 0"),
     ([GAUSSIANS, "--cpus-per-trial", "0"], "--cpus-per-trial must be above 0, but got 0"),
     ([GAUSSIANS, "--cpus-per-trial", "999"], "--cpus-per-trial=999.0 does not fit this machine"),
-    ([GAUSSIANS, "--gpus-per-trial", "2"], "--gpus-per-trial must be between 0 and 1, but got 2.0"),
+    (
+        [GAUSSIANS, "--gpus-per-trial", "1.5"],
+        "--gpus-per-trial must be a share of one GPU or a whole number of them, but",
+    ),
     # objectives
     ([GAUSSIANS, "--metric", "balanec"], "--metric='balanec' is not measured; did you mean 'balance'?"),
     ([GAUSSIANS, "--objective", "balance"], "--objective='balance' must be METRIC:max or METRIC:min"),

@@ -1,0 +1,65 @@
+"""Trainings in processes of their own, as on several GPUs; here it is one process, for there is no GPU."""
+
+import io
+import json
+import subprocess
+
+import pytest
+from mmgen_runs import small_config
+
+from minmax_plugin.mmgen.optin import import_also
+from tune.several import _whole, measurements, train_apart
+
+
+def config(folder, **overlay):
+    cfg = small_config(total_iters=30, **overlay)
+    cfg.optimizer = {name: dict(type="Adam", lr=0.01) for name in ("generator", "discriminator")}
+    cfg.work_dir = str(folder)
+    metrics = dict(type="SampleMetrics", interval=10, metrics=[dict(type="ModeCoverage", num_images=100)])
+    report = dict(type="ReportToFile", folder=str(folder), objective="hq", batch_size=16, priority="LOW")
+    cfg.custom_hooks = [*cfg.custom_hooks, metrics, report]
+    import_also(cfg, "tune.trial")
+    return cfg
+
+
+@pytest.mark.slow
+def test_what_a_training_apart_measures_comes_as_it_is_measured(tmp_path):
+    lines = list(train_apart(config(tmp_path), seed=3, processes=1))
+    assert [(line["iterations"], line["images"], line["last"]) for line in lines] == [
+        (10, 160, False),
+        (20, 320, False),
+        (30, 480, True),
+    ]
+    written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["metrics"]["hq"] for line in lines] == [line["hq"] for line in written]
+
+
+@pytest.mark.slow
+def test_a_training_apart_that_fails_says_why(tmp_path):
+    cfg = config(tmp_path)
+    cfg.data.train.sigma = -1
+    with pytest.raises(RuntimeError, match=r"exit code 2: .*sigma must be 0 or more, but got -1"):
+        list(train_apart(cfg, seed=3, processes=1))
+
+
+@pytest.mark.slow
+def test_a_trial_that_ends_early_leaves_no_process_behind(tmp_path):
+    cfg = config(tmp_path)
+    cfg.total_iters = 10**6
+    lines = train_apart(cfg, seed=3, processes=1)
+    next(lines)
+    mine = ["pgrep", "--full", str(tmp_path / "apart.py")]
+    assert subprocess.run(mine).returncode == 0
+    lines.close()
+    assert subprocess.run(mine).returncode == 1  # none
+
+
+def test_half_a_line_waits_for_its_end(tmp_path):
+    file = io.StringIO('{"a": 1}\n{"a"')
+    assert list(_whole(file)) == ['{"a": 1}\n']
+    place = file.tell()
+    file.seek(0, io.SEEK_END)
+    file.write(": 2}\n")
+    file.seek(place)
+    assert list(_whole(file)) == ['{"a": 2}\n']
+    assert measurements(tmp_path).parent == tmp_path

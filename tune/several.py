@@ -1,0 +1,82 @@
+"""A training on several GPUs: the toolkit's distributed launch in processes of its own, watched by its trial."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmcv import Config
+
+LOOK = 0.5  # seconds between two looks at what was measured
+LAST_WORDS = 20  # lines of a failed training's output that its error shows
+
+
+def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, Any]]:
+    """Train a config in processes of its own, one for each GPU, and yield what the first of them measures.
+
+    Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with whoever reads
+    this: a trial that is stopped, or dies by an exception, leaves none behind.
+
+    Args:
+        cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.trial.ReportToFile` writes to
+            :func:`measurements`.
+        seed: of the training.
+        processes: their number.
+
+    Yields:
+        Lines of that file, as they come.
+
+    Raises:
+        RuntimeError: if the training fails, with its last words.
+    """
+    folder = Path(cfg.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    measured, output, config = measurements(folder), folder / "output.txt", folder / "apart.py"
+    measured.write_text("")
+    cfg.dump(str(config))
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    command += ["minmax_plugin.mmgen.train", str(config), "--seed", str(seed), "--work-dir", str(folder)]
+    command += ["--launcher", "pytorch"] if processes > 1 else []
+    with open(output, "w") as words:
+        # in a session of their own, so that all of them can be ended together
+        run = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        with open(measured) as lines:
+            ended = False
+            while not ended:
+                ended = run.poll() is not None  # before the last look
+                yield from map(json.loads, _whole(lines))
+                time.sleep(0 if ended else LOOK)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    if run.returncode:
+        words_left = "\n".join(output.read_text().splitlines()[-LAST_WORDS:])
+        raise RuntimeError(f"the training ended with exit code {run.returncode}: {words_left}")
+
+
+def measurements(folder: str | Path) -> Path:
+    """Where a training in processes of its own writes what it measures."""
+    return Path(folder) / "apart.jsonl"
+
+
+def _whole(lines: Any) -> Iterator[str]:
+    """The lines that have come whole; half a line is left for the next look."""
+    while True:
+        place = lines.tell()
+        line = lines.readline()
+        if not line.endswith("\n"):
+            lines.seek(place)
+            return
+        yield line
