@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow matrix lint types setup clean
+.PHONY: demo test test-slow matrix evidence speed lint types setup clean
 
 setup: $(VENV)/.complete
 
@@ -28,6 +28,15 @@ test-slow: setup
 # every family of stock configs, and the table of them in the docs
 matrix: setup
 	$(VENV)/bin/python -m pytest tests/mmgen/test_families.py -m "matrix or not matrix" -n 2 --families-table docs/families.md
+
+# the short form of docs/results.md: one seed of each method on two experiments; results/evidence/results.md
+evidence: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence four_gaussians --seeds 1
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence mnist01_embedded --seeds 1
+
+# a gross regression of the training step fails here
+speed: setup
+	$(VENV)/bin/python benchmarks/step_cost.py --quick
 
 lint: setup
 	$(VENV)/bin/ruff check .

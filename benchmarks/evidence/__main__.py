@@ -1,0 +1,100 @@
+"""Run cells of the evidence, and write down what they gave.
+
+``python -m benchmarks.evidence`` runs all that is missing; ``python -m benchmarks.evidence four_gaussians gda-6``
+one cell. A cell is a search of ``tune/search.py`` whose trials are seeds, in ``results/evidence/EXPERIMENT/METHOD``:
+the same command goes on where it was interrupted, and with a larger ``--seeds`` adds to it. After each cell the tables
+and the page ``results/evidence/results.md`` are written anew; ``--publish`` makes them those of the documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from benchmarks.evidence.collect import Cell, write_results
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
+from benchmarks.evidence.methods import METHODS, best_file, columns
+from benchmarks.evidence.page import write_page
+
+PLACE = ROOT / "results" / "evidence"
+RESULTS = ROOT / "benchmarks" / "results" / "evidence"
+SEEDS = 100  # that a cell could have
+
+
+def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE) -> str | None:
+    """Run a cell's seeds that are missing; give the reason if it cannot be run."""
+    row, column = EXPERIMENTS[experiment], METHODS[method]
+    if row.missing or method in row.skipped:
+        return row.missing or row.skipped[method]
+    if column.needs and not best_file(row).exists():
+        return f"no settings in {best_file(row).relative_to(ROOT)}"
+    rates: dict[str, float] = {}
+    if column.after:
+        if not (place / experiment / column.after).exists():
+            return f"needs {column.after} first"
+        rates = Cell.read(place / experiment / column.after).rates()
+    folder = place / experiment / method
+    command = [sys.executable, str(ROOT / "tune/search.py")]
+    if (folder / "search.json").exists():
+        done = len(list((folder / "trials").glob("*")))
+        command += ["--resume", str(folder)] + (["--extend", str(seeds - done)] if seeds > done else [])
+    else:
+        configs = place / experiment / "configs"
+        configs.mkdir(parents=True, exist_ok=True)
+        config, space = configs / f"{method}.py", configs / "seeds.yaml"
+        column.config(row, rates).dump(str(config))
+        points = [{"seed": seed} for seed in range(1, SEEDS + 1)]
+        entry = {"seed": {"type": "int", "low": 1, "high": SEEDS}}
+        space.write_text(yaml.safe_dump({"space": entry, "points": points}))
+        command += [str(config), "--space", str(space), "--no-baseline", "--sampler", "random"]
+        command += ["--metric", row.wanted[0], "--num-samples", str(seeds)]
+        command += ["--storage-path", str(folder.parent), "--name", method]
+    ended = subprocess.run([*command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
+    return None if ended in (0, 1) else f"the search ended with exit code {ended}"  # 1: all of its trials failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", nargs="?", help=f"of {', '.join(EXPERIMENTS)}; all if not given")
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if not given")
+    parser.add_argument("--seeds", type=int, default=20, help="runs of each cell (default: 20)")
+    parser.add_argument("--at-once", type=int, default=2, help="trainings at a time, one thread each (default: 2)")
+    parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
+    args = parser.parse_args()
+    for name, given, known in (
+        ("experiment", [args.experiment] if args.experiment else [], EXPERIMENTS),
+        ("method", args.methods, METHODS),
+    ):
+        if unknown := sorted(set(given) - set(known)):
+            parser.error(f"no such {name}: {unknown[0]!r}; there are {list(known)}")
+    experiments = [args.experiment] if args.experiment else list(EXPERIMENTS)
+    if args.publish:
+        publish(experiments)
+        return 0
+    for experiment in experiments:
+        for method in args.methods or columns(EXPERIMENTS[experiment]):
+            if reason := run_cell(experiment, method, args.seeds, args.at_once):
+                print(f"{experiment}, {method}: not run: {reason}", flush=True)
+            else:
+                write_results(PLACE, experiment)
+                write_page(PLACE, PLACE / "results.md")
+    return 0
+
+
+def publish(experiments: list[str]) -> None:
+    """Make the results that are there those of the documentation."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        write_results(PLACE, experiment)
+        for file in PLACE.glob(f"{experiment}.*"):
+            shutil.copy(file, RESULTS)
+    write_page(RESULTS, ROOT / "docs" / "results.md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

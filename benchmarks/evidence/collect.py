@@ -1,0 +1,137 @@
+"""What the runs of an experiment measured, as small files that are committed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas
+from mmcv import Config
+
+from minmax_plugin.installed import installed
+from minmax_plugin.mmgen.check import build_hook, minmax_settings
+from tune.record import SearchRecord
+
+UNTESTED = ("initial", "no proposal")  # decisions that are none
+
+
+@dataclasses.dataclass
+class Run:
+    """One seed of a cell.
+
+    Args:
+        seed: of the training.
+        failure: why it failed, if it did.
+        measured: lines of its ``metrics.jsonl``.
+        kept: for each proposal, whether it was kept.
+    """
+
+    seed: int
+    failure: str | None
+    measured: list[dict[str, Any]]
+    kept: list[bool]
+
+
+@dataclasses.dataclass
+class Cell:
+    """All runs of a method on an experiment that have ended.
+
+    Args:
+        config: that they were trained from.
+        search: the search's ``search.json``.
+        runs: by seed.
+    """
+
+    config: Config
+    search: dict[str, Any]
+    runs: list[Run]
+
+    @classmethod
+    def read(cls, folder: Path) -> Cell:
+        record = SearchRecord.open(folder)
+        ((study, config),) = record.configs.items()
+        runs = []
+        for trial in record.counted(study):
+            if trial.state.is_finished():
+                place = record.trial_folder(study, trial.number)
+                failure = None if trial.state.name == "COMPLETE" else trial.user_attrs.get("reason", "")
+                kept = [d["accepted"] for d in _lines(place / "decisions.jsonl") if d["reason"] not in UNTESTED]
+                runs.append(Run(trial.params["seed"], failure, _lines(place / "metrics.jsonl"), kept))
+        search = json.loads((folder / "search.json").read_text())
+        return cls(config, search, sorted(runs, key=lambda run: run.seed))
+
+    def rates(self) -> dict[str, float]:
+        """``accepted``: the share of proposals that were kept, over all runs; ``kept_ascent``: the ascent steps that
+        survive for each of them."""
+        settings, k = minmax_settings(self.config), self.config.train_cfg.disc_steps
+        shares = [statistics.mean(run.kept) for run in self.runs if run.kept]
+        if settings is None or not shares:
+            return {}
+        accepted = statistics.mean(shares)
+        # where both players go back, the ascent steps of a rejected proposal go with it
+        lost = build_hook(settings).restore.max_player
+        return {"accepted": round(accepted, 4), "kept_ascent": round(k if lost else k / max(accepted, 1e-3), 2)}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A line for each run and measurement. ``forgotten``: modes or digits found earlier, but not now."""
+        per_cycle, least = self.config.iterations_per_cycle, _least_share(self.config)
+        rows = []
+        for run in self.runs:
+            ever: set[int] = set()
+            for line in run.measured:
+                shares = line.get("shares") or [v for n, v in line.items() if n.removeprefix("share_").isdigit()]
+                found = {i for i, share in enumerate(shares) if share >= least}
+                ever |= found
+                more = {"forgotten": len(ever - found)} if shares else {}
+                values = {n: v for n, v in line.items() if n not in ("iter", "shares")}
+                rows.append({"seed": run.seed, "cycle": line["iter"] // per_cycle, **values, **more})
+        return rows
+
+
+def write_results(place: Path, experiment: str) -> None:
+    """Write ``EXPERIMENT.csv``, a line for each run and measurement, and ``EXPERIMENT.json``, how they came about.
+
+    Args:
+        place: the folder with the experiments' folders, in which their cells are; the files go there too.
+        experiment: its name.
+    """
+    cells = {path.parent.name: Cell.read(path.parent) for path in sorted((place / experiment).glob("*/search.json"))}
+    cells = {method: cell for method, cell in cells.items() if cell.runs}
+    if not cells:
+        return
+    frame = pandas.DataFrame([{"method": method, **row} for method, cell in cells.items() for row in cell.rows()])
+    frame.to_csv(place / f"{experiment}.csv", index=False, float_format="%.5g")
+    about = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
+        "versions": installed(["torch", "mmgen", "mmcv", "ray", "optuna"]),
+        "methods": {
+            method: {
+                "command": f"python -m benchmarks.evidence {experiment} {method} --seeds {len(cell.runs)}",
+                "commit": (cell.search["commit"] or "")[:10],
+                "started": cell.search["started"],
+                "seeds": [run.seed for run in cell.runs],
+                "failed": {run.seed: run.failure for run in cell.runs if run.failure is not None},
+                "iterations": cell.config.total_iters,
+                **cell.rates(),
+            }
+            for method, cell in cells.items()
+        },
+    }
+    (place / f"{experiment}.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _least_share(config: Config) -> float:
+    """The share of samples that makes a mode or digit found, in this config's metric."""
+    from mmgen.core.registry import build_metric
+
+    metrics = [m for hook in config.custom_hooks if hook["type"] == "SampleMetrics" for m in hook["metrics"]]
+    return getattr(build_metric(metrics[0]), "min_share", 0.0)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

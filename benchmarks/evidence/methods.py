@@ -1,0 +1,208 @@
+"""The columns of the evidence: what each method lays over an experiment's config."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmcv import Config
+
+from benchmarks.evidence.experiments import ROOT, Experiment
+from minmax_plugin.mmgen.optin import opt_in
+
+BEST = ROOT / "benchmarks/evidence/best"  # settings that a search has found, a file for each experiment
+
+Lay = Callable[[Config, Experiment, dict[str, float]], int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A column.
+
+    Args:
+        group: of methods, for tables.
+        title: for tables.
+        lay: lays it over a config, given the experiment and the rates of ``after``; gives the iterations of the
+            toolkit that one cycle takes.
+        gradients: of both players in one cycle; None for one in each iteration and one for the generator.
+        after: the method whose acceptance rate it needs.
+        needs: a file that it needs, in :data:`BEST`.
+    """
+
+    group: str
+    title: str
+    lay: Lay
+    gradients: int | None = None
+    after: str | None = None
+    needs: bool = False
+
+    def config(self, experiment: Experiment, rates: dict[str, float]) -> Config:
+        """The config of a run.
+
+        Args:
+            experiment: the row.
+            rates: of the method that this one comes after: ``accepted`` and ``kept_ascent``, ascent steps that
+                survive for each generator step that is kept.
+        """
+        cfg = experiment.plain()
+        per_cycle = self.lay(cfg, experiment, rates)
+        # A method of cheaper cycles goes on until it has had as many gradients, to be compared at that too.
+        longer = (experiment.k + 1) / (self.gradients or per_cycle + 1)
+        cfg.total_iters = round(max(1.0, longer) * experiment.cycles / experiment.every) * experiment.every * per_cycle
+        cfg.iterations_per_cycle = per_cycle  # for whoever reads the results
+        for hook in cfg.custom_hooks:
+            if hook["type"] == "SampleMetrics":
+                hook["interval"] = experiment.every * per_cycle
+        return cfg
+
+
+def minmax(steps: int | None = None, **settings: Any) -> Lay:
+    """The algorithm, with these settings of its hook; a function is asked for the experiment's own."""
+
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+        cfg.train_cfg.disc_steps = steps or experiment.k
+        given = {k: v(experiment) if callable(v) else v for k, v in settings.items()}
+        opt_in(cfg, **given, record=True)
+        return cfg.train_cfg.disc_steps
+
+    return lay
+
+
+def practical(steps: int | None = None, **settings: Any) -> Lay:
+    return minmax(steps, acceptance=lambda e: dict(type="constant", rate=e.rate), **settings)
+
+
+def released() -> Lay:
+    return minmax(preset=lambda e: e.preset, acceptance=_released_rule)
+
+
+def _released_rule(experiment: Experiment) -> dict[str, Any]:
+    reverse = dict(reverse=True) if experiment.preset == "released-gaussians" else {}
+    return dict(type="periodic", every=round(1 / experiment.rate), **reverse)
+
+
+def best(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    """The settings that the search has found."""
+    found = json.loads(best_file(experiment).read_text())
+    cfg.train_cfg.disc_steps = found.get("k", experiment.k)
+    cfg.merge_from_dict(found.get("config", {}))
+    opt_in(cfg, **found["minmax"], record=True)
+    return cfg.train_cfg.disc_steps
+
+
+def best_file(experiment: Experiment) -> Path:
+    return BEST / (Path(experiment.config).stem.removesuffix("_gda") + ".json")
+
+
+def gda(k: int | None = None) -> Lay:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+        cfg.train_cfg.disc_steps = k or experiment.k
+        return cfg.train_cfg.disc_steps
+
+    return lay
+
+
+def gda_best(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    """The networks and rates of :func:`best`, without the test."""
+    found = json.loads(best_file(experiment).read_text())
+    cfg.train_cfg.disc_steps = found.get("k", experiment.k)
+    cfg.merge_from_dict(found.get("config", {}))
+    return cfg.train_cfg.disc_steps
+
+
+def matched_ascent(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    mean = max(1.0, rates["kept_ascent"])
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="RandomAscent", mean=mean)]
+    return round(mean)
+
+
+def random_rejection(of: Lay) -> Lay:
+    """As another method, its test replaced by a coin of the same rate."""
+
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+        per_cycle = of(cfg, experiment, rates)
+        hook = next(h for h in cfg.custom_hooks if h["type"] == "MinMaxHook")
+        hook["acceptance"] = dict(type="random", rate=rates["accepted"])
+        return per_cycle
+
+    return lay
+
+
+def omd(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    cfg.train_cfg.disc_steps = 1
+    cfg.model.gan_loss = dict(type="GANLoss", gan_type="wgan")
+    for player in cfg.optimizer.values():
+        player["type"] = "OptimisticAdam"
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="ClipWeights", limit=0.1)]
+    return 1
+
+
+def extragradient(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    cfg.train_cfg.disc_steps = 1
+    for player in cfg.optimizer.values():
+        player["type"] = "AlternatingExtraAdam"
+    return 2  # one to extrapolate, one to step
+
+
+def lookahead(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    cfg.train_cfg.disc_steps = experiment.k
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="LookaheadMinmaxHook", period=5, alpha=0.5)]
+    return experiment.k
+
+
+def unrolled(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    cfg.model.type = "UnrolledGAN"
+    cfg.train_cfg.disc_steps = 1
+    cfg.train_cfg.unrolled_steps = 6
+    return 1
+
+
+ALGORITHM, CONTROLS, BASELINES = "this algorithm", "controls", "baselines"
+
+METHODS = {
+    "theory": Method(ALGORITHM, "MinMax, theory's rule", minmax(preset="paper")),
+    "practical": Method(ALGORITHM, "MinMax, practical rule", practical()),
+    "released": Method(ALGORITHM, "MinMax, as released", released()),
+    "best": Method(ALGORITHM, "MinMax, our best setting", best, needs=True),
+    "random-released": Method(
+        CONTROLS, "coin in place of the test, as released", random_rejection(released()), after="released"
+    ),
+    "gda-matched": Method(CONTROLS, "GDA, ascent as what survives as released", matched_ascent, after="released"),
+    "random-best": Method(
+        CONTROLS, "coin in place of the test, our best setting", random_rejection(best), after="best", needs=True
+    ),
+    "gda-best": Method(CONTROLS, "GDA, learning rates of our best setting", gda_best, needs=True),
+    "gda-1": Method(BASELINES, "GDA, k = 1", gda(1)),
+    "gda-6": Method(BASELINES, "GDA, k = 6", gda(6)),
+    "omd": Method(BASELINES, "OMD, Wasserstein loss, weights clipped", omd),
+    "extragradient": Method(BASELINES, "extragradient Adam, alternating", extragradient, 4),
+    "lookahead": Method(BASELINES, "Lookahead-Minmax, period 5, α = 0.5", lookahead),
+    # Twice each imagined step, for its gradient is differentiated too.
+    "unrolled": Method(BASELINES, "Unrolled, 6 steps", unrolled, 2 + 2 * 6),
+}
+
+# The ablation: the test, a coin of the same rate, or neither × what goes back × what f is read from × k.
+for k in (1, 6):
+    METHODS[f"off-k{k}"] = Method("without", f"k = {k}: every proposal kept (GDA)", gda(k))
+    for restore in ("both", "generator"):
+        for value in ("last", "fresh", "paired"):
+            if (k, value) != (1, "last"):  # that would be read before the discriminator has answered
+                METHODS[f"on-{restore}-{value}-k{k}"] = Method(
+                    "with the test",
+                    f"k = {k}: {restore} restored, f {value}",
+                    practical(k, restore=restore, value=value),
+                )
+        METHODS[f"coin-{restore}-k{k}"] = Method(
+            "with a coin",
+            f"k = {k}: {restore} restored, coin",
+            random_rejection(practical(k, restore=restore, value="fresh")),
+            after=f"on-{restore}-fresh-k{k}",
+        )
+
+
+def columns(experiment: Experiment) -> dict[str, Method]:
+    """The methods that an experiment has as its columns, by group."""
+    return {name: m for group in experiment.groups for name, m in METHODS.items() if m.group == group}

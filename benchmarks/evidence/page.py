@@ -1,0 +1,153 @@
+"""The page of results and its pictures, from the tables of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas
+from scipy import stats
+
+from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
+from benchmarks.evidence.methods import columns
+
+NAMES = {
+    "modes": "modes",
+    "digits": "digits",
+    "modes_by_eye": "modes by eye",
+    "modes_3sigma": "modes, 3σ",
+    "hq": "high quality",
+    "share_other": "no wanted digit",
+    "kid": "KID",
+    "fd": "FD",
+}
+DIFFERENT = 0.05  # seconds of a method's run that may differ from the anchor's
+
+
+def share(hits: pandas.Series) -> str:
+    """How many runs hit, with the 95 % interval of their share (Wilson)."""
+    interval = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
+    return f"{int(hits.sum())}/{len(hits)} ({interval.low:.0%}–{interval.high:.0%})"
+
+
+def mean(values: pandas.Series) -> str:
+    """Mean with its 95 % interval (Student's t) over runs."""
+    values = values.dropna()
+    if len(values) < 2:
+        return "–" if values.empty else f"{values.mean():.2f}"
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    digits = 2 if values.abs().max() >= 0.1 else 4
+    return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
+
+
+def at_cycle(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
+    """Each run's measurement at a cycle."""
+    return frame[frame["cycle"] == cycle]
+
+
+def at_seconds(frame: pandas.DataFrame, seconds: float) -> pandas.DataFrame:
+    """Each run's last measurement within so many seconds of training."""
+    within = frame[frame["seconds"] <= seconds * (1 + DIFFERENT)]
+    return within.sort_values("cycle").groupby(["method", "seed"], as_index=False).last()
+
+
+def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFrame) -> str:
+    """A line for each method: success, and means over its runs. A run that failed counts as no success."""
+    wanted, least = experiment.wanted
+    counted = wanted != "kid"
+    names = ["method", *([f"all {least:.0f} {wanted}, runs", wanted] if counted else ["runs"])]
+    names += [NAMES.get(name, name) for name in experiment.shown] + ["cycles", "seconds"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for method, column in columns(experiment).items():
+        runs = chosen[chosen["method"] == method]
+        seeds = about["methods"].get(method, {}).get("seeds", [])
+        if runs.empty:
+            continue
+        cells = [column.title]
+        if counted:
+            hits = runs.set_index("seed")[wanted].ge(least).reindex(seeds, fill_value=False)
+            cells += [share(hits), mean(runs[wanted])]
+        else:
+            cells.append(str(len(runs)))
+        cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
+        cells += [f"{runs['cycle'].median():.0f}", f"{runs['seconds'].median():.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
+    """Success over cycles: means over runs with their 95 % intervals, a panel for each kind of method."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import seaborn
+
+    wanted, methods = experiment.wanted[0], columns(experiment)
+    shown = frame[frame["cycle"] <= experiment.cycles].copy()
+    shown["kind"] = shown["method"].map({name: method.group for name, method in methods.items()})
+    shown["method"] = shown["method"].map({name: method.title for name, method in methods.items()})
+    grid = seaborn.FacetGrid(shown, col="kind", height=3.2, aspect=1.25, sharey=True)
+    for kind, axes in grid.axes_dict.items():
+        seaborn.lineplot(
+            shown[shown["kind"] == kind], x="cycle", y=wanted, hue="method", errorbar=("ci", 95), seed=0, ax=axes
+        )
+        axes.legend(fontsize=7, title=None)
+        axes.set_title(kind)
+    path.parent.mkdir(exist_ok=True)
+    grid.figure.savefig(path, dpi=110)
+
+
+def section(name: str, experiment: Experiment, source: Path, images: Path) -> str:
+    """All of one experiment, from the files that :func:`~benchmarks.evidence.collect.write_results` wrote."""
+    source = source / f"{name}.csv"
+    lines = [f"## {experiment.title}", ""]
+    if not source.exists():
+        why = experiment.missing or "not run yet"
+        return "\n".join([*lines, f"Empty: {why}. `python -m benchmarks.evidence {name}` fills it.", ""])
+    frame, about = pandas.read_csv(source), json.loads(source.with_suffix(".json").read_text())
+    draw(experiment, frame, images / f"results_{name}.png")
+    lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
+    for cycle in experiment.reported:
+        lines += [f"**At cycle {cycle}** (one generator proposal or step each):", ""]
+        lines += [table(experiment, about, at_cycle(frame, cycle)), ""]
+    anchor = at_cycle(frame[frame["method"] == f"gda-{experiment.k}"], experiment.reported[-1])
+    if not anchor.empty:
+        seconds = anchor["seconds"].median()
+        lines += [f"**At equal time**, {seconds:.0f} s of training, what GDA with k = {experiment.k} takes for it:", ""]
+        lines += [table(experiment, about, at_seconds(frame, seconds)), ""]
+    lines += [cells(name, about), ""]
+    return "\n".join(lines)
+
+
+def cells(name: str, about: dict[str, Any]) -> str:
+    """How each cell came about, and why the empty ones are."""
+    lines = ["<details><summary>The runs</summary>", "", "| method | seeds | command | commit | kept | failed |"]
+    lines.append("|---|---|---|---|---|---|")
+    for method, column in columns(EXPERIMENTS[name]).items():
+        cell = about["methods"].get(method)
+        if cell is None:
+            why = EXPERIMENTS[name].skipped.get(method, "none yet")
+            lines.append(f"| {column.title} | {why} | `python -m benchmarks.evidence {name} {method}` | – | – | – |")
+            continue
+        seeds = f"{min(cell['seeds'])} to {max(cell['seeds'])}" if len(cell["seeds"]) > 1 else str(cell["seeds"][0])
+        kept = f"{cell['accepted']:.0%}" if "accepted" in cell else "–"
+        failed = "; ".join(f"{seed}: {why}" for seed, why in cell["failed"].items()) or "–"
+        lines.append(f"| {column.title} | {seeds} | `{cell['command']}` | {cell['commit']} | {kept} | {failed} |")
+    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+    return "\n".join([*lines, "", f"{about['machine']}; {versions}.", "", "</details>"])
+
+
+def write_page(source: Path, page: Path) -> None:
+    """Write all sections into a page, between their marks; one that is not there is made.
+
+    Args:
+        source: folder of the tables of results.
+        page: the page; its pictures go to ``images`` beside it.
+    """
+    marks = [(f"<!-- {name} -->\n", f"<!-- end of {name} -->") for name in EXPERIMENTS]
+    text = page.read_text() if page.exists() else "\n".join(start + end for start, end in marks) + "\n"
+    for (start, end), (name, experiment) in zip(marks, EXPERIMENTS.items(), strict=True):
+        head, rest = text.split(start)
+        text = head + start + section(name, experiment, source, page.parent / "images") + rest[rest.index(end) :]
+    page.write_text(text)

@@ -1,0 +1,102 @@
+"""The evidence: every cell's config can be trained, and what is read from runs is right."""
+
+import dataclasses
+import json
+
+import pandas
+import pytest
+
+from benchmarks.evidence import __main__ as evidence
+from benchmarks.evidence import page
+from benchmarks.evidence.collect import Cell, write_results
+from benchmarks.evidence.experiments import EXPERIMENTS
+from benchmarks.evidence.methods import METHODS, best_file, columns
+from minmax_plugin.mmgen.check import check_config, minmax_settings
+
+RATES = {"accepted": 0.4, "kept_ascent": 14.3}
+CELLS = [(e, m) for e in EXPERIMENTS for m in columns(EXPERIMENTS[e])]
+
+
+@pytest.mark.parametrize(("experiment", "method"), CELLS)
+def test_every_cell_has_a_config_that_trains(experiment, method):
+    row, column = EXPERIMENTS[experiment], METHODS[method]
+    if column.needs and not best_file(row).exists():
+        pytest.skip(f"no settings in {best_file(row)}")
+    cfg = column.config(row, RATES)
+    check_config(cfg, paths=False)
+    per_cycle = cfg.iterations_per_cycle
+    assert cfg.total_iters >= row.cycles * per_cycle
+    measured = [hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "SampleMetrics"]
+    assert measured == [row.every * per_cycle]
+    assert all(cycle % row.every == 0 for cycle in row.reported)
+    if column.after and minmax_settings(cfg):
+        assert minmax_settings(cfg)["acceptance"] == dict(type="random", rate=0.4)
+
+
+@pytest.mark.slow
+def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
+    small = dataclasses.replace(EXPERIMENTS["four_gaussians"], cycles=20, every=10, reported=(20,))
+    monkeypatch.setitem(EXPERIMENTS, "four_gaussians", small)
+    for method in ("gda-6", "released", "random-released"):
+        assert evidence.run_cell("four_gaussians", method, 2, 2, tmp_path) is None
+    assert evidence.run_cell("four_gaussians", "gda-6", 3, 2, tmp_path) is None
+    write_results(tmp_path, "four_gaussians")
+    about = json.loads((tmp_path / "four_gaussians.json").read_text())["methods"]
+    assert {name: cell["seeds"] for name, cell in about.items()} == {
+        "gda-6": [1, 2, 3],
+        "random-released": [1, 2],
+        "released": [1, 2],
+    }
+    assert about["released"]["kept_ascent"] == pytest.approx(6 / about["released"]["accepted"], abs=0.01)
+    frame = pandas.read_csv(tmp_path / "four_gaussians.csv")
+    assert sorted(frame["cycle"].unique()) == [10, 20]
+    assert frame["seconds"].gt(0).all()
+    page.write_page(tmp_path, tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    assert "GDA, k = 6 | 0/3" in text
+    assert "Empty: not run yet" in text
+    assert (tmp_path / "images/results_four_gaussians.png").exists()
+    config = Cell.read(tmp_path / "four_gaussians/random-released").config
+    assert minmax_settings(config)["acceptance"]["rate"] == about["released"]["accepted"]
+
+
+def test_a_mode_that_was_found_and_lost_is_forgotten():
+    cfg = METHODS["gda-6"].config(EXPERIMENTS["four_gaussians"], {})
+    lines = [
+        {"iter": 600 * (i + 1), "seconds": i, "shares": shares}
+        for i, shares in enumerate([[0.5, 0.019, 0, 0], [0.5, 0.5, 0, 0], [0, 0.02, 0, 0]])
+    ]
+    from benchmarks.evidence.collect import Run
+
+    rows = Cell(cfg, {}, [Run(1, None, lines, [])]).rows()
+    assert [row["forgotten"] for row in rows] == [0, 0, 1]
+    assert [row["cycle"] for row in rows] == [100, 200, 300]
+
+
+FRAME = pandas.DataFrame(
+    [
+        dict(method=m, seed=s, cycle=c, seconds=c * slow, modes=modes)
+        for m, slow in (("gda-6", 0.5), ("gda-1", 0.25))
+        for s in (1, 2)
+        for c, modes in ((10, 1), (20, 4 if s == 1 else 2))
+    ]
+)
+
+
+def test_equal_cycles_and_equal_time_are_what_they_say():
+    assert page.at_cycle(FRAME, 10)["modes"].tolist() == [1, 1, 1, 1]
+    chosen = page.at_seconds(FRAME, 5.0)  # ten cycles of the one, twenty of the other
+    assert chosen.set_index(["method", "seed"])["cycle"].to_dict() == {
+        ("gda-6", 1): 10,
+        ("gda-6", 2): 10,
+        ("gda-1", 1): 20,
+        ("gda-1", 2): 20,
+    }
+
+
+def test_a_run_that_failed_counts_as_no_success():
+    about = {"methods": {"gda-6": {"seeds": [1, 2, 3]}, "gda-1": {"seeds": [1, 2]}}}
+    experiment = dataclasses.replace(EXPERIMENTS["four_gaussians"], shown=())
+    table = page.table(experiment, about, page.at_cycle(FRAME, 20)).splitlines()
+    rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table[2:]}
+    assert rows == {"GDA, k = 1": "1/2 (9%–91%)", "GDA, k = 6": "1/3 (6%–79%)"}
