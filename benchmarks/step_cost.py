@@ -1,0 +1,304 @@
+"""What a training step costs under MinMax, as a ratio to the plain toolkit in the same run.
+
+``python benchmarks/step_cost.py`` trains each pair of configs in turns, a few iterations of the one, as many of the
+other, in one process, and compares their times turn by turn; the peak memory of each is that of a fresh process. It
+writes ``benchmarks/results/step_cost.csv``, from which docs/performance.md is made. ``--quick`` runs two cases in under
+two minutes and fails if one is slower than 1.3 times the plain toolkit. It runs on a GPU if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import torch
+from mmcv import Config
+from mmcv.runner import HOOKS, Hook
+from mmgen.datasets.builder import DATASETS
+from scipy import stats
+from torch.utils.data import Dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from minmax_plugin.mmgen.doctor import examine  # noqa: E402
+from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
+from minmax_plugin.mmgen.train import load_config, train  # noqa: E402
+
+RESULT = ROOT / "benchmarks" / "results" / "step_cost.csv"
+GROSS = 1.3  # a ratio that --quick takes for a regression
+
+
+@DATASETS.register_module()
+class RandomImages(Dataset):
+    """Noise in the form of images, held in memory: loading costs next to nothing."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int = 0, size: int = 2048, test_mode: bool = False) -> None:
+        self._images = torch.rand(size, *shape) * 2 - 1
+        self._classes = classes
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self._classes:
+            return {"img": self._images[index], "gt_label": index % self._classes}
+        return {"real_img": self._images[index]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Networks and data of a comparison.
+
+    Args:
+        config: of the toolkit, or of this project.
+        k: ascent steps in a cycle.
+        batch: images in an iteration.
+        data: arguments of :class:`RandomImages`; the config's own data if not given.
+        overlay: settings laid over the config.
+        turn: cycles in a turn.
+    """
+
+    config: str
+    k: int
+    batch: int
+    data: dict[str, Any] | None = None
+    overlay: dict[str, Any] = dataclasses.field(default_factory=dict)
+    turn: int = 4
+
+
+DCGAN = {"model.generator.output_scale": 32, "model.discriminator.input_scale": 32}
+STYLE = {"model.generator.out_size": 32, "model.discriminator.in_size": 32, "model.generator.style_channels": 128}
+CASES = {
+    "four Gaussians": Case(str(ROOT / "configs/four_gaussians_gda.py"), 6, 512, turn=20),
+    "MNIST networks": Case(str(ROOT / "configs/mnist01_gda.py"), 1, 128, turn=5),
+    "DCGAN-32": Case(
+        "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py", 1, 64, dict(shape=(1, 32, 32)), DCGAN, turn=3
+    ),
+    "SNGAN-32, k = 1": Case(
+        "sngan_proj/sngan_proj_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1.py",
+        1, 16, dict(shape=(3, 32, 32), classes=10), turn=2,
+    ),
+    "SNGAN-32, k = 5": Case(
+        "sngan_proj/sngan_proj_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1.py",
+        5, 16, dict(shape=(3, 32, 32), classes=10), turn=1,
+    ),
+    "StyleGAN2-32": Case("styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py", 1, 4, dict(shape=(3, 32, 32)), STYLE, turn=2),
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, Any]] = {
+    "last": dict(value="last"),
+    "fresh": dict(value="fresh"),
+    "paired": dict(value="paired"),
+    "paired, a quarter of the batch": dict(value=dict(type="paired", fraction=0.25)),
+}
+
+
+def config(case: Case, variant: str | None, folder: str) -> Config:
+    """The config of one side of a comparison; ``None`` is the plain toolkit."""
+    cfg = load_config(case.config)
+    cfg.merge_from_dict(case.overlay)
+    if case.data is not None:
+        cfg.data = Config(dict(train=dict(type="RandomImages", **case.data)))._cfg_dict
+    cfg.data.update(samples_per_gpu=case.batch, workers_per_gpu=0)
+    cfg.train_cfg = {**(cfg.get("train_cfg") or {}), "disc_steps": case.k}
+    cfg.merge_from_dict(dict(custom_hooks=[], lr_config=None, checkpoint_config=None, log_level="ERROR"))
+    cfg.log_config = dict(interval=10**6, hooks=[])
+    cfg.evaluation = None
+    cfg.work_dir = folder
+    cfg.total_iters = 10**6
+    if variant is not None:
+        opt_in(cfg, acceptance=dict(type="constant", rate=0.2), **VARIANTS[variant])
+    return cfg
+
+
+class Done(Exception):
+    """All turns have been had."""
+
+
+@HOOKS.register_module()
+class TakesTurns(Hook):
+    """Lets two trainings run in turns of some iterations, one waiting while the other runs."""
+
+    reads_weights = False
+
+    def __init__(self, turns: Turns, side: int) -> None:
+        self._turns, self._side = turns, side
+
+    def before_train_iter(self, runner: Any) -> None:
+        self._turns.before(self._side)
+
+    def after_train_iter(self, runner: Any) -> None:
+        self._turns.after(self._side)
+
+
+class Turns:
+    """Whose turn it is, and how long each took.
+
+    Args:
+        iterations: in a turn.
+        rounds: of two turns.
+    """
+
+    def __init__(self, iterations: int, rounds: int) -> None:
+        self._iterations, self._rounds = iterations, rounds
+        self._condition, self._turn, self._done = threading.Condition(), 0, 0
+        self.seconds: tuple[list[float], list[float]] = ([], [])
+        self.failed: list[BaseException] = []
+
+    def before(self, side: int) -> None:
+        if self._done == 0 or self._turn != side:
+            with self._condition:
+                self._condition.wait_for(lambda: self._turn == side or self.failed)
+            if self.failed or len(self.seconds[side]) == self._rounds:
+                raise Done
+            _synchronise()
+            self._began = time.perf_counter()
+
+    def after(self, side: int) -> None:
+        self._done += 1
+        if self._done == self._iterations:
+            _synchronise()
+            self.seconds[side].append(time.perf_counter() - self._began)
+            self.end(side)
+
+    def end(self, side: int) -> None:
+        with self._condition:
+            self._turn, self._done = 1 - side, 0
+            self._condition.notify_all()
+
+    def run(self, side: int, cfg: Config, threads: int) -> None:
+        torch.set_num_threads(threads)  # OpenMP keeps it for each thread of the program
+        try:
+            train(cfg, seed=side, hooks=[dict(type="TakesTurns", turns=self, side=side)])
+        except Done:
+            self.end(side)
+        except BaseException as error:
+            self.failed.append(error)
+            self.end(side)
+
+
+def compare(case: Case, variant: str, rounds: int) -> dict[str, float]:
+    """Times of a plain and a MinMax training in turns: seconds an iteration, and the ratio with its 95 % interval."""
+    turns = Turns(case.turn * case.k, rounds + 2)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = [config(case, v, f"{folder}/{i}") for i, v in enumerate((None, variant))]
+        runs = [threading.Thread(target=turns.run, args=(*s, torch.get_num_threads())) for s in enumerate(sides)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join()
+    if turns.failed:
+        raise turns.failed[0]
+    plain, ours = (np.array(seconds[2:]) for seconds in turns.seconds)  # the first ones warm up
+    ratios = ours / plain
+    interval = stats.bootstrap((ratios,), np.median, method="percentile", rng=0).confidence_interval
+    return {
+        "plain_ms": 1e3 * float(np.median(plain)) / (case.turn * case.k),
+        "ratio": float(np.median(ratios)),
+        "ratio_low": interval.low,
+        "ratio_high": interval.high,
+    }
+
+
+def peak(name: str, variant: str | None, iterations: int) -> float:
+    """Peak memory of a training in a fresh process, in MiB."""
+    command = [sys.executable, __file__, "--peak", name, variant or "", str(iterations)]
+    command += ["--threads", str(torch.get_num_threads())]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return float(done.stdout.splitlines()[-1])
+
+
+@HOOKS.register_module()
+class NotesPeak(Hook):
+    """Ends a training after some iterations, and says what its memory was at most."""
+
+    reads_weights = False
+
+    def __init__(self, iterations: int) -> None:
+        self._iterations = iterations
+
+    def after_train_iter(self, runner: Any) -> None:
+        if runner.iter + 1 < self._iterations:
+            return
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_allocated()
+        print(peak / 2**20, flush=True)
+        raise Done
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def fits(case: Case, variant: str) -> bool:
+    return variant != "last" or case.k > 1  # with k = 1 it would be read before the discriminator has answered
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two cases, few rounds; fails on a gross regression")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of each side (default: 20)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.peak:
+        name, variant, iterations = args.peak
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Done):
+            hooks = [dict(type="NotesPeak", iterations=int(iterations))]
+            train(config(CASES[name], variant or None, folder), hooks=hooks)
+        return 0
+    if args.quick:
+        args.cases, args.variants, args.rounds = ["four Gaussians", "MNIST networks"], ["last", "fresh"], 10
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    rows = []
+    for name in args.cases:
+        case = CASES[name]
+        plain = None if args.quick else peak(name, None, 2 * case.k * case.turn)
+        for variant in args.variants:
+            if not fits(case, variant):
+                continue
+            row = {"case": name, "k": case.k, "variant": variant, "threads": args.threads, "device": device}
+            row |= compare(case, variant, args.rounds)
+            if plain is not None:
+                ours = peak(name, variant, 2 * case.k * case.turn)
+                memory = examine(config(case, variant, "")).memory
+                kept = next(mib for what, mib in memory.items() if what.startswith("kept"))
+                row |= {"plain_mib": plain, "more_mib": ours - plain, "snapshots_mib": kept}
+            rows.append(row)
+            print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
+    if args.quick:
+        return int(any(row["ratio"] > GROSS for row in rows))
+    frame = pandas.DataFrame(rows)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    frame["commit"] = commit.stdout.strip()
+    if RESULT.exists():  # lines of other cases, threads and devices stay
+        earlier = pandas.read_csv(RESULT)
+        keys = ["case", "variant", "threads", "device"]
+        mine = frame.set_index(keys).index
+        frame = pandas.concat([earlier[~earlier.set_index(keys).index.isin(mine)], frame])
+    frame.to_csv(RESULT, index=False, float_format="%.4g")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
