@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from search_runs import short_config, space_file, start, trials  # noqa: E402
 
-COLUMNS = ("kill", "after, s", "complete", "lost", "changed", "run again", "left running")
+COLUMNS = ("kill", "after, s", "complete", "lost", "changed", "run again")
 
 
 def kill_once(folder: Path, run, wait: float, at_work: bool, known: dict[int, float]) -> dict[str, object]:

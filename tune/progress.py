@@ -96,7 +96,7 @@ class Progress(tune.Callback):
     def _now(self) -> str:
         failed = [f"{self._failed} failed"] if self._failed else []
         parts = [f"{len(self._running)} running", *failed]
-        return ", ".join([*parts, *self._best.values(), *self._left()])
+        return ", ".join([*parts, *self._best.values()])
 
     def _left(self) -> Sequence[str]:
         done = self._done - self._before
@@ -115,7 +115,7 @@ class Progress(tune.Callback):
     def _refresh(self) -> None:
         if not self._bar.disable:
             self._said = time.monotonic()
-            self._bar.set_description_str(self._now())
+            self._bar.set_description_str(", ".join([self._now(), *self._left()]))
 
     def _say(self, what: str) -> None:
         self._said = time.monotonic()
