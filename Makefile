@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow matrix evidence speed lint types setup clean
+.PHONY: demo test test-slow matrix evidence speed docs lint types setup clean
 
 setup: $(VENV)/.complete
 
@@ -37,6 +37,9 @@ evidence: setup
 # a gross regression of the training step fails here
 speed: setup
 	$(VENV)/bin/python benchmarks/step_cost.py --quick
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 lint: setup
 	$(VENV)/bin/ruff check .

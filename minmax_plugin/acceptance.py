@@ -28,7 +28,7 @@ class Comparison:
         draw: a uniform number on [0, 1).
         standard_error: of f_new − f_old, in the units of f; NaN where it cannot be had.
 
-    Example:
+    Examples:
         >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error
         nan
     """
@@ -43,7 +43,7 @@ class Comparison:
 class Acceptance:
     """Base of all policies: called with a :class:`Comparison`, they return ``(accepted, reason)``.
 
-    Example:
+    Examples:
         >>> class Halving(Acceptance):
         ...     def __call__(self, c):
         ...         return c.f_new <= c.f_old / 2, "halving"
@@ -70,7 +70,7 @@ class Strict(Acceptance):
     Raises:
         ValueError: if ``slack`` is negative or not finite.
 
-    Example:
+    Examples:
         >>> Strict(slack=0.5)(Comparison(0, f_old=1.0, f_new=0.6, draw=0.0))
         (False, 'worse')
     """
@@ -110,7 +110,7 @@ class ConstantRate(Strict):
     Raises:
         ValueError: if both ``rate`` and ``tau`` are given, or either is out of range.
 
-    Example:
+    Examples:
         >>> ConstantRate(rate=0.25)(Comparison(0, f_old=1.0, f_new=2.0, draw=0.2))
         (True, 'chance')
         >>> round(ConstantRate(tau=5).probability(0), 4)
@@ -146,7 +146,7 @@ class Annealed(Strict):
     Raises:
         ValueError: if ``tau1`` is not above 0.
 
-    Example:
+    Examples:
         >>> round(Annealed(tau1=100).probability(100), 4)
         0.3679
     """
@@ -172,7 +172,7 @@ class Periodic(Strict):
     Raises:
         ValueError: if ``every`` is below 1.
 
-    Example:
+    Examples:
         >>> [Periodic(every=3).probability(i) for i in range(4)]
         [1.0, 0.0, 0.0, 1.0]
     """
@@ -199,7 +199,7 @@ class DecreasingTemperature(Strict):
     Raises:
         ValueError: if ``scale`` is not above 0.
 
-    Example:
+    Examples:
         >>> DecreasingTemperature().probability(0)
         0.2
     """
@@ -231,7 +231,7 @@ class Significant(Acceptance):
     Raises:
         ValueError: if ``z`` or ``slack`` is negative.
 
-    Example:
+    Examples:
         >>> rule = Significant(z=2, otherwise="always")
         >>> rule(Comparison(0, f_old=1.0, f_new=1.1, draw=0.0, standard_error=0.2))
         (True, 'always')
@@ -259,7 +259,7 @@ class Significant(Acceptance):
 class Always(Acceptance):
     """Control: keep every proposal. The training is then plain descent-ascent, to the last bit.
 
-    Example:
+    Examples:
         >>> Always()(Comparison(0, f_old=1.0, f_new=9.0, draw=0.5))
         (True, 'always')
     """
@@ -272,7 +272,7 @@ class Always(Acceptance):
 class Never(Acceptance):
     """Control: keep no proposal.
 
-    Example:
+    Examples:
         >>> Never()(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
         (False, 'never')
     """
@@ -291,7 +291,7 @@ class RandomRate(Acceptance):
     Raises:
         ValueError: if ``rate`` is outside [0, 1].
 
-    Example:
+    Examples:
         >>> RandomRate(rate=0.3)(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
         (False, 'random')
     """
@@ -321,7 +321,7 @@ class Matched(Acceptance):
         ValueError: for an empty record or a ``window`` below 1.
         FileNotFoundError: if the record's file does not exist.
 
-    Example:
+    Examples:
         >>> control = Matched([True, True, False, False], window=2)
         >>> [control(Comparison(i, f_old=1.0, f_new=0.0, draw=0.5))[0] for i in (0, 1, 2, 3, 9)]
         [True, True, False, False, False]
@@ -374,7 +374,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     Raises:
         ValueError: for an unknown name or an argument the policy does not have.
 
-    Example:
+    Examples:
         >>> build_acceptance(dict(type="constant", rate=0.25))
         ConstantRate(slack=0.0, reverse=False, rate=0.25, tau=None)
     """

@@ -282,8 +282,10 @@ def build_baseline(
 
     Args:
         name: a name in :data:`BASELINES`.
-        min_optimizer, max_optimizer, min_loss, max_loss: see :class:`Baseline`; ``BASELINES[name].optimizer`` is
-            the kind of optimizer to give.
+        min_optimizer: see :class:`Baseline`; ``BASELINES[name].optimizer`` is the kind to give.
+        max_optimizer: the same for the max player.
+        min_loss: see :class:`Baseline`.
+        max_loss: see :class:`Baseline`.
         settings: the method's own: ``k`` for ``gda-alternating``, ``lookahead`` and ``unrolled``, ``period`` and
             ``alpha`` for ``lookahead``, ``module`` for ``unrolled``.
 
@@ -291,7 +293,7 @@ def build_baseline(
         ValueError: for an unknown name, a setting that the method does not have or that is missing, or one that is
             out of range.
 
-    Example:
+    Examples:
         >>> for name in ("gda-alternating", "omd", "extragradient"):
         ...     x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
         ...     kind = BASELINES[name].optimizer

@@ -147,7 +147,7 @@ def solve(
     ``lipschitz`` is; the schedule of ε' ends at ε (with the paper's tiny η it never gets there),
     so that what is returned is always stationary to ε.
 
-    Example:
+    Examples:
         >>> start = torch.tensor(5.0)
         >>> solution = solve(lambda x, y: x * y, start, start, eta=0.5, bounds=(-5.0, 5.0))
         >>> solution.stopped, abs(solution.x.item()) < 0.05
@@ -244,17 +244,22 @@ def certify(
         epsilon: ε, in units of f / y.
         delta: δ, in units of f.
         omega: ω, a probability.
-        proposal, sigma, step_size: Q, as in :func:`solve`; within ``bounds``, Q is the projected distribution.
+        proposal: Q, as in :func:`solve`; within ``bounds``, Q is the projected distribution.
+        sigma: of Q, as in :func:`solve`.
+        step_size: of Q, as in :func:`solve`.
         samples: n.
         confidence: of the bound.
-        eta, bounds, max_ascent_steps, limit: of the ascents, as in :func:`solve`.
+        eta: of the ascents, as in :func:`solve`, like the next three.
+        bounds: see there.
+        max_ascent_steps: see there.
+        limit: see there.
         seed: of the proposals. They never are those that :func:`solve` drew with the same seed.
 
     Raises:
         ImportError: without scipy.
         ValueError: for an argument out of its range, by name.
 
-    Example:
+    Examples:
         >>> zero = torch.tensor(0.0)
         >>> certify(lambda x, y: x * y, zero, zero, eta=0.5, bounds=(-5.0, 5.0)).holds
         True

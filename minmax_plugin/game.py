@@ -34,7 +34,7 @@ class Decision:
             ``non-finite``, ``escape``, or a control's name.
         rejections: rejections in a row, this one included.
 
-    Example:
+    Examples:
         >>> Decision(7, f_old=1.0, f_new=1.5, standard_error=0.1, accepted=False, reason="worse", rejections=2).accepted
         False
     """
@@ -82,7 +82,7 @@ class MinMaxGame:
     Departures from the paper: the response is k optimizer steps by the caller, not an ascent to
     ‖∇y f‖ ≤ ε' (:func:`minmax_plugin.solve` does that); the first cycle has no proposal and only sets f_old.
 
-    Example:
+    Examples:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
         >>> min_opt, max_opt = torch.optim.SGD([x], lr=0.1), torch.optim.SGD([y], lr=0.1, maximize=True)
         >>> game = MinMaxGame(min_opt, max_opt)

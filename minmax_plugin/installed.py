@@ -13,7 +13,7 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
     Args:
         packages: names, as an installer knows them.
 
-    Example:
+    Examples:
         >>> installed(["no-such-package"])["no-such-package"]
         'not installed'
     """

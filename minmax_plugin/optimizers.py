@@ -89,7 +89,7 @@ class OptimisticAdam(_AdamDirections):
     Departure from the released code of that paper: there d_{t−1} is taken with the bias correction of step t,
     and ε is added before the correction; here both are as in its Algorithm 1.
 
-    Example:
+    Examples:
         >>> p = torch.nn.Parameter(torch.zeros(1))
         >>> optimizer = OptimisticAdam([p], lr=0.1)
         >>> for _ in range(3):
@@ -130,7 +130,7 @@ class ExtraAdam(_AdamDirections):
     Raises:
         ValueError: if a setting is out of range.
 
-    Example:
+    Examples:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
         >>> players = ExtraAdam([x], lr=0.1), ExtraAdam([y], lr=0.1, maximize=True)
         >>> for move in (ExtraAdam.extrapolate, ExtraAdam.step):
@@ -195,7 +195,7 @@ class LookaheadMinmax:
     Raises:
         ValueError: if ``period`` or ``alpha`` is out of range.
 
-    Example:
+    Examples:
         >>> x, y = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
         >>> lookahead = LookaheadMinmax(torch.optim.SGD([x]), torch.optim.SGD([y]), period=2, alpha=0.25)
         >>> for _ in range(2):

@@ -57,7 +57,7 @@ def preset(name: str, **overrides: Any) -> dict[str, Any]:
     Raises:
         ValueError: for an unknown name.
 
-    Example:
+    Examples:
         >>> preset("released-mnist", restore_moments=True)["restore_moments"]
         True
     """

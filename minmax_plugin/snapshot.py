@@ -22,7 +22,7 @@ class Player:
     Raises:
         ValueError: if there is no optimizer.
 
-    Example:
+    Examples:
         >>> net = nn.Linear(2, 1)
         >>> len(Player(torch.optim.SGD(net.parameters(), lr=0.1), net).parameters)
         2
@@ -81,7 +81,7 @@ class Restore:
         moments: the optimizer states of each restored player.
         buffers: the module buffers of each restored player.
 
-    Example:
+    Examples:
         >>> Restore.named("generator", moments=False).max_player
         False
     """

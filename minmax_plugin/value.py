@@ -26,7 +26,7 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
         modules: the modules that the block evaluates.
         seed: of the block's own random numbers; ``None`` starts from the training's state.
 
-    Example:
+    Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
         >>> with inference([net]):
         ...     net.training
@@ -59,7 +59,7 @@ class Estimate:
         f_old: f at the kept pair, read again; ``None`` to compare with the value it was kept with.
         difference_error: standard error of ``f_new - f_old``, with ``f_old``; NaN where it cannot be had.
 
-    Example:
+    Examples:
         >>> Estimate(f_new=0.5, standard_error=0.01).f_old is None
         True
     """
@@ -76,7 +76,7 @@ class Estimator:
     :meth:`before` runs at the kept pair, just before a proposal is applied; :meth:`after` runs at the
     proposal, after the response.
 
-    Example:
+    Examples:
         >>> class Constant(Estimator):
         ...     def after(self):
         ...         return Estimate(1.0)
@@ -106,7 +106,7 @@ class LastAscent(Estimator):
     Args:
         read: gives that value.
 
-    Example:
+    Examples:
         >>> LastAscent(lambda: 0.5).after().f_new
         0.5
     """
@@ -138,7 +138,7 @@ class FreshBatch(Estimator):
     Raises:
         ValueError: if ``batches`` is below 1 or ``reread`` is unknown.
 
-    Example:
+    Examples:
         >>> f = FreshBatch(lambda: torch.randn(100), [], batches=4)
         >>> estimate = f.after()
         >>> abs(estimate.f_new) < 0.2, 0.04 < estimate.standard_error < 0.06

@@ -16,7 +16,7 @@ def replaced(path: Path) -> Iterator[Path]:
     Args:
         path: the file; its folder is made if need be.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "a" / "b.txt"
         >>> with replaced(path) as aside:

@@ -26,7 +26,7 @@ class Options:
     Raises:
         ConfigError: for a value that is out of range, or two that exclude each other.
 
-    Example:
+    Examples:
         >>> Options(objectives=("balance:max", "seconds:min")).directions
         [('balance', 'max'), ('seconds', 'min')]
     """
@@ -158,7 +158,7 @@ def parse(argv: Sequence[str] | None = None) -> Request:
         ConfigError: for options that exclude each other.
         SystemExit: from argparse, for a line that it cannot read.
 
-    Example:
+    Examples:
         >>> parse(["a.py", "--num-samples", "3"]).options().num_samples
         3
     """
@@ -202,7 +202,7 @@ def flag(field: str) -> str:
 def duration(text: str) -> float:
     """Seconds in ``8h``, ``30m``, ``90s``, ``90`` or ``1h30m``.
 
-    Example:
+    Examples:
         >>> duration("1h30m")
         5400.0
     """

@@ -71,7 +71,7 @@ _FILES = ("trials.csv", "trials.json", "summary.json", "leaderboard.md", "search
 def command(options: Options) -> str:
     """The line that starts a search with these options.
 
-    Example:
+    Examples:
         >>> command(Options(configs=("a.py",), num_samples=9, baseline=False))
         'python tune/search.py a.py --num-samples 9 --no-baseline'
     """

@@ -89,7 +89,7 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
     Raises:
         ConfigError: if the space is not finite.
 
-    Example:
+    Examples:
         >>> space = Space.load({"space": {"optimizer.generator.lr": dict(type="choice", options=[0.1, 0.2])}})
         >>> len(grid(space, seed=0))
         2

@@ -110,7 +110,7 @@ def check_objectives(cfg: Config, options: Options) -> None:
 def measured_metrics(cfg: Config) -> list[str] | None:
     """Names of all metrics that a config measures, or ``None`` if it has hooks of which that is not known.
 
-    Example:
+    Examples:
         >>> hook = dict(type="SampleMetrics", interval=10, metrics=dict(type="ModeCoverage"))
         >>> measured_metrics(Config(dict(custom_hooks=[hook])))[:2]
         ['modes', 'hq']
@@ -150,7 +150,7 @@ def lay_dataset(cfg: Config, dataset: Config) -> None:
 def images_of(configs: Mapping[str, Config], seeds: int) -> int:
     """Real images that a trial of all these configs sees.
 
-    Example:
+    Examples:
         >>> images_of({"a": Config(dict(total_iters=10, data=dict(samples_per_gpu=8)))}, seeds=2)
         160
     """

@@ -74,7 +74,7 @@ class SearchRecord:
         bases: each base config's file, by name.
         studies: the studies by name: those of ``bases``, or one named ``shared``.
 
-    Example:
+    Examples:
         >>> SearchRecord.open("nowhere")
         Traceback (most recent call last):
         minmax_plugin.mmgen.check.ConfigError: 'nowhere' holds no search: it has no search.json.

@@ -15,7 +15,7 @@ BEGIN, END = "<!-- options: begin, written by python -m tune.reference -->", "<!
 def options_table(parser: argparse.ArgumentParser) -> str:
     """A Markdown table for each group of a parser's options.
 
-    Example:
+    Examples:
         >>> parser = argparse.ArgumentParser(add_help=False)
         >>> _ = parser.add_argument_group("speed").add_argument("--fast", action="store_true", help="go faster")
         >>> print(options_table(parser))

@@ -27,7 +27,7 @@ class Report:
     Args:
         record: the search.
 
-    Example:
+    Examples:
         >>> Report(SearchRecord.open("results/tonight")).finish()  # doctest: +SKIP
     """
 

@@ -22,7 +22,7 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
         index: the study's number, so that studies draw unlike points.
         trials: that the study has, so that an extended one does not draw its first points again.
 
-    Example:
+    Examples:
         >>> type(make_sampler(Options(sampler="tpe"), index=0, trials=0)).__name__
         'TPESampler'
     """

@@ -29,7 +29,7 @@ class Ending(Stopper):
     Args:
         time_budget: seconds from now, or ``None``.
 
-    Example:
+    Examples:
         >>> ending = Ending(None)
         >>> ending.stop_all()
         False
@@ -251,7 +251,7 @@ def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
         runs: each with ``base``, ``seed`` and ``metrics``.
         metric: the primary objective.
 
-    Example:
+    Examples:
         >>> runs = [{"base": "a", "seed": s, "metrics": {"m": v}} for s, v in ((1, 0.4), (2, 0.6))]
         >>> kept = summary(runs, "m")
         >>> kept["scores"], [round(x, 2) for x in kept["interval"]]
@@ -269,7 +269,7 @@ def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
 def interval(scores: list[float], level: float = 0.95) -> list[float] | None:
     """Student's t interval of the mean of ``scores``; ``None`` for fewer than two.
 
-    Example:
+    Examples:
         >>> interval([0.5])
     """
     from scipy import stats  # type: ignore[import-untyped]

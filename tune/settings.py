@@ -28,7 +28,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
     Raises:
         SpaceError: if a path is not in the config, or a setting would be lost again.
 
-    Example:
+    Examples:
         >>> cfg = Config(dict(optimizer=dict(lr=0.1, betas=(0.5, 0.999))))
         >>> set_paths(cfg, {"optimizer.betas.0": 0.0, "optimizer.lr": 0.2})
         >>> dict(cfg.optimizer)
@@ -54,7 +54,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     Raises:
         SpaceError: if the config has no such setting, with the nearest that it has.
 
-    Example:
+    Examples:
         >>> cfg = Config(dict(optimizer=dict(betas=(0.5, 0.999))))
         >>> set_path(cfg, "optimizer.betas.0", 0.0)
         >>> cfg.optimizer.betas
@@ -90,7 +90,7 @@ def get_path(cfg: Config, path: str) -> Any:
     Raises:
         LookupError: if there is none.
 
-    Example:
+    Examples:
         >>> hook = dict(type="MinMaxHook", preset="paper")
         >>> get_path(Config(dict(custom_hooks=[hook])), "minmax.acceptance.type")
         'annealed'

@@ -56,7 +56,7 @@ class Space:
     def load(content: Any) -> Space:
         """The space that has this ``content``.
 
-        Example:
+        Examples:
             >>> entry = dict(type="float", low=1e-4, high=1e-2, log=True)
             >>> type(Space.load({"space": {"optimizer.generator.lr": entry}})).__name__
             'YamlSpace'
@@ -138,7 +138,7 @@ class PythonSpace(Space):
     Raises:
         SpaceError: if it cannot be run, or lacks the function.
 
-    Example:
+    Examples:
         >>> source = "def space(trial): return {'optimizer.generator.lr': trial.suggest_float('lr', 1e-4, 1e-3)}"
         >>> PythonSpace(source).draw(optuna.trial.FixedTrial({"lr": 5e-4}))
         {'optimizer.generator.lr': 0.0005}
@@ -187,7 +187,7 @@ class YamlSpace(Space):
     Raises:
         SpaceError: if it is malformed.
 
-    Example:
+    Examples:
         >>> entry = dict(type="float", low=1e-4, high=1e-2, log=True)
         >>> list(YamlSpace(dict(space={"optimizer.generator.lr": entry})).entries)
         ['optimizer.generator.lr']

@@ -218,7 +218,7 @@ def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str
 def number(value: float | None) -> str:
     """A value for people.
 
-    Example:
+    Examples:
         >>> number(0.123456), number(12345.6), number(0.0), number(None)
         ('0.1235', '12346', '0', '–')
     """
@@ -230,7 +230,7 @@ def number(value: float | None) -> str:
 def duration(seconds: float | None) -> str:
     """A time for people.
 
-    Example:
+    Examples:
         >>> duration(42), duration(150), duration(9000), duration(None)
         ('42 s', '2.5 min', '2.5 h', '–')
     """
@@ -249,7 +249,7 @@ def interval(row: Row) -> str:
 def settings_line(params: Mapping[str, Any]) -> str:
     """Settings in a line.
 
-    Example:
+    Examples:
         >>> settings_line({"optimizer.generator.lr": 0.000123456, "method": "gda"})
         'optimizer.generator.lr=0.000123, method=gda'
     """

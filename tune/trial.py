@@ -316,7 +316,7 @@ def run_trial(config: dict[str, Any]) -> None:
 def reason_of(error: Exception, folder: Path) -> str:
     """Why a trial failed, in a line.
 
-    Example:
+    Examples:
         >>> reason_of(ValueError("lr must be above 0"), Path())
         'ValueError: lr must be above 0'
         >>> reason_of(RuntimeError("CUDA out of memory. Tried to allocate"), Path())
@@ -341,7 +341,7 @@ def equal_images(cfg: Config, base: Config) -> None:
     k, the ascent steps of a cycle, needs no such care: an iteration of the toolkit is one ascent step, and sees
     one batch whatever k is.
 
-    Example:
+    Examples:
         >>> base = Config(dict(total_iters=100, data=dict(samples_per_gpu=32)))
         >>> cfg = Config(dict(total_iters=100, data=dict(samples_per_gpu=64)))
         >>> equal_images(cfg, base)

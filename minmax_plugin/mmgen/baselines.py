@@ -36,7 +36,7 @@ class AlternatingExtraAdam(ExtraAdam):
     After an odd iteration the weights are the extrapolated ones. So give averages, checkpoints and samples even
     intervals; a checkpoint in between resumes rightly all the same.
 
-    Example:
+    Examples:
         >>> p = torch.nn.Parameter(torch.zeros(1))
         >>> optimizer = OPTIMIZERS.build(dict(type="AlternatingExtraAdam", params=[p], lr=0.1))
         >>> for gradient in (1.0, -1.0):
@@ -70,7 +70,7 @@ class LookaheadMinmaxHook(Hook):
         ValueError: before the first iteration, if a setting is out of range, if the model has not one optimizer
             for each player, or under :class:`MinMaxHook`.
 
-    Example:
+    Examples:
         >>> HOOKS.build(dict(type="LookaheadMinmaxHook", period=5)).alpha
         0.5
     """
@@ -109,7 +109,7 @@ class RandomAscent(Hook):
     Raises:
         ValueError: if ``mean`` is below 1; before the first iteration, under :class:`MinMaxHook`.
 
-    Example:
+    Examples:
         >>> turns = RandomAscent(mean=2.5)._turns()
         >>> ends = [next(turns) for _ in range(1000)]
         >>> 2.4 < (ends[-1] + 1) / 1000 < 2.6
@@ -160,7 +160,7 @@ class ClipWeights(Hook):
         ValueError: if ``limit`` is not above 0; before the first iteration, if the model has no optimizer for
             the discriminator.
 
-    Example:
+    Examples:
         >>> HOOKS.build(dict(type="ClipWeights", limit=0.01)).limit
         0.01
     """

@@ -33,7 +33,7 @@ def check_config(cfg: Config, paths: bool = True) -> None:
     Raises:
         ConfigError: for the first setting that is wrong.
 
-    Example:
+    Examples:
         >>> check_config(Config(dict(model=dict(type="StaticUnconditionalGAN"))))
         Traceback (most recent call last):
         minmax_plugin.mmgen.check.ConfigError: model.discriminator is missing: ...

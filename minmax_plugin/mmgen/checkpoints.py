@@ -12,7 +12,7 @@ from minmax_plugin.mmgen.check import ConfigError
 def is_whole(path: str | Path) -> bool:
     """Whether a file is a complete archive, every part of it as it was written; nothing in it is executed.
 
-    Example:
+    Examples:
         >>> is_whole("/dev/null")
         False
     """

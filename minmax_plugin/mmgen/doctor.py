@@ -70,7 +70,7 @@ def examine(cfg: Config) -> Verdict:
     Args:
         cfg: the merged config.
 
-    Example:
+    Examples:
         >>> examine(Config(dict(model=dict(type="BasicGaussianDiffusion")))).reason
         "model.discriminator is missing: min-max training needs a discriminator; give the model one, or train ..."
     """

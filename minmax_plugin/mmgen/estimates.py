@@ -32,7 +32,7 @@ class ValueSetting:
     Raises:
         ValueError: for an unknown kind or an option out of range.
 
-    Example:
+    Examples:
         >>> ValueSetting.parse(dict(type="paired", batches=2))
         ValueSetting(kind='paired', batches=2, fraction=1.0, reread=False)
     """

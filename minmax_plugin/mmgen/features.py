@@ -42,7 +42,7 @@ class FeatureDistance(SampleMetric):
     Raises:
         ValueError: for an unknown name or a file that is not there.
 
-    Example:
+    Examples:
         >>> metric = FeatureDistance(num_images=200, features="raw")
         >>> _ = metric.feed(torch.randn(200, 2), "reals"), metric.feed(torch.randn(200, 2) + 5, "fakes")
         >>> metric.summary()["fd"] > 30

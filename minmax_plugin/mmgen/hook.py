@@ -79,7 +79,7 @@ class MinMaxHook(Hook):
         ValueError: for an unknown or contradictory setting, at build time; for a model that MinMax cannot
             drive, before the first iteration.
 
-    Example:
+    Examples:
         >>> MinMaxHook(acceptance=dict(type="constant", rate=0.25), restore="generator").acceptance.rate
         0.25
     """

@@ -17,7 +17,7 @@ class SaturatingGANLoss(GANLoss):
     Args:
         loss_weight: factor of the generator's loss.
 
-    Example:
+    Examples:
         >>> import torch, minmax_plugin.mmgen
         >>> SaturatingGANLoss()(torch.zeros(4, 1), target_is_real=True).item()
         -0.6931471824645996

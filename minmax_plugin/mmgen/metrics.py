@@ -77,7 +77,7 @@ def balance(shares: Tensor, wanted: Tensor) -> float:
 
     1 is the wanted mixture, 0 has nothing in common with it.
 
-    Example:
+    Examples:
         >>> balance(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.5]))
         0.75
     """
@@ -106,7 +106,7 @@ class ModeCoverage(SampleMetric):
         near: the radius around a centre, in the units of the data.
         min_share: share of all samples that makes a mode found.
 
-    Example:
+    Examples:
         >>> ModeCoverage(modes=4).measure(centres(4, radius=1.0)[:3])["modes"]
         3.0
     """
@@ -175,7 +175,7 @@ class DigitShares(SampleMetric):
         confidence: the least probability.
         min_share: share of all samples that makes a digit present.
 
-    Example:
+    Examples:
         >>> DigitShares(digits=(0, 1)).measure(-torch.ones(10, 1, 28, 28))["digits"]
         0.0
     """
@@ -223,7 +223,7 @@ class SampleMetrics(Hook):
         seed: of the noise.
         sample_model: ``orig`` or ``ema``; the averaged weights if the model has them and it is not given.
 
-    Example:
+    Examples:
         >>> SampleMetrics(metrics=dict(type="ModeCoverage", num_images=500), interval=100).metrics[0].num_images
         500
     """

@@ -45,7 +45,7 @@ class MLPGenerator(_NoiseGenerator):
         tanh: whether the output passes a tanh.
         orthogonal_gain: gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
 
-    Example:
+    Examples:
         >>> MLPGenerator(out_shape=(2,), noise_size=256)(None, num_batches=5).shape
         torch.Size([5, 2])
     """
@@ -76,7 +76,7 @@ class MLPDiscriminator(nn.Module):
         dropout: dropout rate after each hidden layer.
         orthogonal_gain: gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
 
-    Example:
+    Examples:
         >>> MLPDiscriminator(in_shape=(2,))(torch.zeros(5, 2)).shape
         torch.Size([5, 1])
     """
@@ -108,7 +108,7 @@ class ConvGenerator(_NoiseGenerator):
         width: w, channels; 128 in the paper.
         channels: of the images.
 
-    Example:
+    Examples:
         >>> ConvGenerator(width=8)(None, num_batches=5).shape
         torch.Size([5, 3, 32, 32])
     """
@@ -133,7 +133,7 @@ class ConvDiscriminator(nn.Module):
         channels: of the images.
         dropout: dropout rate.
 
-    Example:
+    Examples:
         >>> ConvDiscriminator(width=8)(torch.zeros(5, 3, 32, 32)).shape
         torch.Size([5, 1])
     """

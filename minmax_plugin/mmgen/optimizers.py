@@ -70,7 +70,7 @@ def adopt(optimizer: Optimizer) -> None:
     Raises:
         ValueError: if its class has no facade.
 
-    Example:
+    Examples:
         >>> import torch
         >>> optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
         >>> adopt(optimizer)
@@ -102,7 +102,7 @@ def register_minmax_optimizers() -> list[str]:
     Returns:
         The new names.
 
-    Example:
+    Examples:
         >>> import minmax_plugin.mmgen
         >>> OPTIMIZERS.get("MinMaxAdam").__mro__[2].__name__
         'Adam'

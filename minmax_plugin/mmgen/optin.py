@@ -25,7 +25,7 @@ def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
     Raises:
         ConfigError: if it has opted in already.
 
-    Example:
+    Examples:
         >>> optimizer = dict(generator=dict(type="Adam"), discriminator=dict(type="Adam"))
         >>> cfg = Config(dict(model=dict(type="StaticUnconditionalGAN"), optimizer=optimizer))
         >>> opt_in(cfg, "paper")
@@ -43,7 +43,7 @@ def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
 def opt_out(cfg: Config) -> None:
     """Turn a config that opted in into its plain descent-ascent counterpart, in place.
 
-    Example:
+    Examples:
         >>> optimizer = dict(generator=dict(type="MinMaxAdam"))
         >>> model = dict(type="StaticUnconditionalGAN")
         >>> cfg = Config(dict(model=model, optimizer=optimizer, custom_hooks=[dict(type="MinMaxHook")]))
@@ -59,7 +59,7 @@ def opt_out(cfg: Config) -> None:
 def import_also(cfg: Config, module: str) -> None:
     """Have a config import one more module, in place.
 
-    Example:
+    Examples:
         >>> cfg = Config(dict(custom_imports=dict(imports="mine")))
         >>> import_also(cfg, "yours")
         >>> cfg.custom_imports.imports

@@ -24,7 +24,7 @@ class UnrolledGAN(StaticUnconditionalGAN):
     Raises:
         ValueError: at the first iteration, for a setting that cannot be unrolled.
 
-    Example:
+    Examples:
         >>> from mmgen.models import build_model
         >>> generator = dict(type="MLPGenerator", out_shape=(2,))
         >>> discriminator = dict(type="MLPDiscriminator", in_shape=(2,))

@@ -30,7 +30,7 @@ def versions(root: Path = ROOT) -> dict[str, str]:
     Args:
         root: where the project lies.
 
-    Example:
+    Examples:
         >>> list(versions())[:2], len(versions()["code of this project"])
         (['python', 'ray'], 12)
     """

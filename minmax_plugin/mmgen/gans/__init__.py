@@ -32,7 +32,7 @@ def driven_classes() -> list[str]:
 def find_kind(model_class: type | None) -> type[GAN] | None:
     """The kind that drives a model class, or ``None``.
 
-    Example:
+    Examples:
         >>> from mmgen.models.gans import PESinGAN
         >>> find_kind(PESinGAN).__name__
         'SingleImageGAN'

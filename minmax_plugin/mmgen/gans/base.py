@@ -164,7 +164,7 @@ def ascent_steps(disc_steps: int, accumulation: int = 1) -> int:
     Raises:
         ValueError: if the numbers make no min-max cycle.
 
-    Example:
+    Examples:
         >>> ascent_steps(disc_steps=8, accumulation=4)
         2
     """
