@@ -50,7 +50,7 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     assert about["released"]["kept_ascent"] == pytest.approx(6 / about["released"]["accepted"], abs=0.01)
     frame = pandas.read_csv(tmp_path / "four_gaussians.csv")
     assert sorted(frame["cycle"].unique()) == [10, 20]
-    assert frame["seconds"].gt(0).all()
+    assert frame["cpu_seconds"].gt(0).all()
     page.write_page(tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert "GDA, k = 6 | 0/3" in text
@@ -63,7 +63,7 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
 def test_a_mode_that_was_found_and_lost_is_forgotten():
     cfg = METHODS["gda-6"].config(EXPERIMENTS["four_gaussians"], {})
     lines = [
-        {"iter": 600 * (i + 1), "seconds": i, "shares": shares}
+        {"iter": 600 * (i + 1), "cpu_seconds": i, "shares": shares}
         for i, shares in enumerate([[0.5, 0.019, 0, 0], [0.5, 0.5, 0, 0], [0, 0.02, 0, 0]])
     ]
     from benchmarks.evidence.collect import Run
@@ -75,7 +75,7 @@ def test_a_mode_that_was_found_and_lost_is_forgotten():
 
 FRAME = pandas.DataFrame(
     [
-        dict(method=m, seed=s, cycle=c, seconds=c * slow, modes=modes)
+        dict(method=m, seed=s, cycle=c, cpu_seconds=c * slow, modes=modes)
         for m, slow in (("gda-6", 0.5), ("gda-1", 0.25))
         for s in (1, 2)
         for c, modes in ((10, 1), (20, 4 if s == 1 else 2))

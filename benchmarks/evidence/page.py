@@ -22,7 +22,7 @@ NAMES = {
     "kid": "KID",
     "fd": "FD",
 }
-DIFFERENT = 0.05  # seconds of a method's run that may differ from the anchor's
+DIFFERENT = 0.05  # share by which the time of a run may pass the anchor's
 
 
 def share(hits: pandas.Series) -> str:
@@ -48,7 +48,7 @@ def at_cycle(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
 
 def at_seconds(frame: pandas.DataFrame, seconds: float) -> pandas.DataFrame:
     """Each run's last measurement within so many seconds of training."""
-    within = frame[frame["seconds"] <= seconds * (1 + DIFFERENT)]
+    within = frame[frame["cpu_seconds"] <= seconds * (1 + DIFFERENT)]
     return within.sort_values("cycle").groupby(["method", "seed"], as_index=False).last()
 
 
@@ -57,7 +57,7 @@ def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFram
     wanted, least = experiment.wanted
     counted = wanted != "kid"
     names = ["method", *([f"all {least:.0f} {wanted}, runs", wanted] if counted else ["runs"])]
-    names += [NAMES.get(name, name) for name in experiment.shown] + ["cycles", "seconds"]
+    names += [NAMES.get(name, name) for name in experiment.shown] + ["cycles", "CPU seconds"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for method, column in columns(experiment).items():
         runs = chosen[chosen["method"] == method]
@@ -71,7 +71,7 @@ def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFram
         else:
             cells.append(str(len(runs)))
         cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
-        cells += [f"{runs['cycle'].median():.0f}", f"{runs['seconds'].median():.0f}"]
+        cells += [f"{runs['cycle'].median():.0f}", f"{runs['cpu_seconds'].median():.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -113,8 +113,11 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
         lines += [table(experiment, about, at_cycle(frame, cycle)), ""]
     anchor = at_cycle(frame[frame["method"] == f"gda-{experiment.k}"], experiment.reported[-1])
     if not anchor.empty:
-        seconds = anchor["seconds"].median()
-        lines += [f"**At equal time**, {seconds:.0f} s of training, what GDA with k = {experiment.k} takes for it:", ""]
+        seconds = anchor["cpu_seconds"].median()
+        lines += [
+            f"**At equal time**, {seconds:.0f} CPU seconds of training, what GDA with k = {experiment.k} takes for it:",
+            "",
+        ]
         lines += [table(experiment, about, at_seconds(frame, seconds)), ""]
     lines += [cells(name, about), ""]
     return "\n".join(lines)

@@ -20,6 +20,8 @@ from minmax_plugin.mmgen.classifier import digit_classifier
 from minmax_plugin.mmgen.data import centres, check_weights
 from minmax_plugin.value import inference
 
+CLOCKS = {"seconds": time.monotonic, "cpu_seconds": time.process_time}
+
 
 class SampleMetric(Metric):
     """A toolkit metric of generated samples, which can draw them.
@@ -214,7 +216,8 @@ class SampleMetrics(Hook):
     Unlike the toolkit's own evaluation hook it needs no validation data, leaves the training's random
     numbers alone (each measurement uses the same noise), and always measures after the last iteration.
     Results go to the log, to ``metrics.jsonl`` and ``samples/iter_N.png`` in the work dir, and to
-    :attr:`results`. In the file each line has the ``seconds`` of training so far too, without those of measuring.
+    :attr:`results`. In the file each line has the ``seconds`` of training so far too, without those of measuring,
+    and ``cpu_seconds``, which do not grow with what else the machine does.
 
     Args:
         metrics: the config of a metric, or a list of them.
@@ -249,7 +252,9 @@ class SampleMetrics(Hook):
         file = Path(runner.work_dir) / "metrics.jsonl"
         truncate_lines(file, lambda line: line["iter"] <= runner.iter)
         earlier = file.read_text().splitlines() if file.exists() else []
-        self._trained, self._since = json.loads(earlier[-1]).get("seconds", 0.0) if earlier else 0.0, time.monotonic()
+        last = json.loads(earlier[-1]) if earlier else {}
+        self._spent = {name: last.get(name, 0.0) for name in CLOCKS}
+        self._since = {name: clock() for name, clock in CLOCKS.items()}
 
     @master_only
     def after_train_iter(self, runner: Any) -> None:
@@ -257,7 +262,8 @@ class SampleMetrics(Hook):
             return
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # so that the time is that of the training so far
-        self._trained += time.monotonic() - self._since
+        for name, clock in CLOCKS.items():
+            self._spent[name] += clock() - self._since[name]
         self.results, details = {}, {}
         model = runner.model.module if is_module_wrapper(runner.model) else runner.model
         source = self.sample_model or ("ema" if getattr(model, "use_ema", False) else "orig")
@@ -279,9 +285,9 @@ class SampleMetrics(Hook):
         runner.log_buffer.output.update(self.results)
         runner.log_buffer.ready = True  # as the toolkit's evaluation hook does: the loggers write it out
         with open(Path(runner.work_dir) / "metrics.jsonl", "a") as file:
-            line = {"iter": runner.iter + 1, "seconds": round(self._trained, 3), **self.results, **details}
-            file.write(json.dumps(line) + "\n")
-        self._since = time.monotonic()
+            spent = {name: round(seconds, 3) for name, seconds in self._spent.items()}
+            file.write(json.dumps({"iter": runner.iter + 1, **spent, **self.results, **details}) + "\n")
+        self._since = {name: clock() for name, clock in CLOCKS.items()}
 
 
 def _real_samples(dataset: Any, count: int) -> Tensor:
