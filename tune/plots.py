@@ -90,8 +90,9 @@ def history(rows: Sequence[Row], objective: tuple[str, str]) -> Figure:
     for row in done:
         if row.baseline:
             axes.axhline(row.value, color=WARN, linewidth=1, linestyle="--", label="unmodified config")
-    low, high = axes.get_ylim()
-    axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))  # a wide interval may leave the picture
+    _scale(axes, values)
+    axes.margins(y=0.1)
+    axes.set_ylim(axes.get_ylim())  # a wide interval may leave the picture
     for row in done:
         if row.interval:
             axes.plot([row.number] * 2, row.interval, color=MAIN, linewidth=1, alpha=0.4)
@@ -121,6 +122,7 @@ def courses(study: optuna.Study, objective: tuple[str, str], strong: int = 3) ->
         pairs = course(trial)
         colour, alpha = MAIN, 1 - 0.3 * place
         axes.plot(*zip(*pairs, strict=True), color=colour, alpha=alpha, linewidth=1.6, label=f"trial {trial.number}")
+    _scale(axes, [value for _, pairs in lines for _, value in pairs])
     axes.set(xlabel="images shown", ylabel=metric)
     axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
     if best:
@@ -221,7 +223,14 @@ def slices(study: optuna.Study, objective: tuple[str, str]) -> Figure:
         axes.set_visible(False)
     for row in grid:
         row[0].set_ylabel(objective[0])
+    _scale(grid[0, 0], [t.values[0] for t in trials])
     return figure
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis where values of one sign span more than two decades, as distances do."""
+    if min(values) > 0 and max(values) > 100 * min(values):
+        axes.set_yscale("log")
 
 
 def pareto_front(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figure:
