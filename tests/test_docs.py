@@ -1,8 +1,13 @@
 """What the docs say of the code is what the code says."""
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -22,3 +27,36 @@ def test_the_messages_in_troubleshooting_are_the_code_s():
     assert len(messages) > 20
     missing = [m for m in messages if not re.search(re.escape(m).replace("'MinMax", ".*"), code)]
     assert not missing
+
+
+def snippets(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_the_plain_loop_of_the_guide_runs(capsys):
+    (code,) = snippets("pytorch.md", "python")
+    names: dict = {}
+    exec(code, names)
+    assert names["game"].decisions == 20
+    assert names["game"].proposals == 19
+    assert capsys.readouterr().out.endswith(f"{names['game'].accepted} 19\n")
+
+
+@pytest.mark.slow
+def test_the_commands_of_opting_in_run(tmp_path):
+    (commands,) = snippets("opt-in.md", "bash")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for command in commands.strip().splitlines():
+        # the console scripts of an install are these modules
+        command = re.sub(r"^minmax-(\w+)", rf"{sys.executable} -m minmax_plugin.mmgen.\1", command)
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(DOCS.parent)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "MinMax" in done.stdout
+
+
+def test_the_lines_that_opt_in_are_the_readme_s():
+    (ours,) = snippets("opt-in.md", "python")
+    assert ours in (DOCS.parent / "README.md").read_text()

@@ -3,33 +3,12 @@
 import re
 from pathlib import Path
 
-import torch
-
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def snippet(containing):
     (found,) = (code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if containing in code)
     return found
-
-
-def test_the_plain_loop_runs():
-    generator, discriminator = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
-    softplus = torch.nn.functional.softplus
-
-    def fakes():
-        return discriminator(generator(torch.randn(8, 2)))
-
-    names = {
-        "opt_g": torch.optim.Adam(generator.parameters()),
-        "opt_d": torch.optim.Adam(discriminator.parameters()),
-        "batches": [torch.randn(8, 2) for _ in range(5)],
-        "discriminator_loss": lambda real: softplus(fakes()).mean() + softplus(-discriminator(real)).mean(),
-        "generator_loss": lambda: softplus(-fakes()).mean(),
-    }
-    exec(snippet("MinMaxGame"), names)
-    assert names["game"].decisions == 5
-    assert names["game"].proposals == 4
 
 
 def test_the_opt_in_lines_opt_a_config_in(tmp_path):

@@ -19,7 +19,7 @@ import yaml
 from benchmarks.evidence.collect import Cell, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, best_file, columns
-from benchmarks.evidence.page import write_page
+from benchmarks.evidence.page import between, summary, write_page
 
 PLACE = ROOT / "results" / "evidence"
 RESULTS = ROOT / "benchmarks" / "results" / "evidence"
@@ -94,6 +94,8 @@ def publish(experiments: list[str]) -> None:
         for file in PLACE.glob(f"{experiment}.*"):
             shutil.copy(file, RESULTS)
     write_page(RESULTS, ROOT / "docs" / "results.md")
+    readme = ROOT / "README.md"
+    readme.write_text(between(readme.read_text(), "results", summary(RESULTS)))
 
 
 if __name__ == "__main__":

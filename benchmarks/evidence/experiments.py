@@ -54,6 +54,11 @@ class Experiment:
     groups: tuple[str, ...] = ("this algorithm", "controls", "baselines")
 
     @property
+    def counted(self) -> bool:
+        """Whether what is wanted can be counted, as modes can."""
+        return self.wanted[0] != "kid"
+
+    @property
     def missing(self) -> str | None:
         """Why it cannot be run here, if it cannot."""
         if self.data and not os.environ.get(self.data):

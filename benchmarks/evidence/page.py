@@ -22,6 +22,16 @@ NAMES = {
     "kid": "KID",
     "fd": "FD",
 }
+SHORT = (
+    "practical",
+    "released",
+    "best",
+    "random-released",
+    "gda-matched",
+    "gda-best",
+    "gda-1",
+    "gda-6",
+)  # the README's
 DIFFERENT = 0.05  # share by which the time of a run may pass the anchor's
 
 
@@ -55,7 +65,7 @@ def at_seconds(frame: pandas.DataFrame, seconds: float) -> pandas.DataFrame:
 def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFrame) -> str:
     """A line for each method: success, and means over its runs. A run that failed counts as no success."""
     wanted, least = experiment.wanted
-    counted = wanted != "kid"
+    counted = experiment.counted
     names = ["method", *([f"all {least:.0f} {wanted}, runs", wanted] if counted else ["runs"])]
     names += [NAMES.get(name, name) for name in experiment.shown] + ["cycles", "CPU seconds"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
@@ -66,14 +76,19 @@ def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFram
             continue
         cells = [column.title]
         if counted:
-            hits = runs.set_index("seed")[wanted].ge(least).reindex(seeds, fill_value=False)
-            cells += [share(hits), mean(runs[wanted])]
+            cells += [share(succeeded(experiment, runs, seeds)), mean(runs[wanted])]
         else:
             cells.append(str(len(runs)))
         cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
         cells += [f"{runs['cycle'].median():.0f}", f"{runs['cpu_seconds'].median():.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def succeeded(experiment: Experiment, runs: pandas.DataFrame, seeds: list[int]) -> pandas.Series:
+    """Whether each run had what is wanted; one that failed, and was not measured, had not."""
+    wanted, least = experiment.wanted
+    return runs.set_index("seed")[wanted].ge(least).reindex(seeds, fill_value=False)
 
 
 def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
@@ -105,7 +120,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     if not source.exists():
         why = experiment.missing or "not run yet"
         return "\n".join([*lines, f"Empty: {why}. `python -m benchmarks.evidence {name}` fills it.", ""])
-    frame, about = pandas.read_csv(source), json.loads(source.with_suffix(".json").read_text())
+    frame, about = _read(source)
     draw(experiment, frame, images / f"results_{name}.png")
     lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
     for cycle in experiment.reported:
@@ -141,6 +156,32 @@ def cells(name: str, about: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{about['machine']}; {versions}.", "", "</details>"])
 
 
+def summary(source: Path) -> str:
+    """The experiments in short, for the README: success and quality at the last reported cycle."""
+    lines = ["| experiment | method | all modes or digits, runs | modes or digits | KID |", "|---" * 5 + "|"]
+    for name, experiment in EXPERIMENTS.items():
+        if not (source / f"{name}.csv").exists() or "this algorithm" not in experiment.groups:
+            continue
+        cycle = experiment.reported[-1]
+        frame, about = _read(source / f"{name}.csv")
+        for method, column in columns(experiment).items():
+            runs = at_cycle(frame[frame["method"] == method], cycle)
+            if method not in SHORT or runs.empty:
+                continue
+            hits = succeeded(experiment, runs, about["methods"][method]["seeds"])
+            cells = [f"{experiment.title}, cycle {cycle}", column.title, share(hits) if experiment.counted else "–"]
+            cells += [mean(runs[experiment.wanted[0]]) if experiment.counted else "–", mean(runs["kid"])]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def between(text: str, name: str, new: str) -> str:
+    """A page with what is between the marks of ``name`` replaced."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    head, rest = text.split(start)
+    return head + start + new + rest[rest.index(end) :]
+
+
 def write_page(source: Path, page: Path) -> None:
     """Write all sections into a page, between their marks; one that is not there is made.
 
@@ -148,9 +189,12 @@ def write_page(source: Path, page: Path) -> None:
         source: folder of the tables of results.
         page: the page; its pictures go to ``images`` beside it.
     """
-    marks = [(f"<!-- {name} -->\n", f"<!-- end of {name} -->") for name in EXPERIMENTS]
-    text = page.read_text() if page.exists() else "\n".join(start + end for start, end in marks) + "\n"
-    for (start, end), (name, experiment) in zip(marks, EXPERIMENTS.items(), strict=True):
-        head, rest = text.split(start)
-        text = head + start + section(name, experiment, source, page.parent / "images") + rest[rest.index(end) :]
+    empty = "\n".join(f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in EXPERIMENTS)
+    text = page.read_text() if page.exists() else empty
+    for name, experiment in EXPERIMENTS.items():
+        text = between(text, name, section(name, experiment, source, page.parent / "images"))
     page.write_text(text)
+
+
+def _read(source: Path) -> tuple[pandas.DataFrame, dict[str, Any]]:
+    return pandas.read_csv(source), json.loads(source.with_suffix(".json").read_text())
