@@ -37,8 +37,9 @@ from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.shims import check_operations
 from minmax_plugin.presets import PRESETS
 
-STOCK_CONFIGS = Path(mmgen.__file__).parent / ".mim" / "configs"
-"""The configs that the toolkit ships."""
+PACKAGE = Path(__file__).parents[1]
+SHIPPED = (Path(mmgen.__file__).parent / ".mim/configs", PACKAGE / ".mim/configs", PACKAGE.parent / "configs")
+"""Where configs are found by name: those of the toolkit, and this package's own, in a wheel or in a clone."""
 
 NOTHING_WHOLE = "minmax-train: no whole checkpoint in {}: starts from the beginning"
 
@@ -52,17 +53,18 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """Read a config of the toolkit, merge ``options`` over it, and import what it asks for.
 
     Args:
-        path: the file, or the name of a stock config such as ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``.
+        path: the file, or the name of a config that the toolkit ships, such as
+            ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``, or that this package does, ``mnist01_minmax.py``.
         options: ``{"a.b": value}``, as ``--cfg-options`` gives them.
 
     Raises:
         ConfigError: if the file does not exist or its imports fail.
     """
     if not Path(path).is_file():
-        shipped = STOCK_CONFIGS / path
-        if not shipped.is_file():
+        shipped = [folder / path for folder in SHIPPED if (folder / path).is_file()]
+        if not shipped:
             raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
-        path = shipped
+        path = shipped[0]
     cfg = Config.fromfile(str(path))
     cfg.merge_from_dict(options or {})
     if cfg.get("custom_imports"):

@@ -13,7 +13,7 @@ from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.optin import opt_in
-from minmax_plugin.mmgen.train import STOCK_CONFIGS, load_config, main, train
+from minmax_plugin.mmgen.train import SHIPPED, load_config, main, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT = ["total_iters=24", "log_config.interval=6", "checkpoint_config.interval=12", "data.samples_per_gpu=32"]
@@ -229,7 +229,7 @@ def test_the_toolkits_own_script_trains_an_opted_in_config(tmp_path):
     opt_in(cfg)
     cfg.runner.is_dynamic_ddp = False  # as the toolkit wants it without a launcher
     cfg.dump(str(tmp_path / "config.py"))
-    script = STOCK_CONFIGS.parent / "tools" / "train.py"
+    script = SHIPPED[0].parent / "tools" / "train.py"
     # Imported first, for what a PyPI install of the toolkit lacks; an install from source does without.
     code = f"import minmax_plugin.mmgen, runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
     done = subprocess.run(

@@ -1,0 +1,61 @@
+"""The wheel and the sdist hold what is needed to work away from a clone."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The sdist, and the wheel that is built from it, as an installer does."""
+    place = tmp_path_factory.mktemp("dist")
+    build = "from setuptools import build_meta; import sys; print(build_meta.build_{}(sys.argv[1]))"
+
+    def run(what, folder):
+        command = [sys.executable, "-W", "ignore", "-c", build.format(what), str(place)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return place / done.stdout.splitlines()[-1]
+
+    clone = place / "clone"  # what is built leaves traces
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    sdist = run("sdist", clone)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(place, filter="data")
+    return sdist, run("wheel", place / sdist.name.removesuffix(".tar.gz"))
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_are_complete(built):
+    sdist, wheel = built
+    names = zipfile.ZipFile(wheel).namelist()
+    modules = [str(p.relative_to(ROOT)) for p in (ROOT / "minmax_plugin").rglob("*.py")]
+    configs = [f"minmax_plugin/.mim/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.py")]
+    assert set(names) >= {*modules, *configs, "minmax_plugin/py.typed"}
+    assert not [name for name in names if name.startswith(("tests", "tune", "benchmarks"))]
+    packed = tarfile.open(sdist).getnames()
+    assert {f"{packed[0].split('/')[0]}/{name}" for name in ("LICENSE", "README.md", "CITATION.cff")} <= set(packed)
+
+
+@pytest.mark.slow
+def test_the_wheel_works_away_from_the_clone(built, tmp_path):
+    _, wheel = built
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    away = dict(cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(site)})
+    code = "import minmax_plugin, minmax_plugin.mmgen; print(minmax_plugin.__file__)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], **away)
+    assert done.stdout.strip() == str(site / "minmax_plugin/__init__.py"), done.stderr
+    # a config of its own, by name
+    command = ["minmax_plugin.mmgen.train", "four_gaussians_minmax.py", "--cfg-options", "total_iters=12"]
+    done = subprocess.run([sys.executable, "-m", *command, "--work-dir", "runs"], **away)
+    assert done.returncode == 0, done.stderr
+    assert "MinMax: 2 cycles" in done.stderr + done.stdout
