@@ -40,7 +40,8 @@ def test_wheel_and_sdist_are_complete(built):
     configs = [f"minmax_plugin/.mim/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.py")]
     assert set(names) >= {*modules, *configs, "minmax_plugin/py.typed"}
     assert not [name for name in names if name.startswith(("tests", "tune", "benchmarks"))]
-    packed = tarfile.open(sdist).getnames()
+    with tarfile.open(sdist) as archive:
+        packed = archive.getnames()
     assert {f"{packed[0].split('/')[0]}/{name}" for name in ("LICENSE", "README.md", "CITATION.cff")} <= set(packed)
 
 
