@@ -69,7 +69,7 @@ class Witness(Hook):
             "method": "gda" if minmax is None else "minmax",
             "k": runner.model.module.disc_steps,
             "beta1": {player: o.param_groups[0]["betas"][0] for player, o in players.items()},
-            "minmax.value.type": minmax and minmax.value,
+            "minmax.value.type": minmax and minmax.value.kind,
             "minmax.restore": minmax and ("both" if minmax.restore.max_player else "generator"),
             "optimizers": {type(o).__name__ for o in players.values()},
             "iterations": runner.iter,
