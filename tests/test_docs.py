@@ -57,6 +57,19 @@ def test_the_commands_of_opting_in_run(tmp_path):
         assert "MinMax" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_example_in_one_file_runs(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(DOCS / "examples/plain_gan.py")], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(DOCS.parent), "MPLBACKEND": "agg"},
+    )  # fmt: skip
+    assert re.fullmatch(
+        r"GDA: \d of 8 modes; kept 599 of 599 proposals\nMinMax: \d of 8 modes; kept \d+ of 599 proposals\n",
+        done.stdout,
+    ), done.stderr
+    assert (tmp_path / "plain_gan.png").exists()
+
+
 def test_the_lines_that_opt_in_are_the_readme_s():
     (ours,) = snippets("opt-in.md", "python")
     assert ours in (DOCS.parent / "README.md").read_text()

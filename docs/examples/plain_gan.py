@@ -5,15 +5,12 @@ Under a minute on one core. It prints how many of the eight modes each has found
 
 import math
 
-import matplotlib
 import torch
+from matplotlib import pyplot as plt
 from torch import nn
 from torch.nn.functional import softplus
 
 from minmax_plugin import Always, ConstantRate, FreshBatch, MinMaxGame
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
 
 MODES, SIGMA, BATCH, NOISE, CYCLES, K = 8, 0.02, 256, 32, 600, 3
 ANGLES = torch.arange(MODES) * 2 * math.pi / MODES
