@@ -3,7 +3,7 @@
 ``python benchmarks/step_cost.py`` trains each pair of configs in turns, a few iterations of the one, as many of the
 other, in one process, and compares their times turn by turn; the peak memory of each is that of a fresh process. It
 writes ``benchmarks/results/step_cost.csv``, from which docs/performance.md is made. ``--quick`` runs two cases in under
-two minutes and fails if one is slower than 1.3 times the plain toolkit. It runs on a GPU if there is one.
+two minutes and fails if one is surely slower than 1.3 times the plain toolkit. It runs on a GPU if there is one.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def main() -> int:
             rows.append(row)
             print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
     if args.quick:
-        return int(any(row["ratio"] > GROSS for row in rows))
+        return int(any(row["ratio_low"] > GROSS for row in rows))  # beyond the noise
     frame = pandas.DataFrame(rows)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     frame["commit"] = commit.stdout.strip()
