@@ -26,7 +26,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     this: a trial that is stopped, or dies by an exception, leaves none behind.
 
     Args:
-        cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.trial.ReportToFile` writes to
+        cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.reporting.ReportToFile` writes to
             :func:`measurements`.
         seed: of the training.
         processes: their number.

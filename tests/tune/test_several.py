@@ -18,7 +18,7 @@ def config(folder, **overlay):
     metrics = dict(type="SampleMetrics", interval=10, metrics=[dict(type="ModeCoverage", num_images=100)])
     report = dict(type="ReportToFile", folder=str(folder), objective="hq", batch_size=16, priority="LOW")
     cfg.custom_hooks = [*cfg.custom_hooks, metrics, report]
-    import_also(cfg, "tune.trial")
+    import_also(cfg, "tune.reporting")
     return cfg
 
 
@@ -38,7 +38,7 @@ def test_what_a_training_apart_measures_comes_as_it_is_measured(tmp_path):
 def test_a_training_apart_that_fails_says_why(tmp_path):
     cfg = config(tmp_path)
     cfg.data.train.sigma = -1
-    with pytest.raises(RuntimeError, match=r"exit code 2: .*sigma must be 0 or more, but got -1"):
+    with pytest.raises(RuntimeError, match=r"(?s)exit code 2: .*sigma must be 0 or more, but got -1"):
         list(train_apart(cfg, seed=3, processes=1))
 
 

@@ -1,0 +1,84 @@
+"""How a training tells its trial what it measures: hooks of the toolkit's runner."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from mmcv.runner import HOOKS, Hook
+from mmcv.runner.dist_utils import master_only
+
+from tune.several import measurements
+
+
+class Diverged(FloatingPointError):
+    """A loss that is not finite."""
+
+
+@HOOKS.register_module(force=True)
+class ReportToTune(Hook):
+    """Watches a training for its trial: reports each fresh measurement, and stops at a loss that is not finite.
+
+    Args:
+        job: the trial at work, or what takes its place; it has ``objectives`` and ``measure``.
+        batch_size: images in an iteration, on one device.
+    """
+
+    reads_weights = False  # so that no pair need be shown to it
+
+    def __init__(self, job: Any, batch_size: int) -> None:
+        self.job, self.batch_size = job, batch_size
+        self.metric = job.objectives[0][0]
+        self.last: float | None = None  # the very object that was measured
+
+    def after_train_iter(self, runner: Any) -> None:
+        iterations = runner.iter + 1
+        for name, value in (runner.outputs or {}).get("log_vars", {}).items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at iteration {iterations}")
+        output = runner.log_buffer.output
+        before, self.last = self.last, output.get(self.metric)
+        if self.last is None or self.last is before:  # an old one may stay until the loggers clear it away
+            return
+        images = iterations * self.batch_size * runner.world_size
+        metrics = {name: float(value) for name, value in output.items() if isinstance(value, (int, float))}
+        self.job.measure(metrics, iterations, images, last=self.is_last_iter(runner))
+
+
+class _Writer:
+    """Takes a trial's place in another process: writes its measurements down, for the trial to read."""
+
+    def __init__(self, folder: str, objective: str) -> None:
+        self.objectives = [(objective, "")]
+        self._path = measurements(folder)
+
+    def measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
+        self.write(metrics=metrics, iterations=iterations, images=images, last=last)
+
+    def write(self, **line: Any) -> None:
+        with open(self._path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+@HOOKS.register_module(force=True)
+class ReportToFile(ReportToTune):
+    """As :class:`ReportToTune`, in one of the processes of :func:`~tune.several.train_apart`: the first one writes.
+
+    Args:
+        folder: the training's.
+        objective: the primary one.
+        batch_size: images in an iteration, on one device.
+    """
+
+    def __init__(self, folder: str, objective: str, batch_size: int) -> None:
+        self._writer = _Writer(folder, objective)
+        super().__init__(self._writer, batch_size)
+
+    @master_only
+    def after_train_iter(self, runner: Any) -> None:
+        try:
+            super().after_train_iter(runner)
+        except Diverged as error:
+            self._writer.write(diverged=str(error))
+            raise
