@@ -99,4 +99,7 @@ def publish(experiments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # the search that was running has kept what it has
+        sys.exit(130)

@@ -163,7 +163,8 @@ def cells(name: str, about: dict[str, Any]) -> str:
 
 def summary(source: Path) -> str:
     """The experiments in short, for the README: success and quality at the last reported cycle."""
-    lines = ["| experiment | method | all modes or digits, runs | modes or digits | KID |", "|---" * 5 + "|"]
+    head = ["experiment", "method", "all modes or digits, runs", "all by eye, runs", "modes or digits", "KID"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, experiment in EXPERIMENTS.items():
         if not (source / f"{name}.csv").exists() or "this algorithm" not in experiment.groups:
             continue
@@ -173,8 +174,11 @@ def summary(source: Path) -> str:
             runs = at_cycle(frame[frame["method"] == method], cycle)
             if method not in SHORT or runs.empty:
                 continue
-            hits = succeeded(experiment, runs, about["methods"][method]["seeds"])
-            cells = [f"{experiment.title}, cycle {cycle}", column.title, share(hits) if experiment.counted else "–"]
+            seeds = about["methods"][method]["seeds"]
+            cells = [f"{experiment.title}, cycle {cycle}", column.title]
+            cells.append(share(succeeded(experiment, runs, seeds)) if experiment.counted else "–")
+            by_eye = "modes_by_eye" in runs
+            cells.append(share(succeeded(experiment, runs, seeds, "modes_by_eye")) if by_eye else "–")
             cells += [mean(runs[experiment.wanted[0]]) if experiment.counted else "–", mean(runs["kid"])]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
