@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.evidence import __main__ as evidence
 from benchmarks.evidence import page
-from benchmarks.evidence.collect import Cell, write_results
+from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS
 from benchmarks.evidence.methods import METHODS, best_file, columns
 from minmax_plugin.mmgen.check import check_config, minmax_settings
@@ -41,14 +41,14 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
         assert evidence.run_cell("four_gaussians", method, 2, 2, tmp_path) is None
     assert evidence.run_cell("four_gaussians", "gda-6", 3, 2, tmp_path) is None
     write_results(tmp_path, "four_gaussians")
-    about = json.loads((tmp_path / "four_gaussians.json").read_text())["methods"]
-    assert {name: cell["seeds"] for name, cell in about.items()} == {
+    frame, batches = read_results(tmp_path, "four_gaussians")
+    about = {batch["method"]: batch for batch in batches}
+    assert {name: batch["seeds"] for name, batch in about.items()} == {
         "gda-6": [1, 2, 3],
         "random-released": [1, 2],
         "released": [1, 2],
     }
     assert about["released"]["kept_ascent"] == pytest.approx(6 / about["released"]["accepted"], abs=0.01)
-    frame = pandas.read_csv(tmp_path / "four_gaussians.csv")
     assert sorted(frame["cycle"].unique()) == [10, 20]
     assert frame["cpu_seconds"].gt(0).all()
     page.write_page(tmp_path, tmp_path / "results.md")
@@ -66,8 +66,6 @@ def test_a_mode_that_was_found_and_lost_is_forgotten():
         {"iter": 600 * (i + 1), "cpu_seconds": i, "shares": shares}
         for i, shares in enumerate([[0.5, 0.019, 0, 0], [0.5, 0.5, 0, 0], [0, 0.02, 0, 0]])
     ]
-    from benchmarks.evidence.collect import Run
-
     rows = Cell(cfg, {}, [Run(1, None, lines, [])]).rows()
     assert [row["forgotten"] for row in rows] == [0, 0, 1]
     assert [row["cycle"] for row in rows] == [100, 200, 300]
@@ -95,8 +93,28 @@ def test_equal_cycles_and_equal_time_are_what_they_say():
 
 
 def test_a_run_that_failed_counts_as_no_success():
-    about = {"methods": {"gda-6": {"seeds": [1, 2, 3]}, "gda-1": {"seeds": [1, 2]}}}
+    about = [dict(method="gda-6", seeds=[1, 2]), dict(method="gda-6", seeds=[3]), dict(method="gda-1", seeds=[1, 2])]
     experiment = dataclasses.replace(EXPERIMENTS["four_gaussians"], shown=())
     table = page.table(experiment, about, page.at_cycle(FRAME, 20)).splitlines()
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table[2:]}
     assert rows == {"GDA, k = 1": "1/2 (9%–91%)", "GDA, k = 6": "1/3 (6%–79%)"}
+
+
+def test_results_of_several_days_add_up(tmp_path):
+    def results(day, seeds, modes):
+        place = tmp_path / day
+        place.mkdir()
+        rows = [dict(method="gda-6", seed=s, cycle=c, modes=modes) for s in seeds for c in (10, 20)]
+        pandas.DataFrame(rows).to_csv(place / "x.csv", index=False)
+        batch = dict(method="gda-6", seeds=seeds, commit=day, failed={str(seeds[-1]): "diverged"})
+        (place / "x.json").write_text(json.dumps([batch]))
+        merge_results(place, tmp_path / "all", "x")
+
+    results("first", [1, 2, 3], 1)
+    results("second", [3, 4], 2)
+    rows, batches = read_results(tmp_path / "all", "x")
+    assert rows[rows["cycle"] == 20]["modes"].tolist() == [1, 1, 2, 2]
+    assert [(b["commit"], b["seeds"], b["failed"]) for b in batches] == [
+        ("first", [1, 2], {}),
+        ("second", [3, 4], {"4": "diverged"}),
+    ]

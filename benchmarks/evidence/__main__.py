@@ -9,14 +9,13 @@ and the page ``results/evidence/results.md`` are written anew; ``--publish`` mak
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
-from benchmarks.evidence.collect import Cell, write_results
+from benchmarks.evidence.collect import Cell, merge_results, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, best_file, columns
 from benchmarks.evidence.page import between, summary, write_page
@@ -26,8 +25,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "evidence"
 SEEDS = 100  # that a cell could have
 
 
-def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE) -> str | None:
-    """Run a cell's seeds that are missing; give the reason if it cannot be run."""
+def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE, first: int = 1) -> str | None:
+    """Run a cell's seeds that are missing, from the ``first`` on; give the reason if it cannot be run."""
     row, column = EXPERIMENTS[experiment], METHODS[method]
     if row.missing or method in row.skipped:
         return row.missing or row.skipped[method]
@@ -48,7 +47,7 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         configs.mkdir(parents=True, exist_ok=True)
         config, space = configs / f"{method}.py", configs / "seeds.yaml"
         column.config(row, rates).dump(str(config))
-        points = [{"seed": seed} for seed in range(1, SEEDS + 1)]
+        points = [{"seed": seed} for seed in range(first, SEEDS + 1)]
         entry = {"seed": {"type": "int", "low": 1, "high": SEEDS}}
         space.write_text(yaml.safe_dump({"space": entry, "points": points}))
         command += [str(config), "--space", str(space), "--no-baseline", "--sampler", "random"]
@@ -63,6 +62,9 @@ def main() -> int:
     parser.add_argument("experiment", nargs="?", help=f"of {', '.join(EXPERIMENTS)}; all if not given")
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if not given")
     parser.add_argument("--seeds", type=int, default=20, help="runs of each cell (default: 20)")
+    parser.add_argument(
+        "--first", type=int, default=1, help="the first seed, where others ran those before (default: 1)"
+    )
     parser.add_argument("--at-once", type=int, default=2, help="trainings at a time, one thread each (default: 2)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
     args = parser.parse_args()
@@ -78,7 +80,7 @@ def main() -> int:
         return 0
     for experiment in experiments:
         for method in args.methods or columns(EXPERIMENTS[experiment]):
-            if reason := run_cell(experiment, method, args.seeds, args.at_once):
+            if reason := run_cell(experiment, method, args.seeds, args.at_once, first=args.first):
                 print(f"{experiment}, {method}: not run: {reason}", flush=True)
             else:
                 write_results(PLACE, experiment)
@@ -88,11 +90,10 @@ def main() -> int:
 
 def publish(experiments: list[str]) -> None:
     """Make the results that are there those of the documentation."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
-        write_results(PLACE, experiment)
-        for file in PLACE.glob(f"{experiment}.*"):
-            shutil.copy(file, RESULTS)
+        if (PLACE / experiment).exists():
+            write_results(PLACE, experiment)
+            merge_results(PLACE, RESULTS, experiment)
     write_page(RESULTS, ROOT / "docs" / "results.md")
     readme = ROOT / "README.md"
     readme.write_text(between(readme.read_text(), "results", summary(RESULTS)))

@@ -96,6 +96,8 @@ class Cell:
 def write_results(place: Path, experiment: str) -> None:
     """Write ``EXPERIMENT.csv``, a line for each run and measurement, and ``EXPERIMENT.json``, how they came about.
 
+    The latter is a list of batches: runs of one method from one commit, machine and command.
+
     Args:
         place: the folder with the experiments' folders, in which their cells are; the files go there too.
         experiment: its name.
@@ -104,25 +106,50 @@ def write_results(place: Path, experiment: str) -> None:
     cells = {method: cell for method, cell in cells.items() if cell.runs}
     if not cells:
         return
-    frame = pandas.DataFrame([{"method": method, **row} for method, cell in cells.items() for row in cell.rows()])
-    frame.to_csv(place / f"{experiment}.csv", index=False, float_format="%.5g")
-    about = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
-        "versions": installed(["torch", "mmgen", "mmcv", "ray", "optuna"]),
-        "methods": {
-            method: {
-                "command": f"python -m benchmarks.evidence {experiment} {method} --seeds {len(cell.runs)}",
-                "commit": (cell.search["commit"] or "")[:10],
-                "started": cell.search["started"],
-                "seeds": [run.seed for run in cell.runs],
-                "failed": {run.seed: run.failure for run in cell.runs if run.failure is not None},
-                "iterations": cell.config.total_iters,
-                **cell.rates(),
-            }
-            for method, cell in cells.items()
-        },
-    }
-    (place / f"{experiment}.json").write_text(json.dumps(about, indent=1) + "\n")
+    rows = pandas.DataFrame([{"method": method, **row} for method, cell in cells.items() for row in cell.rows()])
+    batches = [
+        {
+            "method": method,
+            "command": f"python -m benchmarks.evidence {experiment} {method} --seeds {len(cell.runs)}"
+            + (f" --first {cell.runs[0].seed}" if cell.runs[0].seed > 1 else ""),
+            "commit": (cell.search["commit"] or "")[:10],
+            "started": cell.search["started"],
+            "seeds": [run.seed for run in cell.runs],
+            "failed": {run.seed: run.failure for run in cell.runs if run.failure is not None},
+            "iterations": cell.config.total_iters,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
+            "versions": installed(["torch", "mmgen", "mmcv", "ray", "optuna"]),
+            **cell.rates(),
+        }
+        for method, cell in cells.items()
+    ]
+    _write(place, experiment, rows, batches)
+
+
+def read_results(place: Path, experiment: str) -> tuple[pandas.DataFrame, list[dict[str, Any]]]:
+    """What :func:`write_results` wrote: the lines, and the batches that they came from."""
+    return pandas.read_csv(place / f"{experiment}.csv"), json.loads((place / f"{experiment}.json").read_text())
+
+
+def merge_results(fresh: Path, into: Path, experiment: str) -> None:
+    """Add fresh results to those of other machines and days; of a run that is in both, the fresh one stays."""
+    rows, batches = read_results(fresh, experiment)
+    if (into / f"{experiment}.csv").exists():
+        old_rows, old_batches = read_results(into, experiment)
+        again = {(batch["method"], seed) for batch in batches for seed in batch["seeds"]}
+        kept = [run not in again for run in zip(old_rows["method"], old_rows["seed"], strict=True)]
+        rows = pandas.concat([old_rows[kept], rows])
+        for batch in old_batches:
+            batch["seeds"] = [seed for seed in batch["seeds"] if (batch["method"], seed) not in again]
+            batch["failed"] = {s: why for s, why in batch["failed"].items() if int(s) in batch["seeds"]}
+        batches = [*(batch for batch in old_batches if batch["seeds"]), *batches]
+    into.mkdir(parents=True, exist_ok=True)
+    _write(into, experiment, rows.sort_values(["method", "seed", "cycle"]), batches)
+
+
+def _write(place: Path, experiment: str, rows: pandas.DataFrame, batches: list[dict[str, Any]]) -> None:
+    rows.to_csv(place / f"{experiment}.csv", index=False, float_format="%.5g")
+    (place / f"{experiment}.json").write_text(json.dumps(batches, indent=1) + "\n")
 
 
 def _least_share(config: Config) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas
 from scipy import stats
 
+from benchmarks.evidence.collect import read_results
 from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
 from benchmarks.evidence.methods import columns
 
@@ -62,7 +62,7 @@ def at_seconds(frame: pandas.DataFrame, seconds: float) -> pandas.DataFrame:
     return within.sort_values("cycle").groupby(["method", "seed"], as_index=False).last()
 
 
-def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFrame) -> str:
+def table(experiment: Experiment, batches: list[dict[str, Any]], chosen: pandas.DataFrame) -> str:
     """A line for each method: success, and means over its runs. A run that failed counts as no success."""
     wanted, least = experiment.wanted
     counted = experiment.counted
@@ -73,7 +73,7 @@ def table(experiment: Experiment, about: dict[str, Any], chosen: pandas.DataFram
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for method, column in columns(experiment).items():
         runs = chosen[chosen["method"] == method]
-        seeds = about["methods"].get(method, {}).get("seeds", [])
+        seeds = seeds_of(batches, method)
         if runs.empty:
             continue
         cells = [column.title]
@@ -120,17 +120,16 @@ def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
 
 def section(name: str, experiment: Experiment, source: Path, images: Path) -> str:
     """All of one experiment, from the files that :func:`~benchmarks.evidence.collect.write_results` wrote."""
-    source = source / f"{name}.csv"
     lines = [f"## {experiment.title}", ""]
-    if not source.exists():
+    if not (source / f"{name}.csv").exists():
         why = experiment.missing or "not run yet"
         return "\n".join([*lines, f"Empty: {why}. `python -m benchmarks.evidence {name}` fills it.", ""])
-    frame, about = _read(source)
+    frame, batches = read_results(source, name)
     draw(experiment, frame, images / f"results_{name}.png")
     lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
     for cycle in experiment.reported:
         lines += [f"**At cycle {cycle}** (one generator proposal or step each):", ""]
-        lines += [table(experiment, about, at_cycle(frame, cycle)), ""]
+        lines += [table(experiment, batches, at_cycle(frame, cycle)), ""]
     anchor = at_cycle(frame[frame["method"] == f"gda-{experiment.k}"], experiment.reported[-1])
     if not anchor.empty:
         seconds = anchor["cpu_seconds"].median()
@@ -138,27 +137,32 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
             f"**At equal time**, {seconds:.0f} CPU seconds of training, what GDA with k = {experiment.k} takes for it:",
             "",
         ]
-        lines += [table(experiment, about, at_seconds(frame, seconds)), ""]
-    lines += [cells(name, about), ""]
+        lines += [table(experiment, batches, at_seconds(frame, seconds)), ""]
+    lines += [cells(name, batches), ""]
     return "\n".join(lines)
 
 
-def cells(name: str, about: dict[str, Any]) -> str:
+def cells(name: str, batches: list[dict[str, Any]]) -> str:
     """How each cell came about, and why the empty ones are."""
     lines = ["<details><summary>The runs</summary>", "", "| method | seeds | command | commit | kept | failed |"]
     lines.append("|---|---|---|---|---|---|")
     for method, column in columns(EXPERIMENTS[name]).items():
-        cell = about["methods"].get(method)
-        if cell is None:
+        mine = [batch for batch in batches if batch["method"] == method]
+        if not mine:
             why = EXPERIMENTS[name].skipped.get(method, "none yet")
             lines.append(f"| {column.title} | {why} | `python -m benchmarks.evidence {name} {method}` | – | – | – |")
-            continue
-        seeds = f"{min(cell['seeds'])} to {max(cell['seeds'])}" if len(cell["seeds"]) > 1 else str(cell["seeds"][0])
-        kept = f"{cell['accepted']:.0%}" if "accepted" in cell else "–"
-        failed = "; ".join(f"{seed}: {why}" for seed, why in cell["failed"].items()) or "–"
-        lines.append(f"| {column.title} | {seeds} | `{cell['command']}` | {cell['commit']} | {kept} | {failed} |")
-    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
-    return "\n".join([*lines, "", f"{about['machine']}; {versions}.", "", "</details>"])
+        for batch in mine:
+            seeds = f"{min(batch['seeds'])} to {max(batch['seeds'])}"
+            kept = f"{batch['accepted']:.0%}" if "accepted" in batch else "–"
+            failed = "; ".join(f"{seed}: {why}" for seed, why in batch["failed"].items()) or "–"
+            lines.append(f"| {column.title} | {seeds} | `{batch['command']}` | {batch['commit']} | {kept} | {failed} |")
+    where = {f"{b['machine']}; " + ", ".join(f"{p} {v}" for p, v in b["versions"].items()) for b in batches}
+    return "\n".join([*lines, "", *(f"{place}." for place in sorted(where)), "", "</details>"])
+
+
+def seeds_of(batches: list[dict[str, Any]], method: str) -> list[int]:
+    """The seeds that a method was run with."""
+    return sorted({seed for batch in batches if batch["method"] == method for seed in batch["seeds"]})
 
 
 def summary(source: Path) -> str:
@@ -169,12 +173,12 @@ def summary(source: Path) -> str:
         if not (source / f"{name}.csv").exists() or "this algorithm" not in experiment.groups:
             continue
         cycle = experiment.reported[-1]
-        frame, about = _read(source / f"{name}.csv")
+        frame, batches = read_results(source, name)
         for method, column in columns(experiment).items():
             runs = at_cycle(frame[frame["method"] == method], cycle)
             if method not in SHORT or runs.empty:
                 continue
-            seeds = about["methods"][method]["seeds"]
+            seeds = seeds_of(batches, method)
             cells = [f"{experiment.title}, cycle {cycle}", column.title]
             cells.append(share(succeeded(experiment, runs, seeds)) if experiment.counted else "–")
             by_eye = "modes_by_eye" in runs
@@ -203,7 +207,3 @@ def write_page(source: Path, page: Path) -> None:
     for name, experiment in EXPERIMENTS.items():
         text = between(text, name, section(name, experiment, source, page.parent / "images"))
     page.write_text(text)
-
-
-def _read(source: Path) -> tuple[pandas.DataFrame, dict[str, Any]]:
-    return pandas.read_csv(source), json.loads(source.with_suffix(".json").read_text())
