@@ -165,7 +165,7 @@ def test_another_data_set_replaces_the_old_one_and_its_measurement():
     cfg = load_config(GAUSSIANS)
     lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
     assert cfg.data.train == dict(type="GaussianMixture", modes=8, radius=1.0, sigma=0.01)
-    assert cfg.custom_hooks[0].metrics.modes == 8
+    assert cfg.custom_hooks[0].metrics[0].modes == 8
     assert [h.type for h in cfg.custom_hooks] == ["SampleMetrics", "MinMaxHook"]
 
 
