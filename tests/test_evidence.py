@@ -34,6 +34,7 @@ def test_every_cell_has_a_config_that_trains(experiment, method):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # four searches
 def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     small = dataclasses.replace(EXPERIMENTS["four_gaussians"], cycles=20, every=10, reported=(20,))
     monkeypatch.setitem(EXPERIMENTS, "four_gaussians", small)

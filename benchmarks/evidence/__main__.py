@@ -19,6 +19,7 @@ from benchmarks.evidence.collect import Cell, merge_results, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, best_file, columns
 from benchmarks.evidence.page import between, summary, write_page
+from tune.record import SearchRecord
 
 PLACE = ROOT / "results" / "evidence"
 RESULTS = ROOT / "benchmarks" / "results" / "evidence"
@@ -40,7 +41,7 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
     folder = place / experiment / method
     command = [sys.executable, str(ROOT / "tune/search.py")]
     if (folder / "search.json").exists():
-        done = len(list((folder / "trials").glob("*")))
+        done = SearchRecord.open(folder).options.num_samples
         command += ["--resume", str(folder)] + (["--extend", str(seeds - done)] if seeds > done else [])
     else:
         configs = place / experiment / "configs"
