@@ -7,11 +7,13 @@ import pandas
 import pytest
 
 from benchmarks.evidence import __main__ as evidence
-from benchmarks.evidence import page
+from benchmarks.evidence import methods, page
 from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS
-from benchmarks.evidence.methods import METHODS, best_file, columns
+from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
+from benchmarks.evidence.tuning import space_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
+from tune.space import Space
 
 RATES = {"accepted": 0.4, "kept_ascent": 14.3}
 CELLS = [(e, m) for e in EXPERIMENTS for m in columns(EXPERIMENTS[e])]
@@ -20,8 +22,8 @@ CELLS = [(e, m) for e in EXPERIMENTS for m in columns(EXPERIMENTS[e])]
 @pytest.mark.parametrize(("experiment", "method"), CELLS)
 def test_every_cell_has_a_config_that_trains(experiment, method):
     row, column = EXPERIMENTS[experiment], METHODS[method]
-    if column.needs and not best_file(row).exists():
-        pytest.skip(f"no settings in {best_file(row)}")
+    if column.tuned and not settings_file(row, column.tuned).exists():
+        pytest.skip(f"no settings in {settings_file(row, column.tuned)}")
     cfg = column.config(row, RATES)
     check_config(cfg, paths=False)
     per_cycle = cfg.iterations_per_cycle
@@ -31,6 +33,30 @@ def test_every_cell_has_a_config_that_trains(experiment, method):
     assert all(cycle % row.every == 0 for cycle in row.reported)
     if column.after and minmax_settings(cfg):
         assert minmax_settings(cfg)["acceptance"] == dict(type="random", rate=0.4)
+
+
+@pytest.mark.parametrize("method", TUNABLE)
+@pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01_embedded", "cifar10"])
+def test_what_is_tuned_has_a_space_that_fits_it(experiment, method):
+    row = EXPERIMENTS[experiment]
+    space = Space.load(space_of(row, method))
+    space.check({method: METHODS[method].config(row, {})})
+    assert any("minmax" in name for name in space.content["space"]) == (method == "practical")
+
+
+def test_a_tuned_method_trains_with_what_was_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "BEST", tmp_path)
+    row = EXPERIMENTS["four_gaussians"]
+    settings = {"optimizer.generator.lr": 0.002, "minmax.restore": "generator"}
+    file = settings_file(row, "practical")
+    file.parent.mkdir()
+    file.write_text(json.dumps({"settings": settings}))
+    best, coin, without = (METHODS[m].config(row, RATES) for m in ("best", "random-best", "gda-best"))
+    assert {cfg.optimizer.generator.lr for cfg in (best, coin, without)} == {0.002}
+    assert minmax_settings(best)["restore"] == minmax_settings(coin)["restore"] == "generator"
+    assert minmax_settings(coin)["acceptance"] == dict(type="random", rate=0.4)
+    assert minmax_settings(without) is None
+    assert without.optimizer.generator.type == "Adam"
 
 
 @pytest.mark.slow

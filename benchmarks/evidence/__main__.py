@@ -17,8 +17,9 @@ import yaml
 
 from benchmarks.evidence.collect import Cell, merge_results, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
-from benchmarks.evidence.methods import METHODS, best_file, columns
+from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
 from benchmarks.evidence.page import between, summary, write_page
+from benchmarks.evidence.tuning import tune
 from tune.record import SearchRecord
 
 PLACE = ROOT / "results" / "evidence"
@@ -31,8 +32,8 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
     row, column = EXPERIMENTS[experiment], METHODS[method]
     if row.missing or method in row.skipped:
         return row.missing or row.skipped[method]
-    if column.needs and not best_file(row).exists():
-        return f"no settings in {best_file(row).relative_to(ROOT)}"
+    if column.tuned and not settings_file(row, column.tuned).exists():
+        return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
     rates: dict[str, float] = {}
     if column.after:
         if not (place / experiment / column.after).exists():
@@ -67,6 +68,10 @@ def main() -> int:
         "--first", type=int, default=1, help="the first seed, where others ran those before (default: 1)"
     )
     parser.add_argument("--at-once", type=int, default=2, help="trainings at a time, one thread each (default: 2)")
+    parser.add_argument(
+        "--tune", action="store_true", help="search the methods' settings instead, on seeds that are not reported"
+    )
+    parser.add_argument("--trials", type=int, default=24, help="of each search with --tune (default: 24)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
     args = parser.parse_args()
     for name, given, known in (
@@ -75,6 +80,8 @@ def main() -> int:
     ):
         if unknown := sorted(set(given) - set(known)):
             parser.error(f"no such {name}: {unknown[0]!r}; there are {list(known)}")
+    if args.tune:
+        return tune_all(parser, args)
     experiments = [args.experiment] if args.experiment else list(EXPERIMENTS)
     if args.publish:
         publish(experiments)
@@ -87,6 +94,19 @@ def main() -> int:
                 write_results(PLACE, experiment)
                 write_page(PLACE, PLACE / "results.md")
     return 0
+
+
+def tune_all(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    if not args.experiment:
+        parser.error("--tune needs an experiment")
+    if unknown := sorted(set(args.methods) - set(TUNABLE)):
+        parser.error(f"nothing to tune in {unknown[0]!r}: give some of {list(TUNABLE)}")
+    failed = False
+    for method in args.methods or TUNABLE:
+        if reason := tune(args.experiment, method, args.trials, args.at_once, PLACE):
+            print(f"{args.experiment}, {method}: not tuned: {reason}", flush=True)
+            failed = True
+    return int(failed)
 
 
 def publish(experiments: list[str]) -> None:

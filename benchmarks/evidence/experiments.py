@@ -35,6 +35,7 @@ class Experiment:
         overlay: settings laid over the config.
         skipped: methods that are left out, and why.
         groups: of methods that are its columns.
+        space: of the search for settings on it.
     """
 
     title: str
@@ -51,7 +52,8 @@ class Experiment:
     data: str | None = None
     overlay: dict[str, Any] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
-    groups: tuple[str, ...] = ("this algorithm", "controls", "baselines")
+    groups: tuple[str, ...] = ("this algorithm", "controls", "baselines", "tuned baselines")
+    space: str = "points.yaml"
 
     @property
     def counted(self) -> bool:
@@ -79,7 +81,8 @@ class Experiment:
 
 POINTS = ("modes_by_eye", "modes_3sigma", "hq", "balance", "kid", "forgotten")
 DIGITS = ("balance", "share_other", "kid", "forgotten")
-SLOW = {"unrolled": "some 20 minutes a run on a core: six imagined steps, each differentiated through"}
+_WHY = "some 20 minutes a run on a core: six imagined steps, each differentiated through"
+SLOW = {"unrolled": _WHY, "unrolled-tuned": _WHY}
 
 EXPERIMENTS = {
     "four_gaussians": Experiment(
@@ -100,15 +103,15 @@ EXPERIMENTS = {
     ),
     "mnist01_embedded": Experiment(
         "0-1 MNIST, 1,000 embedded digits", "configs/mnist01_gda.py", 1, 1000, 100, (1000,), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, skipped=SLOW,
+        ("digits", 2), DIGITS, skipped=SLOW, space="pictures.yaml",
     ),
     "mnist01": Experiment(
         "0-1 MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (1000, 2000), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, data="MINMAX_MNIST", skipped=SLOW,
+        ("digits", 2), DIGITS, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
     ),
     "mnist": Experiment(
         "MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (2000,), "released-mnist", 1 / 5,
-        ("digits", 10), DIGITS, data="MINMAX_MNIST", skipped=SLOW,
+        ("digits", 10), DIGITS, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
         overlay={
             "data.train.digits": None,
             "metrics_hook.metrics.0.digits": tuple(range(10)),
@@ -117,6 +120,6 @@ EXPERIMENTS = {
     ),
     "cifar10": Experiment(
         "CIFAR-10", "configs/cifar10_gda.py", 1, 2000, 500, (2000,), "released-mnist", 1 / 2,
-        ("kid", 0), ("kid", "fd"), data="MINMAX_CIFAR10", skipped=SLOW,
+        ("kid", 0), ("kid", "fd"), data="MINMAX_CIFAR10", skipped=SLOW, space="pictures.yaml",
     ),
 }  # fmt: skip

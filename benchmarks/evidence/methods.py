@@ -12,8 +12,9 @@ from mmcv import Config
 
 from benchmarks.evidence.experiments import ROOT, Experiment
 from minmax_plugin.mmgen.optin import opt_in
+from tune.settings import MINMAX, set_paths
 
-BEST = ROOT / "benchmarks/evidence/best"  # settings that a search has found, a file for each experiment
+BEST = ROOT / "benchmarks/evidence/best"  # settings that searches have found: CONFIG/METHOD.json
 
 Lay = Callable[[Config, Experiment, dict[str, float]], int]
 
@@ -29,7 +30,7 @@ class Method:
             toolkit that one cycle takes.
         gradients: of both players in one cycle; None for one in each iteration and one for the generator.
         after: the method whose acceptance rate it needs.
-        needs: a file that it needs, in :data:`BEST`.
+        tuned: the method whose settings, as a search has found them, it needs.
     """
 
     group: str
@@ -37,7 +38,7 @@ class Method:
     lay: Lay
     gradients: int | None = None
     after: str | None = None
-    needs: bool = False
+    tuned: str | None = None
 
     def config(self, experiment: Experiment, rates: dict[str, float]) -> Config:
         """The config of a run.
@@ -84,17 +85,28 @@ def _released_rule(experiment: Experiment) -> dict[str, Any]:
     return dict(type="periodic", every=round(1 / experiment.rate), **reverse)
 
 
-def best(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
-    """The settings that the search has found."""
-    found = json.loads(best_file(experiment).read_text())
-    cfg.train_cfg.disc_steps = found.get("k", experiment.k)
-    cfg.merge_from_dict(found.get("config", {}))
-    opt_in(cfg, **found["minmax"], record=True)
-    return cfg.train_cfg.disc_steps
+def tuned(method: str, test: bool = True) -> Lay:
+    """As another method, with the settings that a search has found for it.
+
+    Args:
+        method: the other one.
+        test: whether the algorithm is used, where it is what was tuned; else what remains is plain GDA.
+    """
+
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+        settings = json.loads(settings_file(experiment, method).read_text())["settings"]
+        if not test:
+            settings = {path: v for path, v in settings.items() if path.split(".")[0] != MINMAX}
+        per_cycle = (METHODS[method].lay if test else gda())(cfg, experiment, rates)
+        set_paths(cfg, settings)
+        return per_cycle
+
+    return lay
 
 
-def best_file(experiment: Experiment) -> Path:
-    return BEST / (Path(experiment.config).stem.removesuffix("_gda") + ".json")
+def settings_file(experiment: Experiment, method: str) -> Path:
+    """Where the settings of a tuned method are kept; experiments on one config share them."""
+    return BEST / Path(experiment.config).stem.removesuffix("_gda") / f"{method}.json"
 
 
 def gda(k: int | None = None) -> Lay:
@@ -103,14 +115,6 @@ def gda(k: int | None = None) -> Lay:
         return cfg.train_cfg.disc_steps
 
     return lay
-
-
-def gda_best(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
-    """The networks and rates of :func:`best`, without the test."""
-    found = json.loads(best_file(experiment).read_text())
-    cfg.train_cfg.disc_steps = found.get("k", experiment.k)
-    cfg.merge_from_dict(found.get("config", {}))
-    return cfg.train_cfg.disc_steps
 
 
 def matched_ascent(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
@@ -160,21 +164,27 @@ def unrolled(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> in
     return 1
 
 
-ALGORITHM, CONTROLS, BASELINES = "this algorithm", "controls", "baselines"
+ALGORITHM, CONTROLS, BASELINES, TUNED = "this algorithm", "controls", "baselines", "tuned baselines"
 
 METHODS = {
     "theory": Method(ALGORITHM, "MinMax, theory's rule", minmax(preset="paper")),
     "practical": Method(ALGORITHM, "MinMax, practical rule", practical()),
     "released": Method(ALGORITHM, "MinMax, as released", released()),
-    "best": Method(ALGORITHM, "MinMax, our best setting", best, needs=True),
+    "best": Method(ALGORITHM, "MinMax, our best setting", tuned("practical"), tuned="practical"),
     "random-released": Method(
         CONTROLS, "coin in place of the test, as released", random_rejection(released()), after="released"
     ),
     "gda-matched": Method(CONTROLS, "GDA, ascent as what survives as released", matched_ascent, after="released"),
     "random-best": Method(
-        CONTROLS, "coin in place of the test, our best setting", random_rejection(best), after="best", needs=True
+        CONTROLS,
+        "coin in place of the test, our best setting",
+        random_rejection(tuned("practical")),
+        after="best",
+        tuned="practical",
     ),
-    "gda-best": Method(CONTROLS, "GDA, learning rates of our best setting", gda_best, needs=True),
+    "gda-best": Method(
+        CONTROLS, "GDA, our best setting without the test", tuned("practical", test=False), tuned="practical"
+    ),
     "gda-1": Method(BASELINES, "GDA, k = 1", gda(1)),
     "gda-6": Method(BASELINES, "GDA, k = 6", gda(6)),
     "omd": Method(BASELINES, "OMD, Wasserstein loss, weights clipped", omd),
@@ -182,6 +192,14 @@ METHODS = {
     "lookahead": Method(BASELINES, "Lookahead-Minmax, period 5, α = 0.5", lookahead),
     # Twice each imagined step, for its gradient is differentiated too.
     "unrolled": Method(BASELINES, "Unrolled, 6 steps", unrolled, 2 + 2 * 6),
+}
+TUNABLE = ("practical", "gda-1", "gda-6", "omd", "extragradient", "lookahead", "unrolled")
+METHODS |= {
+    f"{name}-tuned": dataclasses.replace(
+        METHODS[name], group=TUNED, title=f"{METHODS[name].title}, tuned", lay=tuned(name), tuned=name
+    )
+    for name in TUNABLE
+    if METHODS[name].group == BASELINES
 }
 
 # The ablation: the test, a coin of the same rate, or neither × what goes back × what f is read from × k.

@@ -16,7 +16,21 @@ from minmax_plugin.mmgen import (  # noqa: E402
     metrics,
     networks,
     optimizers,
+    schedules,
+    tensorboard,
     unrolled,
 )
 
-__all__ = ["baselines", "data", "features", "hook", "losses", "metrics", "networks", "optimizers", "unrolled"]
+__all__ = [
+    "baselines",
+    "data",
+    "features",
+    "hook",
+    "losses",
+    "metrics",
+    "networks",
+    "optimizers",
+    "schedules",
+    "tensorboard",
+    "unrolled",
+]

@@ -331,7 +331,9 @@ class MinMaxHook(Hook):
             "acceptance": float(decision.accepted),
             "f_new": decision.f_new,
             "f_old": decision.f_old,
+            "f_change": decision.f_new - decision.f_old,
             "standard_error": decision.standard_error,
+            "rejections": float(decision.rejections),
         }
         runner.log_buffer.update({k: v for k, v in shown.items() if math.isfinite(v)}, 1)
         runner.log_buffer.output.update(cycle=decision.index + 1, reason=decision.reason)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.shims import check_operations
+from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
 from minmax_plugin.presets import PRESETS
 
 PACKAGE = Path(__file__).parents[1]
@@ -148,7 +149,27 @@ def train(
         meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks]
         train_model(model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta)
-        logger.info("Everything of this run is in %s", work_dir)
+        logger.info("Everything of this run is in %s%s", work_dir, _what_is_in(work_dir))
+
+
+LEFT = {  # what a run may leave, and what it is
+    "**/iter_*.pth": "checkpoint",
+    "metrics.jsonl": "what was measured",
+    "decisions.jsonl": "every decision",
+    "samples/*.png": "samples",
+    "training_samples/*.png": "samples",
+    "tf_logs": "curves and samples, for tensorboard --logdir",
+}
+
+
+def _what_is_in(work_dir: Path) -> str:
+    """A line for each kind of thing that a run has left: the last one of its kind."""
+    newest = {what: max(found) for pattern, what in LEFT.items() if (found := _by_number(work_dir.glob(pattern)))}
+    return "".join(f"\n  {path.relative_to(work_dir)}: {what}" for what, (_, path) in newest.items())
+
+
+def _by_number(paths: Iterable[Path]) -> list[tuple[int, Path]]:
+    return [(int("".join(filter(str.isdigit, path.stem)) or 0), path) for path in paths]
 
 
 @contextlib.contextmanager
@@ -216,6 +237,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="checkpoint to resume from; 'auto' for the last whole one in the work dir, if there is one",
     )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="log curves and samples to TensorBoard too, in WORK_DIR/tf_logs"
+    )
     parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
     parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
     parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
@@ -240,6 +264,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = load_config(args.config, args.cfg_options)
         if args.minmax is not None:
             opt_in(cfg, args.minmax)
+        if args.tensorboard:
+            log_to_tensorboard(cfg)
         if args.print_config:
             check_config(cfg, paths=False)
             print(cfg.pretty_text)

@@ -36,6 +36,33 @@ def test_the_command_trains_a_minmax_config_and_logs_its_decisions(tmp_path, cap
     assert copy.optimizer.generator.lr == load_config(config).optimizer.generator.lr
 
 
+def test_tensorboard_shows_decisions_and_samples_and_the_end_says_where_all_is(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = str(CONFIGS / "four_gaussians_minmax.py")
+    options = [*SHORT, "custom_hooks.1.record=True"]
+    assert main([config, "--work-dir", str(tmp_path), "--tensorboard", "--cfg-options", *options]) == 0
+    events = EventAccumulator(str(tmp_path / "tf_logs"))
+    events.Reload()
+    decided = {"f_old", "f_new", "f_change", "acceptance", "rejections", "loss_disc_fake"}
+    assert decided | {"modes", "balance"} <= {tag.split("/")[-1] for tag in events.Tags()["scalars"]}
+    (change,) = [s for s in events.Scalars("train/f_change") if s.step == 24]
+    old, new = (next(s for s in events.Scalars(f"train/{n}") if s.step == 24).value for n in ("f_old", "f_new"))
+    assert change.value == pytest.approx(new - old, abs=1e-5)
+    assert [image.step for image in events.Images("samples")] == [24]
+    (log,) = tmp_path.glob("*.log")
+    end = log.read_text().split("Everything of this run is in ")[1]
+    assert end.splitlines()[0] == str(tmp_path)
+    left = {line.split(":")[0].strip() for line in end.splitlines()[1:]}
+    assert left == {
+        next(tmp_path.rglob("iter_24.pth")).relative_to(tmp_path).as_posix(),
+        "metrics.jsonl",
+        "decisions.jsonl",
+        "samples/iter_24.png",
+        "tf_logs",
+    }
+
+
 @pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])
 def test_the_gda_configs_are_the_same_without_the_algorithm(tmp_path, experiment):
     gda, minmax = (load_config(CONFIGS / f"{experiment}_{m}.py") for m in ("gda", "minmax"))

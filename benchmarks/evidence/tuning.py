@@ -1,0 +1,87 @@
+"""Settings for a method, found by a search on seeds that are not reported."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, Experiment
+from benchmarks.evidence.methods import METHODS, settings_file
+from tune.settings import MINMAX
+
+SPACES = ROOT / "benchmarks/evidence/spaces"
+SEED, SEEDS = 1001, 2  # of each trial: 1001 and 1002
+OBJECTIVE = "kid"  # smooth where counts of modes are not
+
+
+def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
+    """The space of a method: that of its experiment, less what is no setting of this method.
+
+    Every method is given the same choices of learning rates, momenta, annealing and proposal, so that what the search
+    does for one it can do for all. OMD's Wasserstein loss is part of the method.
+    """
+    content = yaml.safe_load((SPACES / experiment.space).read_text())
+    cfg = METHODS[method].config(experiment, {})
+    without = [] if any(h["type"] == "MinMaxHook" for h in cfg.custom_hooks) else [MINMAX]
+    without += ["proposal"] if method.startswith("omd") else []
+
+    def kept(entries: dict[str, Any]) -> dict[str, Any]:
+        return {name: v for name, v in entries.items() if name.split(".")[0] not in without}
+
+    return {"space": kept(content["space"]), "points": [kept(point) for point in content.get("points", [])]}
+
+
+def tune(name: str, method: str, trials: int, at_once: int, place: Path) -> str | None:
+    """Search the settings of a method, and keep what was found; give the reason if it cannot be done.
+
+    Args:
+        name: of the experiment.
+        method: whose settings.
+        trials: of the search.
+        at_once: trials.
+        place: the folder of the runs.
+    """
+    experiment = EXPERIMENTS[name]
+    if experiment.missing or method in experiment.skipped:
+        return experiment.missing or experiment.skipped[method]
+    folder = place / "tuning" / name / method
+    config, space = folder.parent / f"{method}.py", folder.parent / f"{method}.yaml"
+    command = ["tune/search.py"]
+    if (folder / "search.json").exists():
+        command += ["--resume", str(folder)]
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        METHODS[method].config(experiment, {}).dump(str(config))
+        space.write_text(yaml.safe_dump(space_of(experiment, method), sort_keys=False))
+        command += [str(config), "--space", str(space), "--objective", f"{OBJECTIVE}:min"]
+        command += ["--num-samples", str(trials), "--seed", str(SEED), "--seeds", str(SEEDS)]
+        command += ["--scheduler", "median", "--storage-path", str(folder.parent), "--name", method]
+    ended = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
+    if ended:
+        return f"the search ended with exit code {ended}; the same command goes on"
+    keep(folder, settings_file(experiment, method), name, method, trials)
+    return None
+
+
+def keep(folder: Path, file: Path, name: str, method: str, trials: int) -> None:
+    """Write the settings of a search's best trial to a file of the repository, and how they came about."""
+    (found,) = (json.loads(path.read_text()) for path in folder.glob("best/*/params.json"))
+    started = json.loads((folder / "search.json").read_text())
+    kept = {
+        "settings": found["settings"],
+        "objectives": found["objectives"],
+        "trial": found["trial"],
+        "seeds": found["seeds"],
+        "command": shlex.join(
+            ["python", "-m", "benchmarks.evidence", name, method, "--tune", "--trials", str(trials)],
+        ),
+        "commit": (started["commit"] or "")[:10],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(kept, indent=1) + "\n")

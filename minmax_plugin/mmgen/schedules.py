@@ -1,0 +1,63 @@
+"""Learning rates of one player alone: the toolkit's schedules move all of them together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmcv.runner import HOOKS, Hook
+
+
+@HOOKS.register_module()
+class OfPlayerLrUpdaterHook(Hook):
+    """A learning-rate policy of the toolkit for one player; the others keep their rates.
+
+    Annealing the generator alone makes proposals smaller and the discriminator's answers better as the training goes:
+    the scale of proposals is the algorithm's to choose (arXiv:2006.12376, any distribution of them).
+
+    Args:
+        player: a key of the config's ``optimizer``.
+        schedule: the policy and its settings, as ``lr_config`` would have them.
+        by_epoch: of the schedule, where it does not say.
+
+    Raises:
+        ValueError: if there is no such policy, or, before the first iteration, no such player.
+
+    Examples:
+        >>> cosine = dict(policy="CosineAnnealing", min_lr=0)
+        >>> lr_config = dict(policy="OfPlayer", player="generator", schedule=cosine)
+        >>> OfPlayerLrUpdaterHook(player="generator", schedule=cosine).player
+        'generator'
+    """
+
+    reads_weights = False
+
+    def __init__(self, player: str, schedule: dict[str, Any], by_epoch: bool = False) -> None:
+        settings = {"by_epoch": by_epoch, **schedule}
+        policy = settings.pop("policy", None)
+        name = f"{policy.title() if policy == policy.lower() else policy}LrUpdaterHook" if policy else ""
+        if name not in HOOKS.module_dict:
+            raise ValueError(f"lr_config.schedule.policy must be a policy of the toolkit, but got {policy!r}.")
+        self.player, self.schedule = player, HOOKS.build(dict(type=name, **settings))
+
+    def before_run(self, runner: Any) -> None:
+        players = list(runner.optimizer) if isinstance(runner.optimizer, dict) else []
+        if self.player not in players:
+            raise ValueError(f"lr_config.player must be one of {players}, but got {self.player!r}.")
+        self.schedule.before_run(_OnePlayer(runner, self.player))
+
+    def before_train_epoch(self, runner: Any) -> None:
+        self.schedule.before_train_epoch(_OnePlayer(runner, self.player))
+
+    def before_train_iter(self, runner: Any) -> None:
+        self.schedule.before_train_iter(_OnePlayer(runner, self.player))
+
+
+class _OnePlayer:
+    """A runner as a schedule sees it: with the optimizer of one player."""
+
+    def __init__(self, runner: Any, player: str) -> None:
+        self._runner = runner
+        self.optimizer = {player: runner.optimizer[player]}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)

@@ -1,0 +1,83 @@
+"""TensorBoard: what a run measures as curves, and what its hooks draw as pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmcv import Config
+from mmcv.runner import HOOKS, Hook, TensorboardLoggerHook, master_only
+
+from minmax_plugin.mmgen.check import ConfigError
+
+
+def log_to_tensorboard(cfg: Config) -> None:
+    """Make a config log to TensorBoard, in ``tf_logs`` of its work dir: curves and pictures.
+
+    Curves are all that goes to the log: losses, f_old, f_new and their difference, the share of kept proposals,
+    rejections in a row, and what is measured.
+
+    Args:
+        cfg: the config, changed in place.
+
+    Raises:
+        ConfigError: if TensorBoard is not installed.
+
+    Examples:
+        >>> cfg = Config(dict(log_config=dict(interval=10, hooks=[])))
+        >>> log_to_tensorboard(cfg)
+        >>> [hook.type for hook in (*cfg.log_config.hooks, *cfg.custom_hooks)]
+        ['TensorboardLoggerHook', 'TensorboardSamples']
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard needs TensorBoard, which is not installed: pip install tensorboard.")
+    log = cfg.get("log_config") or {}
+    hooks = list(log.get("hooks", []))
+    if not any(hook["type"] == "TensorboardLoggerHook" for hook in hooks):
+        hooks.append(dict(type="TensorboardLoggerHook", by_epoch=False))
+    cfg.log_config = {**log, "interval": log.get("interval", 100), "hooks": hooks}
+    samples = dict(type="TensorboardSamples", priority="VERY_LOW")
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), samples]
+
+
+@HOOKS.register_module()
+class TensorboardSamples(Hook):
+    """Show in TensorBoard the pictures that other hooks write into the work dir.
+
+    That is whatever draws there: :class:`~minmax_plugin.mmgen.metrics.SampleMetrics`, the toolkit's
+    ``VisualizeUnconditionalSamples``. Pictures of one folder are one series. Needs a ``TensorboardLoggerHook``.
+
+    Args:
+        interval: iterations between looks for new pictures.
+
+    Examples:
+        >>> TensorboardSamples(interval=50).interval
+        50
+    """
+
+    reads_weights = False
+
+    def __init__(self, interval: int = 100) -> None:
+        if interval < 1:
+            raise ValueError(f"TensorboardSamples(interval=...) must be 1 or more iterations, but got {interval!r}.")
+        self.interval = interval
+
+    @master_only
+    def before_run(self, runner: Any) -> None:
+        self._shown = set(self._pictures(runner))  # those of an earlier part of the run
+
+    @master_only
+    def after_train_iter(self, runner: Any) -> None:
+        if not (self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)):
+            return
+        writers = [hook.writer for hook in runner.hooks if isinstance(hook, TensorboardLoggerHook)]
+        for path in sorted(set(self._pictures(runner)) - self._shown):
+            picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            for writer in writers:
+                writer.add_image(path.parent.name, picture, runner.iter + 1, dataformats="HWC")
+            self._shown.add(path)
+
+    def _pictures(self, runner: Any) -> list[Path]:
+        return list(Path(runner.work_dir).rglob("*.png"))
