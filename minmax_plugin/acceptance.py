@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 NO_DECISION = ("initial", "no proposal")  # reasons of a Decision in whose cycle there was nothing to keep or reject
 
@@ -50,6 +50,9 @@ class Acceptance:
         >>> Halving()(Comparison(0, f_old=1.0, f_new=0.7, draw=0.0))
         (False, 'halving')
     """
+
+    needs_error: ClassVar[bool] = False
+    """Whether it decides by the standard error, which not every estimator of f has."""
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         raise NotImplementedError
@@ -238,6 +241,8 @@ class Significant(Acceptance):
         >>> rule(Comparison(0, f_old=1.0, f_new=1.5, draw=0.0, standard_error=0.2))
         (False, 'worse')
     """
+
+    needs_error = True
 
     z: float = 2.0
     slack: float = 0.0

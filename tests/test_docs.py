@@ -58,6 +58,27 @@ def test_the_commands_of_opting_in_run(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_stock_config_is_tuned_as_the_page_says(tmp_path):
+    for part in ("tune", "configs"):
+        (tmp_path / part).symlink_to(DOCS.parent / part)
+    page = "tuned-stock-config.md"
+    commands = re.sub(
+        r"^minmax-(\w+)", rf"{sys.executable} -m minmax_plugin.mmgen.\1", "".join(snippets(page, "bash")), flags=re.M
+    )
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(DOCS.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "stock/search/leaderboard.md").read_text()
+    assert len(re.findall(r"^\| *\d+ *\|", table, flags=re.M)) == 6, table
+    assert (tmp_path / "stock/search/report.html").exists()
+    assert list((tmp_path / "stock/tuned").glob("tf_logs/*"))
+    assert "Everything of this run is in" in done.stderr
+
+
+@pytest.mark.slow
 def test_the_example_in_one_file_runs(tmp_path):
     done = subprocess.run(
         [sys.executable, str(DOCS / "examples/plain_gan.py")], cwd=tmp_path, capture_output=True, text=True,

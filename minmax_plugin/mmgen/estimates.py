@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from minmax_plugin.acceptance import Acceptance
 from minmax_plugin.mmgen.gans import GAN
 from minmax_plugin.value import Estimator, FreshBatch, LastAscent
 
@@ -58,6 +59,20 @@ class ValueSetting:
         if unknown:
             raise ValueError(f"value {kind!r} takes {OPTIONS[kind]}, but got {unknown}.")
         return cls(kind, **options)
+
+    def fit_for(self, acceptance: Acceptance) -> ValueSetting:
+        """The setting with which ``acceptance`` gets all that it decides by.
+
+        Raises:
+            ValueError: if that is a standard error, and ``last`` was asked for, which has none.
+        """
+        if not acceptance.needs_error or self.kind not in ("auto", "last"):
+            return self
+        if self.kind == "last":
+            raise ValueError(
+                "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'."
+            )
+        return dataclasses.replace(self, kind="fresh")
 
     def kind_for(self, gan: GAN) -> str:
         """What f is read from, where the setting leaves it to the model."""

@@ -57,7 +57,7 @@ class MinMaxHook(Hook):
             (free; before that step). ``fresh``: a batch of its own in inference mode, after it. ``paired``:
             as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``last`` for k of 2 or
             more, else ``fresh``; always ``fresh`` where the generator has losses of its own (translation,
-            SinGAN), which ``last`` cannot see. Options of ``fresh`` and ``paired``: ``batches`` to average (1),
+            SinGAN), which ``last`` cannot see, and where ``acceptance`` asks for a standard error. Options of ``fresh`` and ``paired``: ``batches`` to average (1),
             ``fraction`` of the batch to use (1.0), and for ``fresh``, ``reread=True`` to read f_old again, on a
             batch of its own.
         restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
@@ -121,7 +121,7 @@ class MinMaxHook(Hook):
         if pool < 1:
             raise ValueError(f"pool must be 1 batch or more, but got {pool!r}.")
         self.acceptance = build_acceptance(chosen["acceptance"])
-        self.value = ValueSetting.parse(chosen["value"])
+        self.value = ValueSetting.parse(chosen["value"]).fit_for(self.acceptance)
         self.restore = Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
         self.game_settings = dict(
             track=chosen["track"], r_max=r_max, escape=escape, guard=guard, max_nonfinite=max_nonfinite

@@ -88,6 +88,10 @@ BAD = [
     (["custom_hooks.1.restor=both"], "MinMaxHook does not take these settings: .*'restor'"),
     (["custom_hooks.1.restore=all"], "restore must be 'both' or 'generator', but got 'all'"),
     (["custom_hooks.1.value=best"], r"value must be one of \['auto', 'last', 'fresh', 'paired'\], but got 'best'"),
+    (
+        ["custom_hooks.1.value=last", "custom_hooks.1.acceptance=significant"],
+        "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'",
+    ),
     (["custom_hooks.1.ascent_steps=5"], "ascent_steps=5, but train_cfg makes k=1; remove ascent_steps or change"),
     (["custom_hooks.1.ascent_steps=0"], "ascent_steps must be 1 or more, but got 0"),
     (["custom_hooks.1.pool=0"], "pool must be 1 batch or more, but got 0"),
