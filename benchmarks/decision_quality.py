@@ -39,7 +39,8 @@ ESTIMATORS = {
     "fresh, 4 batches": ValueSetting("fresh", batches=4),
     "paired": ValueSetting("paired"),
     "paired, a quarter of the batch": ValueSetting("paired", fraction=0.25),
-    "paired, a fifth of the batch": ValueSetting("paired", fraction=0.2),
+    "paired, an eighth of the batch": ValueSetting("paired", fraction=0.125),
+    "paired, a sixteenth of the batch": ValueSetting("paired", fraction=0.0625),
 }
 
 

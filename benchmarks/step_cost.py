@@ -103,6 +103,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fresh": dict(value="fresh"),
     "paired": dict(value="paired"),
     "paired, a quarter of the batch": dict(value=dict(type="paired", fraction=0.25)),
+    "paired, an eighth of the batch": dict(value=dict(type="paired", fraction=0.125)),
 }
 
 

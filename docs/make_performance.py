@@ -59,9 +59,20 @@ def quality() -> str:
     return "\n".join([*lines, "", f"`python benchmarks/decision_quality.py` at {where}.", ""])
 
 
+def loop() -> str:
+    """Other methods, and growing networks, in a plain loop."""
+    frame = pandas.read_csv(RESULTS / "plain_loop.csv")
+    lines = ["| method | weights | k | plain cycle, ms | time, ratio |", "|---" * 5 + "|"]
+    for row in frame.itertuples():
+        ratio = f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
+        lines.append(f"| {row.method} | {row.weights:,} | {row.k} | {row.plain_ms:.1f} | {ratio} |")
+    where = ", ".join(sorted({f"{row.device} at {row.commit}" for row in frame.itertuples()}))
+    return "\n".join([*lines, "", f"`python benchmarks/plain_loop.py`; one thread, {where}.", ""])
+
+
 def page(text: str) -> str:
     """The page with its tables made anew."""
-    for name, make in (("steps", steps), ("quality", quality)):
+    for name, make in (("steps", steps), ("quality", quality), ("loop", loop)):
         start, end = (mark.format(name=name) for mark in MARKS)
         head, rest = text.split(start)
         text = head + start + make() + rest[rest.index(end) :]

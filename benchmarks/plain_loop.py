@@ -1,0 +1,182 @@
+"""What a cycle costs in a plain PyTorch loop: beside other methods, and as networks and k grow.
+
+``python benchmarks/plain_loop.py`` times each method in turns with plain descent-ascent, on networks, batches and
+learning rates that are the same, and writes ``benchmarks/results/plain_loop.csv``, from which docs/performance.md is
+made. A cycle is one update of the generator, with all that its method does for it. Competitive gradient descent takes
+part if its package is there (``pip install CGDs``). Some ten minutes; it runs on a GPU if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, build_baseline  # noqa: E402
+from minmax_plugin.baselines import BASELINES  # noqa: E402
+
+RESULT = ROOT / "benchmarks" / "results" / "plain_loop.csv"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+NOISE, DATA, BATCH = 64, 64, 64
+PEERS = {"omd": {}, "extragradient": {}, "lookahead": {}, "unrolled": {"k": 6}}
+
+
+class Players:
+    """Two fully connected networks of about so many weights together, and their losses."""
+
+    def __init__(self, weights: int) -> None:
+        # Two hidden layers: NOISE·w + w² + w·DATA in the one, DATA·w + w² + w in the other.
+        width = max(4, round((-192 + (192**2 + 8 * weights) ** 0.5) / 4))
+        self.generator = network(NOISE, width, DATA).to(DEVICE)
+        self.discriminator = network(DATA, width, 1).to(DEVICE)
+        self.size = sum(p.numel() for net in (self.generator, self.discriminator) for p in net.parameters())
+
+    def f(self) -> Tensor:
+        """The saturating value on a batch, term by term."""
+        real = torch.randn(BATCH, DATA, device=DEVICE)
+        fake = self.generator(torch.randn(BATCH, NOISE, device=DEVICE))
+        return -softplus(-self.discriminator(real)) - softplus(self.discriminator(fake))
+
+    def min_loss(self) -> Tensor:
+        fake = self.generator(torch.randn(BATCH, NOISE, device=DEVICE))
+        return -softplus(self.discriminator(fake)).mean()
+
+    def max_loss(self) -> Tensor:
+        real = torch.randn(BATCH, DATA, device=DEVICE)
+        with torch.no_grad():
+            fake = self.generator(torch.randn(BATCH, NOISE, device=DEVICE))
+        return softplus(-self.discriminator(real)).mean() + softplus(self.discriminator(fake)).mean()
+
+    def baseline(self, name: str, **settings: Any) -> Callable[[], None]:
+        kind = BASELINES[name].optimizer
+        low, high = (kind(net.parameters(), lr=1e-4) for net in (self.generator, self.discriminator))
+        max_loss = self.max_loss
+        if name == "unrolled":
+            settings["module"] = self.discriminator
+
+            def max_loss() -> Tensor:
+                return -self.f().mean()
+
+        return build_baseline(name, low, high, self.min_loss, max_loss, **settings)
+
+    def minmax(self, k: int, value: str) -> Callable[[], None]:
+        low, high = (torch.optim.Adam(net.parameters(), lr=1e-4) for net in (self.generator, self.discriminator))
+        modules = [self.generator, self.discriminator]
+        estimator = None
+        if value != "last":
+            estimator = FreshBatch(lambda: self.f().squeeze(1), modules, reread="paired" if value == "paired" else None)
+        game = MinMaxGame(low, high, ConstantRate(0.2), value=estimator)
+
+        def cycle() -> None:
+            game.propose()
+            for _ in range(k):
+                loss = self.max_loss()
+                for p, g in zip(self.discriminator.parameters(), gradients(loss, self.discriminator), strict=True):
+                    p.grad = g
+                high.step()
+            game.decide(-loss.detach() if value == "last" else None)
+            loss = self.min_loss()
+            for p, g in zip(self.generator.parameters(), gradients(loss, self.generator), strict=True):
+                p.grad = g
+
+        return cycle
+
+    def competitive(self) -> Callable[[], None]:
+        from CGDs import ACGD
+
+        low, high = list(self.generator.parameters()), list(self.discriminator.parameters())
+        method = ACGD(max_params=high, min_params=low, lr_max=1e-4, lr_min=1e-4)
+        return lambda: method.step(loss=self.f().mean())
+
+
+def network(inputs: int, width: int, outputs: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+    )
+
+
+def gradients(loss: Tensor, net: nn.Module) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss, list(net.parameters()))
+
+
+def timed(cycle: Callable[[], None], times: int) -> float:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(times):
+        cycle()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def compare(plain: Callable[[], None], other: Callable[[], None], rounds: int, turn: float) -> dict[str, float]:
+    """Both in turns of about ``turn`` seconds: milliseconds of a plain cycle, and the ratio with its 95 % interval."""
+    for cycle in (plain, other):
+        timed(cycle, 2)
+    times = max(1, round(turn / timed(plain, 1)))
+    seconds = np.array([(timed(plain, times), timed(other, times)) for _ in range(rounds)])
+    ratios = seconds[:, 1] / seconds[:, 0]
+    interval = stats.bootstrap((ratios,), np.median, method="percentile", rng=0).confidence_interval
+    return {
+        "plain_ms": 1e3 * float(np.median(seconds[:, 0])) / times,
+        "ratio": float(np.median(ratios)),
+        "ratio_low": interval.low,
+        "ratio_high": interval.high,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8], help="of both networks")
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 5], help="ascent steps (default: 1 and 5)")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
+    parser.add_argument("--turn", type=float, default=0.2, help="seconds of a turn (default: 0.2)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else platform.machine()
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    rows: list[dict[str, Any]] = []
+
+    def measure(weights: float, k: int, method: str, other: Callable[[Players], Callable[[], None]]) -> None:
+        mine, its = Players(int(weights)), Players(int(weights))
+        found = compare(mine.baseline("gda-alternating", k=k), other(its), args.rounds, args.turn)
+        rows.append(
+            {"method": method, "weights": mine.size, "k": k, "threads": args.threads, "device": device, **found}
+        )
+        rows[-1]["commit"] = commit.stdout.strip()
+        print(rows[-1], flush=True)
+
+    for name, settings in PEERS.items():
+        measure(1e6, 1, name, lambda players, name=name, settings=settings: players.baseline(name, **settings))
+    if importlib.util.find_spec("CGDs"):
+        measure(1e6, 1, "competitive (ACGD)", Players.competitive)
+    else:
+        print("competitive gradient descent is left out: pip install CGDs")
+    for weights in args.weights:
+        for k in args.k:
+            for value in ("last", "fresh", "paired") if k > 1 else ("fresh", "paired"):
+                measure(weights, k, f"MinMax, {value}", lambda players, k=k, value=value: players.minmax(k, value))
+    pandas.DataFrame(rows).to_csv(RESULT, index=False, float_format="%.4g")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
