@@ -34,7 +34,8 @@ def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
     def kept(entries: dict[str, Any]) -> dict[str, Any]:
         return {name: v for name, v in entries.items() if name.split(".")[0] not in without}
 
-    return {"space": kept(content["space"]), "points": [kept(point) for point in content.get("points", [])]}
+    points = [kept(point) for point in content.get("points", [])]
+    return {"space": kept(content["space"]), "points": [p for i, p in enumerate(points) if p not in points[:i]]}
 
 
 def tune(name: str, method: str, trials: int, at_once: int, place: Path) -> str | None:
