@@ -19,6 +19,7 @@ from benchmarks.evidence.collect import Cell, merge_results, write_results
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
 from benchmarks.evidence.page import between, summary, write_page
+from benchmarks.evidence.pictures import draw_samples, write_decisions
 from benchmarks.evidence.tuning import tune
 from tune.record import SearchRecord
 
@@ -115,7 +116,10 @@ def publish(experiments: list[str]) -> None:
         if (PLACE / experiment).exists():
             write_results(PLACE, experiment)
             merge_results(PLACE, RESULTS, experiment)
-    write_page(RESULTS, ROOT / "docs" / "results.md")
+            write_decisions(PLACE, RESULTS, experiment)
+            draw_samples(PLACE, experiment, ROOT / "docs" / "images")
+    for page in ("results.md", "accept-test.md"):
+        write_page(RESULTS, ROOT / "docs" / page)
     readme = ROOT / "README.md"
     readme.write_text(between(readme.read_text(), "results", summary(RESULTS)))
 

@@ -11,6 +11,7 @@ from scipy import stats
 from benchmarks.evidence.collect import read_results
 from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
 from benchmarks.evidence.methods import columns
+from benchmarks.evidence.pictures import draw_decisions
 
 NAMES = {
     "modes": "modes",
@@ -138,6 +139,12 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
             "",
         ]
         lines += [table(experiment, batches, at_seconds(frame, seconds)), ""]
+    if (images / f"samples_{name}.png").exists():
+        lines += ["Samples of seed 1 as the training goes, whatever that seed is like:", ""]
+        lines += [f"![samples over cycles]({images.name}/samples_{name}.png)", ""]
+    if picture := draw_decisions(source, name, images):
+        lines += ["f and the share of proposals that were kept, over one run (seed 1):", ""]
+        lines += [f"![f and kept proposals over a run]({images.name}/{picture})", ""]
     lines += [cells(name, batches), ""]
     return "\n".join(lines)
 
@@ -196,7 +203,7 @@ def between(text: str, name: str, new: str) -> str:
 
 
 def write_page(source: Path, page: Path) -> None:
-    """Write all sections into a page, between their marks; one that is not there is made.
+    """Write the sections that a page has marks for, between these; a page that is not there is made, with all.
 
     Args:
         source: folder of the tables of results.
@@ -205,5 +212,7 @@ def write_page(source: Path, page: Path) -> None:
     empty = "\n".join(f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in EXPERIMENTS)
     text = page.read_text() if page.exists() else empty
     for name, experiment in EXPERIMENTS.items():
+        if f"<!-- {name} -->\n" not in text:
+            continue
         text = between(text, name, section(name, experiment, source, page.parent / "images"))
     page.write_text(text)

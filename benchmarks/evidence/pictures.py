@@ -1,0 +1,102 @@
+"""Pictures of single runs: samples as the training goes, and f with what was kept."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+import pandas
+from mmcv import Config
+
+from benchmarks.evidence.experiments import EXPERIMENTS
+from benchmarks.evidence.methods import METHODS
+from tune.record import SearchRecord
+
+matplotlib.use("Agg")
+
+SEED = 1  # of the runs that are shown: the first of every cell, whatever it is like
+RUNS = ("released", "best")  # whose f is shown
+STRIPS = ("gda-6", "gda-1", "released", "best", "random-best", "gda-best")  # whose samples are
+COLUMNS = 5  # pictures of samples in a strip
+WINDOW = 50  # decisions that the share of kept proposals is of
+
+
+def write_decisions(place: Path, into: Path, experiment: str) -> None:
+    """Write ``EXPERIMENT_decisions.csv``: f and whether the proposal was kept, at each decision of a run of each."""
+    frames = []
+    for method in RUNS:
+        file = _run_folder(place / experiment / method) / "decisions.jsonl"
+        if file.exists():
+            frame = pandas.DataFrame(map(json.loads, file.read_text().splitlines()))
+            frame = frame[["index", "f_new", "accepted"]].astype({"accepted": int})
+            frames.append(frame.assign(method=method, seed=SEED))
+    if frames:
+        file = into / f"{experiment}_decisions.csv"
+        pandas.concat(frames).to_csv(file, index=False, float_format="%.4g")
+
+
+def draw_decisions(source: Path, experiment: str, images: Path) -> str | None:
+    """Draw f and the share of kept proposals from what :func:`write_decisions` wrote; give the picture's name."""
+    import seaborn
+
+    file = source / f"{experiment}_decisions.csv"
+    if not file.exists():
+        return None
+    frame = pandas.read_csv(file)
+    kept = frame.groupby("method")["accepted"].transform(lambda a: a.rolling(WINDOW, min_periods=1).mean())
+    frame["method"] = frame["method"].map(lambda method: METHODS[method].title)
+    figure = matplotlib.figure.Figure(figsize=(8, 4.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    seaborn.lineplot(frame, x="index", y="f_new", hue="method", ax=above, linewidth=0.7)
+    seaborn.lineplot(frame.assign(kept=kept), x="index", y="kept", hue="method", ax=below, legend=False)
+    above.set(ylabel="f")
+    above.legend(title=None)
+    below.set(xlabel="cycle", ylabel=f"kept, of the last {WINDOW}", ylim=(0, 1.02))
+    name = f"run_{experiment}.png"
+    figure.savefig(images / name, dpi=100)
+    return name
+
+
+def draw_samples(place: Path, experiment: str, images: Path) -> None:
+    """Draw strips of the samples that runs have drawn, a row for each method, where the runs themselves are here."""
+    rows = {method: _samples(place / experiment / method) for method in STRIPS}
+    rows = {method: pictures for method, pictures in rows.items() if pictures}
+    if not rows:
+        return
+    figure = matplotlib.figure.Figure(figsize=(1.7 * COLUMNS, 1.85 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
+    for axes, (method, pictures) in zip(grid, rows.items(), strict=True):
+        for place_, (cycle, picture) in zip(axes, pictures, strict=True):
+            place_.imshow(matplotlib.image.imread(picture), cmap="gray")
+            place_.set(xticks=[], yticks=[], frame_on=False)
+            place_.set_title(f"cycle {cycle}", fontsize=7)
+        axes[0].set_ylabel(textwrap.fill(METHODS[method].title, 24), fontsize=7)
+    figure.savefig(images / f"samples_{experiment}.png", dpi=90)
+
+
+def _samples(folder: Path) -> list[tuple[int, Path]]:
+    """Cycles and pictures of a run, evenly over the cycles that all methods have."""
+    run = _run_folder(folder)
+    config = next(iter(run.glob("*.py")), None)
+    if config is None:
+        return []
+    per_cycle = Config.fromfile(str(config)).iterations_per_cycle
+    cycles = EXPERIMENTS[folder.parent.name].cycles
+    wanted = [cycles * (i + 1) // COLUMNS for i in range(COLUMNS)]
+    there = {int(path.stem.removeprefix("iter_")) // per_cycle: path for path in run.glob("samples/*.png")}
+    return [(cycle, there[min(there, key=lambda c: abs(c - cycle))]) for cycle in wanted] if there else []
+
+
+def _run_folder(folder: Path) -> Path:
+    """The run of a cell that has the seed which is shown; a folder that does not exist if there is none."""
+    if not (folder / "search.json").exists():
+        return folder / "none"
+    record = SearchRecord.open(folder)
+    (study,) = record.configs
+    found: Iterable[Path] = (
+        record.trial_folder(study, trial.number) for trial in record.counted(study) if trial.params.get("seed") == SEED
+    )
+    return next(iter(found), folder / "none")
