@@ -55,11 +55,11 @@ class MinMaxHook(Hook):
             :mod:`minmax_plugin.acceptance`.
         value: what f is read from, a name or a dict with ``type`` and options. ``last``: the last ascent step
             (free; before that step). ``fresh``: a batch of its own in inference mode, after it. ``paired``:
-            as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``last`` for k of 2 or
-            more, else ``fresh``; always ``fresh`` where the generator has losses of its own (translation,
-            SinGAN), which ``last`` cannot see, and where ``acceptance`` asks for a standard error. Options of ``fresh`` and ``paired``: ``batches`` to average (1),
-            ``fraction`` of the batch to use (1.0), and for ``fresh``, ``reread=True`` to read f_old again, on a
-            batch of its own.
+            as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``last`` for k of 2 or more,
+            else ``fresh``; always ``fresh`` where the generator has losses of its own (translation, SinGAN), which
+            ``last`` cannot see, and where ``acceptance`` asks for a standard error. Options of ``fresh`` and
+            ``paired``: ``batches`` to average (1), ``fraction`` of the batch to use (1.0), and for ``fresh``,
+            ``reread=True`` to read f_old again, on a batch of its own.
         restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
         restore_moments: whether the restored players' optimizer states go back too.
         restore_buffers: whether the restored players' buffers (batch norm, spectral norm) go back too.
