@@ -1,9 +1,12 @@
 """The wheel and the sdist hold what is needed to work away from a clone."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -60,3 +63,28 @@ def test_the_wheel_works_away_from_the_clone(built, tmp_path):
     done = subprocess.run([sys.executable, "-m", *command, "--work-dir", "runs"], **away)
     assert done.returncode == 0, done.stderr
     assert "MinMax: 2 cycles" in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # torch and what it needs are some gigabytes
+def test_the_wheel_installs_into_an_empty_environment(built, tmp_path):
+    _, wheel = built
+    place = tmp_path / "empty"
+    venv.create(place, with_pip=True)
+    alone = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    pip = [str(place / "bin/python"), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    done = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True, env=alone)
+    if done.returncode and re.search("connection|No matching distribution found for torch", done.stderr, re.IGNORECASE):
+        pytest.skip("no package index can be reached, from which torch could be installed")
+    assert done.returncode == 0, done.stderr
+    example = (ROOT / "docs/pytorch.md").read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [str(place / "bin/python"), "-c", example],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=alone,
+    )
+    shutil.rmtree(place)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[a-z ]+ \d+ 19\n", done.stdout)

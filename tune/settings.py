@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -34,6 +35,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
         >>> dict(cfg.optimizer)
         {'lr': 0.2, 'betas': [0.0, 0.999]}
     """
+    settings = copy.deepcopy(dict(settings))  # the toolkit takes its config apart as it reads it
     leave = settings.get(MINMAX) is False
     for path, value in settings.items():
         if path.startswith(f"{MINMAX}.") and leave:

@@ -9,6 +9,7 @@ import yaml
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
+from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.train import load_config, train
 from tune.entries import Choice, Fragments
 from tune.settings import get_path, set_path, set_paths
@@ -112,6 +113,18 @@ def test_every_sampled_value_reaches_the_trained_model(tmp_path, point):
         else:
             assert seen[name] == value, name
     assert seen["optimizers"] == ({"MinMaxAdam"} if params["method"] == "minmax" else {"Adam"})
+
+
+def test_a_config_that_is_trained_leaves_the_settings_as_they_were():
+    schedule = dict(policy="step", step=[1])
+    settings = {"lr_config": schedule, "minmax.acceptance": dict(type="constant", rate=0.5)}
+    for _ in range(2):  # as the seeds of a trial are
+        cfg = config("four_gaussians_minmax")
+        set_paths(cfg, settings)
+        cfg.lr_config.pop("policy")  # as the toolkit does
+        minmax_settings(cfg)["acceptance"].pop("type")
+    assert settings["lr_config"] == dict(policy="step", step=[1])
+    assert settings["minmax.acceptance"] == dict(type="constant", rate=0.5)
 
 
 def test_the_points_above_draw_every_entry():
