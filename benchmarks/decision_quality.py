@@ -1,8 +1,8 @@
 """How good are decisions by each estimator of f? Beside what it costs, what it is worth.
 
-``python benchmarks/decision_quality.py`` trains by decisions on some 50,000 samples, paired, and at each of them asks
-the estimators too: how often do they agree on whether f fell, and how large is their error in f_new − f_old? It
-writes ``benchmarks/results/decision_quality.csv``. Some ten minutes.
+``python benchmarks/decision_quality.py`` trains, and at some decisions all the way through asks every estimator, and a
+reference on some 50,000 samples, paired, which decides there: how often do they agree on whether f fell, and how large
+is their error in f_new − f_old? It writes ``benchmarks/results/decision_quality.csv``. Some twenty minutes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas
 import torch
-from mmcv.runner import HOOKS
+from mmcv.runner import HOOKS, Hook
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -45,101 +46,113 @@ ESTIMATORS = {
 
 
 class Comparison(Estimator):
-    """Reads f by all estimators at once; the reference decides.
+    """Reads f by all estimators at every so manieth decision, and by one of them at the others.
 
     Args:
-        reference: the estimator that the game goes by.
+        usual: decides, but at those decisions.
+        reference: decides there.
         others: the estimators that are compared with it.
-        kept: whether the last proposal was kept.
-        note: told of each decision and estimator the reference's f_new − f_old and its own.
+        every: decisions from one comparison to the next.
+        kept: whether the last proposal was kept; if it was not, f_old is an older value, and there is no comparison.
+        note: told of each comparison and estimator the reference's f_new − f_old and its own.
     """
 
     def __init__(
         self,
+        usual: Estimator,
         reference: Estimator,
         others: Mapping[str, Estimator],
+        every: int,
         kept: Callable[[], bool],
         note: Callable[[str, float, float], None],
     ) -> None:
-        self._reference, self._others, self._kept, self._note = reference, others, kept, note
+        self._usual, self._reference, self._others = usual, reference, others
+        self._every, self._kept, self._note = every, kept, note
+        self._count = 0
         self._old: dict[str, float] = {}
-        self._new: dict[str, float] = {}
+        self._comparing = False
 
     def before(self) -> None:
-        if self._kept():
-            self._old = dict(self._new)
+        self._count += 1
+        self._comparing = self._count % self._every == 0 and self._kept()
+        if not self._comparing:
+            self._usual.before()
+            return
+        # What an estimator that does not read f_old again has kept with the pair: one value, from one batch.
+        self._old = {name: float(estimator.after().f_new) for name, estimator in self._others.items()}
         for estimator in (self._reference, *self._others.values()):
             estimator.before()
 
     def after(self) -> Estimate:
+        if not self._comparing:
+            return self._usual.after()
+        self._comparing = False
         truth = self._reference.after()
         for name, estimator in self._others.items():
             own = estimator.after()
-            f_old = own.f_old if own.f_old is not None else self._old.get(name)
-            self._new[name] = float(own.f_new)
-            if f_old is not None and truth.f_old is not None:
+            f_old = own.f_old if own.f_old is not None else self._old[name]
+            if truth.f_old is not None:
                 self._note(name, float(truth.f_new) - truth.f_old, float(own.f_new) - f_old)
         return truth
 
 
 @HOOKS.register_module()
-class ComparesEstimators(MinMaxHook):
-    """The hook, deciding by many samples and noting what the estimators would say.
+class ComparesEstimators(Hook):
+    """Has the run's MinMaxHook compare estimators: see :class:`Comparison`."""
 
-    Args:
-        batch: of the config.
-        note: see :class:`Comparison`.
-        settings: of :class:`MinMaxHook`.
-    """
+    reads_weights = False
 
-    def __init__(self, batch: int, note: Callable[[str, float, float], None], **settings: Any) -> None:
-        super().__init__(value=dict(type="paired", batches=math.ceil(SAMPLES / batch)), **settings)
-        self.value = _Setting(self.value, note, lambda: self.decision is None or self.decision.accepted)  # type: ignore[assignment]
+    def __init__(self, every: int, batches: int, note: Callable[[str, float, float], None]) -> None:
+        self._every, self._note = every, note
+        self._reference = ValueSetting("paired", batches=batches)
+
+    def before_run(self, runner: Any) -> None:  # before MinMaxHook's, which builds its estimator there
+        (minmax,) = [hook for hook in runner.hooks if isinstance(hook, MinMaxHook)]
+        setting = minmax.value
+
+        def estimator(gan: Any, batch: Callable[[], Any], seed: int) -> Estimator:
+            usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or gan.ascent_steps > 1}
+            others = {n: v.estimator(gan, batch, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)}
+            reference = self._reference.estimator(gan, batch, seed + 7)
+
+            def kept() -> bool:
+                return minmax.decision is None or minmax.decision.accepted
+
+            usual = setting.estimator(gan, batch, seed)
+            return Comparison(usual, reference, others, self._every, kept, self._note)
+
+        minmax.value = SimpleNamespace(estimator=estimator)  # type: ignore[assignment]
 
 
-class _Setting:
-    """In the place of the hook's setting: builds the reference and all the others."""
-
-    def __init__(self, reference: ValueSetting, note: Callable[..., None], kept: Callable[[], bool]) -> None:
-        self._reference, self._note, self._kept = reference, note, kept
-
-    def estimator(self, gan: Any, batch: Callable[[], Any], seed: int) -> Estimator:
-        usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or gan.ascent_steps > 1}
-        others = {name: v.estimator(gan, batch, seed + 7919 * i) for i, (name, v) in enumerate(usable.items(), start=1)}
-        return Comparison(self._reference.estimator(gan, batch, seed), others, self._kept, self._note)
-
-
-def measure(case: str, decisions: int) -> pandas.DataFrame:
+def measure(case: str, comparisons: int) -> pandas.DataFrame:
     """The differences that each estimator saw, beside the reference's, decision by decision."""
     rows: list[dict[str, Any]] = []
     cfg = load_config(str(ROOT / CASES[case]))
     cfg.merge_from_dict(dict(custom_hooks=[], checkpoint_config=None, log_level="ERROR"))
     cfg.log_config = dict(interval=10**6, hooks=[])
-    cfg.total_iters = decisions * cfg.train_cfg.disc_steps
-    opt_in(cfg)
-    cfg.custom_hooks = []
-    hook = dict(
-        type="ComparesEstimators",
-        batch=cfg.data.samples_per_gpu,
-        note=lambda name, truth, own: rows.append({"estimator": name, "truth": truth, "own": own}),
-        acceptance=dict(type="constant", rate=0.2),
-        pool=10**6,  # all of the data
-    )
+    opt_in(cfg, acceptance=dict(type="constant", rate=0.2), value="paired", pool=10**6)  # a pool of all data
+
+    def note(name: str, truth: float, own: float) -> None:
+        rows.append({"estimator": name, "truth": truth, "own": own})
+
+    cycles = cfg.total_iters // cfg.train_cfg.disc_steps
+    batches = math.ceil(SAMPLES / cfg.data.samples_per_gpu)
+    compares = dict(type="ComparesEstimators", every=cycles // comparisons, batches=batches, note=note)
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
-        train(cfg, seed=1, hooks=[hook])
+        train(cfg, seed=1, hooks=[dict(compares, priority="HIGHEST")])
     return pandas.DataFrame(rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--decisions", type=int, default=100, help="of each training (default: 100)")
+    parser.add_argument("--comparisons", type=int, default=100, help="in each training, at most (default: 100)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     rows = []
     for case in CASES:
-        for name, seen in measure(case, args.decisions).groupby("estimator", sort=False):
+        for name, seen in measure(case, args.comparisons).groupby("estimator", sort=False):
             agreed = (seen["truth"] < 0) == (seen["own"] < 0)
             error = float((seen["own"] - seen["truth"]).std())
             row = {"case": case, "estimator": name, "decisions": len(seen), "agreed": int(agreed.sum())}

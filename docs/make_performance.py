@@ -70,9 +70,19 @@ def loop() -> str:
     return "\n".join([*lines, "", f"`python benchmarks/plain_loop.py`; one thread, {where}.", ""])
 
 
+def importing() -> str:
+    """What importing the package takes over importing torch."""
+    frame = pandas.read_csv(RESULTS / "import_time.csv")
+    ms, (where,) = frame["ms"], set(frame["device"] + " at " + frame["commit"])
+    return (
+        f"`import minmax_plugin` takes {ms.median():.0f} ms over `import torch` (median of {len(ms)}, {ms.min():.0f} "
+        f"to {ms.max():.0f}; target 50). `python benchmarks/import_time.py`; {where}.\n"
+    )
+
+
 def page(text: str) -> str:
     """The page with its tables made anew."""
-    for name, make in (("steps", steps), ("quality", quality), ("loop", loop)):
+    for name, make in (("steps", steps), ("quality", quality), ("loop", loop), ("import", importing)):
         start, end = (mark.format(name=name) for mark in MARKS)
         head, rest = text.split(start)
         text = head + start + make() + rest[rest.index(end) :]

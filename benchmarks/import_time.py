@@ -1,0 +1,40 @@
+"""How long ``import minmax_plugin`` takes over ``import torch``: ``python benchmarks/import_time.py``.
+
+Each time in a fresh process, after a first one that has read the files. It writes
+``benchmarks/results/import_time.csv``.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "import_time.csv"
+CODE = """
+import time, torch
+began = time.perf_counter()
+import minmax_plugin
+print(1e3 * (time.perf_counter() - began))
+"""
+TIMES = 10
+
+
+def main() -> int:
+    found = [
+        float(subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        for _ in range(TIMES + 1)
+    ][1:]
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    frame = pandas.DataFrame({"ms": found}).assign(device=platform.machine(), commit=commit.stdout.strip())
+    frame.to_csv(RESULT, index=False, float_format="%.4g")
+    print(frame["ms"].describe())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
