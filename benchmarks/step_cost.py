@@ -86,7 +86,7 @@ CASES = {
     "four Gaussians": Case(str(ROOT / "configs/four_gaussians_gda.py"), 6, 512, turn=20),
     "MNIST networks": Case(str(ROOT / "configs/mnist01_gda.py"), 1, 128, turn=5),
     "DCGAN-32": Case(
-        "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py", 1, 64, dict(shape=(1, 32, 32)), DCGAN, turn=3
+        "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py", 1, 64, dict(shape=(1, 32, 32)), DCGAN, turn=1
     ),
     "SNGAN-32, k = 1": Case(
         "sngan_proj/sngan_proj_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1.py",
@@ -103,7 +103,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fresh": dict(value="fresh"),
     "paired": dict(value="paired"),
     "paired, a quarter of the batch": dict(value=dict(type="paired", fraction=0.25)),
-    "paired, an eighth of the batch": dict(value=dict(type="paired", fraction=0.125)),
+    "paired, an eighth of the batch (default)": dict(value=dict(type="paired", fraction=0.125)),
 }
 
 
@@ -260,6 +260,17 @@ def _synchronise() -> None:
         torch.cuda.synchronize()
 
 
+def keep(row: dict[str, Any]) -> None:
+    """Put a line into the table of results; those of other cases, variants, threads and devices stay."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    frame = pandas.DataFrame([row | {"commit": commit.stdout.strip()}])
+    if RESULT.exists():
+        earlier = pandas.read_csv(RESULT)
+        keys = ["case", "variant", "threads", "device"]
+        frame = pandas.concat([earlier[~(earlier[keys] == frame[keys].iloc[0]).all(axis=1)], frame])
+    frame.to_csv(RESULT, index=False, float_format="%.4g")
+
+
 def fits(case: Case, variant: str) -> bool:
     return variant != "last" or case.k > 1  # with k = 1 it would be read before the discriminator has answered
 
@@ -298,18 +309,11 @@ def main() -> int:
                 kept = next(mib for what, mib in memory.items() if what.startswith("kept"))
                 row |= {"plain_mib": plain, "more_mib": ours - plain, "snapshots_mib": kept}
             rows.append(row)
+            if not args.quick:
+                keep(row)
             print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
     if args.quick:
         return int(any(row["ratio_low"] > GROSS for row in rows))  # beyond the noise
-    frame = pandas.DataFrame(rows)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    frame["commit"] = commit.stdout.strip()
-    if RESULT.exists():  # lines of other cases, threads and devices stay
-        earlier = pandas.read_csv(RESULT)
-        keys = ["case", "variant", "threads", "device"]
-        mine = frame.set_index(keys).index
-        frame = pandas.concat([earlier[~earlier.set_index(keys).index.isin(mine)], frame])
-    frame.to_csv(RESULT, index=False, float_format="%.4g")
     return 0
 
 

@@ -88,7 +88,7 @@ def examine(cfg: Config) -> Verdict:
         return Verdict(False, f"the toolkit cannot build it: {error}")
     hook = build_hook(minmax_settings(cfg) or {})
     steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
-    reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.value.kind_for(gan)!r}"
+    reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.value.kind!r}"
     return Verdict(True, reason, order, _memory(cfg, gan, hook))
 
 

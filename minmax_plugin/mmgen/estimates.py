@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from minmax_plugin.acceptance import Acceptance
 from minmax_plugin.mmgen.gans import GAN
 from minmax_plugin.value import Estimator, FreshBatch, LastAscent
 
-OPTIONS = {"auto": [], "last": [], "fresh": ["batches", "fraction", "reread"], "paired": ["batches", "fraction"]}
+OPTIONS = {"last": [], "fresh": ["batches", "fraction", "reread"], "paired": ["batches", "fraction"]}
 OWN_TERMS = (
     "MinMaxHook(value='last') cannot see the generator's own losses (pixel, cycle, reconstruction), which are part "
     "of f for this model; use value='fresh' or 'paired'."
@@ -25,9 +24,9 @@ class ValueSetting:
     """The setting ``value`` of :class:`MinMaxHook`, which says what each of them does.
 
     Args:
-        kind: ``auto``, ``last``, ``fresh`` or ``paired``.
+        kind: ``last``, ``fresh`` or ``paired``.
         batches: evaluations that are averaged.
-        fraction: share of the batch that an evaluation uses, above 0 and at most 1.
+        fraction: share of the batch that an evaluation uses, above 0 and at most 1; 8 samples at least.
         reread: whether ``fresh`` reads f_old again too.
 
     Raises:
@@ -38,7 +37,7 @@ class ValueSetting:
         ValueSetting(kind='paired', batches=2, fraction=1.0, reread=False)
     """
 
-    kind: str = "auto"
+    kind: str = "paired"
     batches: int = 1
     fraction: float = 1.0
     reread: bool = False
@@ -52,31 +51,13 @@ class ValueSetting:
     def parse(cls, spec: str | Mapping[str, Any]) -> ValueSetting:
         """The setting as a config has it: a name, or a dict with ``type`` and options."""
         options: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
-        kind = options.pop("type", "auto")
+        kind = options.pop("type", "paired")
         if kind not in OPTIONS:
             raise ValueError(f"value must be one of {list(OPTIONS)}, but got {kind!r}.")
         unknown = sorted(set(options) - set(OPTIONS[kind]))
         if unknown:
             raise ValueError(f"value {kind!r} takes {OPTIONS[kind]}, but got {unknown}.")
         return cls(kind, **options)
-
-    def fit_for(self, acceptance: Acceptance) -> ValueSetting:
-        """The setting with which ``acceptance`` gets all that it decides by.
-
-        Raises:
-            ValueError: if that is a standard error, and ``last`` was asked for, which has none.
-        """
-        if not acceptance.needs_error or self.kind not in ("auto", "last"):
-            return self
-        if self.kind == "last":
-            raise ValueError(
-                "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'."
-            )
-        return dataclasses.replace(self, kind="fresh")
-
-    def kind_for(self, gan: GAN) -> str:
-        """What f is read from, where the setting leaves it to the model."""
-        return self.kind if self.kind != "auto" else "fresh" if gan.ascent_steps == 1 or gan.own_terms else "last"
 
     def estimator(self, gan: GAN, batch: Callable[[], Mapping[str, Any]], seed: int) -> Estimator:
         """The estimator of f for a model.
@@ -86,8 +67,7 @@ class ValueSetting:
             batch: draws a batch of real images.
             seed: of the random numbers of fresh evaluations.
         """
-        kind = self.kind_for(gan)
-        if kind == "last":
+        if self.kind == "last":
             if gan.own_terms:
                 raise ValueError(OWN_TERMS)
             if gan.ascent_steps == 1:
@@ -102,5 +82,5 @@ class ValueSetting:
         def fresh() -> torch.Tensor:
             return gan.fresh_value(batch(), self.fraction)
 
-        reread = "paired" if kind == "paired" else "fresh" if self.reread else None
+        reread = "paired" if self.kind == "paired" else "fresh" if self.reread else None
         return FreshBatch(fresh, [gan.generator, gan.discriminator], seed, self.batches, reread)

@@ -53,13 +53,13 @@ class MinMaxHook(Hook):
             :mod:`minmax_plugin.presets`.
         acceptance: the policy's name, or a dict with ``type`` and its arguments; see
             :mod:`minmax_plugin.acceptance`.
-        value: what f is read from, a name or a dict with ``type`` and options. ``last``: the last ascent step
-            (free; before that step). ``fresh``: a batch of its own in inference mode, after it. ``paired``:
-            as ``fresh``, with f_old read again on the same batch and noise. ``auto``: ``last`` for k of 2 or more,
-            else ``fresh``; always ``fresh`` where the generator has losses of its own (translation, SinGAN), which
-            ``last`` cannot see, and where ``acceptance`` asks for a standard error. Options of ``fresh`` and
-            ``paired``: ``batches`` to average (1), ``fraction`` of the batch to use (1.0), and for ``fresh``,
-            ``reread=True`` to read f_old again, on a batch of its own.
+        value: what f is read from, a name or a dict with ``type`` and options. ``paired``: both values on one batch,
+            with one noise, in inference mode, so that most of the noise cancels; the presets take an eighth of the
+            batch (``fraction``), which is cheap and mostly right. ``fresh``: f_new on a batch of its own, f_old as
+            the kept pair was kept with (the paper's). ``last``: the last ascent step's own forward pass (free; before
+            that step, and mostly noise). Options of ``fresh`` and ``paired``: ``batches`` to average (1),
+            ``fraction`` of the batch to use, at least 8 samples (1.0), and for ``fresh``, ``reread=True`` to read
+            f_old again, on a batch of its own.
         restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
         restore_moments: whether the restored players' optimizer states go back too.
         restore_buffers: whether the restored players' buffers (batch norm, spectral norm) go back too.
@@ -121,7 +121,11 @@ class MinMaxHook(Hook):
         if pool < 1:
             raise ValueError(f"pool must be 1 batch or more, but got {pool!r}.")
         self.acceptance = build_acceptance(chosen["acceptance"])
-        self.value = ValueSetting.parse(chosen["value"]).fit_for(self.acceptance)
+        self.value = ValueSetting.parse(chosen["value"])
+        if self.value.kind == "last" and self.acceptance.needs_error:
+            raise ValueError(
+                "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'."
+            )
         self.restore = Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
         self.game_settings = dict(
             track=chosen["track"], r_max=r_max, escape=escape, guard=guard, max_nonfinite=max_nonfinite

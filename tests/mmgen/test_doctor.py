@@ -25,7 +25,7 @@ def test_without_a_config_it_describes_the_installation(capsys):
 def test_it_describes_one_iteration_of_a_stock_config(capsys):
     assert main([DCGAN]) == 0
     output = capsys.readouterr().out
-    assert "MinMax can drive it: k = 1; f is read by 'fresh'" in output
+    assert "MinMax can drive it: k = 1; f is read by 'paired'" in output
     steps = ["becomes the proposal", "and its step", "reads f", "left pending", "Visualize", "CheckpointHook"]
     assert sorted(steps, key=output.index) == steps
 

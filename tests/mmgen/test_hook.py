@@ -9,6 +9,7 @@ from mmgen.core.evaluation import GenerativeEvalHook
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
+from minmax_plugin.mmgen.estimates import ValueSetting
 from minmax_plugin.mmgen.hook import MinMaxHook
 
 ALWAYS = dict(acceptance="always")
@@ -289,23 +290,23 @@ def test_a_record_starts_afresh_and_is_cut_on_resume(tmp_path, recorded):
 
 
 PRESETS = {
-    "practical": (ConstantRate(), Restore(), "auto", False),
-    "paper": (Annealed(), Restore(), "auto", False),
+    "practical": (ConstantRate(), Restore(), ValueSetting("paired", fraction=0.125), False),
+    "paper": (Annealed(), Restore(), ValueSetting("paired", fraction=0.125), False),
     "released-gaussians": (
         Periodic(every=4, reverse=True),
         Restore(max_player=False, moments=False, buffers=False),
-        "last",
+        ValueSetting("last"),
         True,
     ),
-    "released-mnist": (Periodic(every=5), Restore(moments=False, buffers=False), "fresh", False),
+    "released-mnist": (Periodic(every=5), Restore(moments=False, buffers=False), ValueSetting("fresh"), False),
 }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_what_it_says_and_trains(tmp_path, recorded, preset):
     hook = MinMaxHook(preset=preset)
-    assert (hook.acceptance, hook.restore, hook.value.kind, hook.game_settings["track"]) == PRESETS[preset]
-    assert MinMaxHook(preset=preset, value="paired", track=True).value.kind == "paired"
+    assert (hook.acceptance, hook.restore, hook.value, hook.game_settings["track"]) == PRESETS[preset]
+    assert MinMaxHook(preset=preset, value="paired", track=True).value == ValueSetting("paired")
     lines = run(small_config(3, dict(preset=preset)), tmp_path)
     assert len(lines) == 18
 

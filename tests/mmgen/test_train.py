@@ -87,7 +87,7 @@ BAD = [
     ),
     (["custom_hooks.1.restor=both"], "MinMaxHook does not take these settings: .*'restor'"),
     (["custom_hooks.1.restore=all"], "restore must be 'both' or 'generator', but got 'all'"),
-    (["custom_hooks.1.value=best"], r"value must be one of \['auto', 'last', 'fresh', 'paired'\], but got 'best'"),
+    (["custom_hooks.1.value=best"], r"value must be one of \['last', 'fresh', 'paired'\], but got 'best'"),
     (
         ["custom_hooks.1.value=last", "custom_hooks.1.acceptance=significant"],
         "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'",

@@ -323,7 +323,7 @@ def test_a_point_that_is_not_in_the_space_is_named(space, point, message):
 UNFIT = [
     ("minmax.restore", "restore must be 'both' or 'generator', but got 0.1"),
     ("minmax.acceptance.rate.x", "is deeper than the settings of MinMaxHook"),
-    ("minmax.value.speed", "value 'auto' takes"),
+    ("minmax.value.speed", "value 'paired' takes"),
     ("minmax", "'minmax' is true or false, but got 0.1"),
     ("optimizer.generator.lrr", "no setting 'optimizer.generator.lrr'; did you mean 'optimizer.generator.lr'"),
     ("optimiser.generator.lr", "did you mean 'optimizer'"),

@@ -120,7 +120,7 @@ class GAN:
         are the same in each group.
         """
         images = [v for v in batch.values() if isinstance(v, Tensor)]
-        size = max(1, round(fraction * len(images[0])))
+        size = max(8, round(fraction * len(images[0])))  # fewer would not give groups for a standard error
         predictions, own = self.play({k: v[:size] for k, v in batch.items() if isinstance(v, Tensor)})
         groups = math.gcd(8, *(len(prediction) for prediction, _ in predictions))
         loss = self.model.gan_loss
