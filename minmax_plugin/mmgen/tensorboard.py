@@ -28,7 +28,7 @@ def log_to_tensorboard(cfg: Config) -> None:
     Examples:
         >>> cfg = Config(dict(log_config=dict(interval=10, hooks=[])))
         >>> log_to_tensorboard(cfg)
-        >>> [hook.type for hook in (*cfg.log_config.hooks, *cfg.custom_hooks)]
+        >>> [hook["type"] for hook in (*cfg.log_config.hooks, *cfg.custom_hooks)]
         ['TensorboardLoggerHook', 'TensorboardSamples']
     """
     if importlib.util.find_spec("tensorboard") is None:

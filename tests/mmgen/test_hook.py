@@ -60,7 +60,7 @@ def test_showing_the_decided_pair_does_not_disturb_the_training(tmp_path, record
 
 
 def test_every_log_line_carries_the_decision(tmp_path, recorded):
-    lines = run(small_config(3, dict(acceptance=dict(type="constant", rate=0.5))), tmp_path)
+    lines = run(small_config(3, dict(acceptance=dict(type="constant", rate=0.5), value="last")), tmp_path)
     for line in lines[5:]:
         assert {"acceptance", "f_old", "f_new", "reason", "cycle"} <= set(line)
         assert line["acceptance"] in (0.0, 1.0)
@@ -266,7 +266,7 @@ def test_the_first_cycle_is_guarded_too(tmp_path, recorded, guard):
             for group in runner.optimizer["discriminator"].param_groups:
                 group["lr"] = 1e38 if runner.iter == 1 else 1e-3
 
-    cfg = small_config(3, dict(guard=guard, record=True), lr_config=None)
+    cfg = small_config(3, dict(guard=guard, record=True, value="last"), lr_config=None)
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="BreaksAtOnce")]
     if not guard:
         with pytest.raises(FloatingPointError, match="Use guard=True"):
