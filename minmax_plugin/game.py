@@ -6,7 +6,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -207,10 +207,10 @@ class MinMaxGame:
                 such proposals in a row. f and all weights are looked at; with ``guard``, moments and buffers too.
             RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``.
         """
-        estimate, finite = self._read(self._estimate(f_new))
-        f_old, f_new, error = estimate.f_old, float(estimate.f_new), estimate.difference_error
+        read = self._read(self._estimate(f_new))
+        f_old, f_new, error, finite = read.f_old, read.f_new, read.difference_error, read.finite
         if f_old is None:
-            f_old, error = self.f_old, math.hypot(estimate.standard_error, self._f_old_error)
+            f_old, error = self.f_old, math.hypot(read.standard_error, self._f_old_error)
         draw = torch.rand((), generator=self._draws).item()
         if not finite:
             accepted, reason = False, "non-finite"
@@ -225,7 +225,7 @@ class MinMaxGame:
         if not accepted:
             self._take_back(finite)
         if finite and (accepted or self.track):
-            self.f_old, self._f_old_error = f_new, estimate.standard_error
+            self.f_old, self._f_old_error = f_new, read.standard_error
         self.nonfinite = 0 if finite else self.nonfinite + 1
         if self.open or not finite:
             self.rejections = 0 if accepted else self.rejections + 1
@@ -324,7 +324,7 @@ class MinMaxGame:
         return self.value.after()
 
     @torch.no_grad()
-    def _read(self, estimate: Estimate) -> tuple[Estimate, bool]:
+    def _read(self, estimate: Estimate) -> _Read:
         """The estimate in plain numbers, averaged over the ranks, and whether f and all weights are finite.
 
         Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not
@@ -344,7 +344,7 @@ class MinMaxGame:
         errors = math.sqrt(variance / ranks), math.sqrt(difference / ranks)
         again = estimate.f_old is not None
         finite = all(map(math.isfinite, (weight_norm, f_new, *([f_old] if again else []))))
-        return Estimate(f_new, errors[0], f_old if again else None, errors[1]), finite
+        return _Read(f_new, errors[0], f_old if again else None, errors[1], finite)
 
     def _take_back(self, finite: bool) -> None:
         for snapshot in self._snapshots if self._captured else []:
@@ -400,6 +400,16 @@ _SAVED = (
     "swapped",
     "_captured",
 )
+
+
+class _Read(NamedTuple):
+    """An :class:`Estimate` in plain numbers, and whether it and all weights are finite."""
+
+    f_new: float
+    standard_error: float
+    f_old: float | None
+    difference_error: float
+    finite: bool
 
 
 def _snapshots(low: Player, high: Player, restore: Restore, guard: bool) -> tuple[list[Snapshot], list[Snapshot]]:

@@ -53,6 +53,8 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
 class Estimate:
     """An estimate of f at the proposal and, where it was read again, at the kept pair.
 
+    Numbers may be tensors of one element, on any device: the game reads them all at once.
+
     Args:
         f_new: f at the proposal, after the response.
         standard_error: of ``f_new``; NaN where it cannot be had.
@@ -65,9 +67,9 @@ class Estimate:
     """
 
     f_new: float | Tensor
-    standard_error: float = math.nan
-    f_old: float | None = None
-    difference_error: float = math.nan
+    standard_error: float | Tensor = math.nan
+    f_old: float | Tensor | None = None
+    difference_error: float | Tensor = math.nan
 
 
 class Estimator:
@@ -141,7 +143,7 @@ class FreshBatch(Estimator):
     Examples:
         >>> f = FreshBatch(lambda: torch.randn(100), [], batches=4)
         >>> estimate = f.after()
-        >>> abs(estimate.f_new) < 0.2, 0.04 < estimate.standard_error < 0.06
+        >>> bool(abs(estimate.f_new) < 0.2), bool(0.04 < estimate.standard_error < 0.06)
         (True, True)
     """
 
@@ -171,12 +173,13 @@ class FreshBatch(Estimator):
         old, self._old = self._old, None
         if old is None:
             new = self._evaluate()
-            return Estimate(float(new.mean()), _error(new))
+            return Estimate(new.mean(), _error(new))
         if self._reread == "paired":
             self.evaluations -= self._batches  # the same batches and noise once more
         new = self._evaluate()
-        error = _error(new - old) if self._reread == "paired" else math.hypot(_error(new), _error(old))
-        return Estimate(float(new.mean()), _error(new), float(old.mean()), error)
+        old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
+        error = _error(new - old) if self._reread == "paired" else (_error(new) ** 2 + _error(old) ** 2) ** 0.5
+        return Estimate(new.mean(), _error(new), old.mean(), error)
 
     def forget(self) -> None:
         self._old = None
@@ -187,7 +190,7 @@ class FreshBatch(Estimator):
             for _ in range(self._batches):
                 _seed_all(self._seed * 1_000_003 + self.evaluations)
                 self.evaluations += 1
-                terms.append(torch.as_tensor(self._function(), dtype=torch.float64, device="cpu").reshape(-1))
+                terms.append(torch.as_tensor(self._function(), dtype=torch.float64).reshape(-1))
         return torch.cat(terms)
 
     def state_dict(self) -> dict[str, Any]:
@@ -195,12 +198,12 @@ class FreshBatch(Estimator):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.evaluations = state["evaluations"]
-        self._old = None if state["old"] is None else state["old"].cpu()  # a checkpoint may be mapped elsewhere
+        self._old = state["old"]
 
 
-def _error(terms: Tensor) -> float:
+def _error(terms: Tensor) -> Tensor | float:
     """Standard error of the mean of independent terms; NaN for a single one."""
-    return float(terms.std() / math.sqrt(len(terms))) if len(terms) > 1 else math.nan
+    return terms.std() / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
 
 
 def _seed_all(seed: int) -> None:

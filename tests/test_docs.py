@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from minmax_plugin.mmgen.schedules import OfPlayerLrUpdaterHook
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -91,6 +93,14 @@ def test_the_example_in_one_file_runs(tmp_path):
     assert (tmp_path / "plain_gan.png").exists()
 
 
+def test_the_schedule_of_the_guide_is_one(tmp_path):
+    _, lines = snippets("opt-in.md", "python")
+    names: dict = {}
+    exec(lines, names)
+    config = {k: v for k, v in names["lr_config"].items() if k != "policy"}
+    assert OfPlayerLrUpdaterHook(**config).player == "generator"
+
+
 def test_the_lines_that_opt_in_are_the_readme_s():
-    (ours,) = snippets("opt-in.md", "python")
+    ours, _ = snippets("opt-in.md", "python")
     assert ours in (DOCS.parent / "README.md").read_text()
