@@ -3,13 +3,17 @@
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.evidence import __main__ as evidence
+from minmax_plugin.mmgen import certify, doctor, train
 from minmax_plugin.mmgen.schedules import OfPlayerLrUpdaterHook
+from tune import options
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -99,6 +103,40 @@ def test_the_schedule_of_the_guide_is_one(tmp_path):
     exec(lines, names)
     config = {k: v for k, v in names["lr_config"].items() if k != "policy"}
     assert OfPlayerLrUpdaterHook(**config).player == "generator"
+
+
+COMMANDS = {
+    "python tune/search.py": options.parse,
+    "minmax-train": train.parse_args,
+    "minmax-doctor": doctor.parse_args,
+    "minmax-certify": certify.parse_args,
+    "python -m benchmarks.evidence": evidence.parse,
+}
+
+
+def commands():
+    """All commands that the pages and the README name, in blocks and within lines."""
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        text = page.read_text().replace("\\\n", " ")
+        for name in COMMANDS:
+            for found in re.findall(rf"{re.escape(name)}(?![\w-])([^`#|>;&\n]*)", text):
+                yield name, found.strip()
+
+
+def test_every_command_that_is_named_can_be_given():
+    seen = set()
+    for name, given in commands():
+        words = shlex.split(given.replace("[CONFIG ...]", "").replace("EXPERIMENT METHOD", "four_gaussians practical"))
+        if name.startswith("minmax-") and (not words or words[0].startswith("-")):
+            words = ["CONFIG", *words]  # an option that is spoken of
+        if name == "minmax-certify" and len(words) == 1:
+            words.append("CHECKPOINT")
+        try:
+            COMMANDS[name](words)
+        except (SystemExit, ValueError) as error:
+            pytest.fail(f"{name} {given}: {error}")
+        seen.add(name)
+    assert seen == set(COMMANDS)
 
 
 def test_the_lines_that_opt_in_are_the_readme_s():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -60,8 +61,10 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
     return None if ended in (0, 1) else f"the search ended with exit code {ended}"  # 1: all of its trials failed
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiment", nargs="?", help=f"of {', '.join(EXPERIMENTS)}; all if not given")
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if not given")
     parser.add_argument("--seeds", type=int, default=20, help="runs of each cell (default: 20)")
@@ -74,40 +77,34 @@ def main() -> int:
     )
     parser.add_argument("--trials", type=int, default=24, help="of each search with --tune (default: 24)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     for name, given, known in (
         ("experiment", [args.experiment] if args.experiment else [], EXPERIMENTS),
-        ("method", args.methods, METHODS),
+        ("method", args.methods, TUNABLE if args.tune else METHODS),
     ):
         if unknown := sorted(set(given) - set(known)):
-            parser.error(f"no such {name}: {unknown[0]!r}; there are {list(known)}")
-    if args.tune:
-        return tune_all(parser, args)
+            parser.error(f"no such {name}{' to tune' * args.tune}: {unknown[0]!r}; there are {list(known)}")
+    return args
+
+
+def main() -> int:
+    args = parse()
     experiments = [args.experiment] if args.experiment else list(EXPERIMENTS)
     if args.publish:
         publish(experiments)
         return 0
     for experiment in experiments:
-        for method in args.methods or columns(EXPERIMENTS[experiment]):
-            if reason := run_cell(experiment, method, args.seeds, args.at_once, first=args.first):
-                print(f"{experiment}, {method}: not run: {reason}", flush=True)
+        for method in args.methods or (TUNABLE if args.tune else columns(EXPERIMENTS[experiment])):
+            if args.tune:
+                reason = tune(experiment, method, args.trials, args.at_once, PLACE)
             else:
+                reason = run_cell(experiment, method, args.seeds, args.at_once, first=args.first)
+            if reason:
+                print(f"{experiment}, {method}: not {'tuned' if args.tune else 'run'}: {reason}", flush=True)
+            elif not args.tune:
                 write_results(PLACE, experiment)
                 write_page(PLACE, PLACE / "results.md")
     return 0
-
-
-def tune_all(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    if not args.experiment:
-        parser.error("--tune needs an experiment")
-    if unknown := sorted(set(args.methods) - set(TUNABLE)):
-        parser.error(f"nothing to tune in {unknown[0]!r}: give some of {list(TUNABLE)}")
-    failed = False
-    for method in args.methods or TUNABLE:
-        if reason := tune(args.experiment, method, args.trials, args.at_once, PLACE):
-            print(f"{args.experiment}, {method}: not tuned: {reason}", flush=True)
-            failed = True
-    return int(failed)
 
 
 def publish(experiments: list[str]) -> None:
