@@ -13,11 +13,11 @@ import yaml
 
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, Experiment
 from benchmarks.evidence.methods import METHODS, settings_file
+from tune.record import SearchRecord
 from tune.settings import MINMAX
 
 SPACES = ROOT / "benchmarks/evidence/spaces"
 SEED, SEEDS = 1001, 2  # of each trial: 1001 and 1002
-OBJECTIVE = "kid"  # smooth where counts of modes are not
 
 
 def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
     return {"space": kept(content["space"]), "points": [p for i, p in enumerate(points) if p not in points[:i]]}
 
 
+def objective_of(experiment: Experiment) -> str:
+    """What a search goes by: how evenly samples fall on what is wanted; smooth, where counts of it are not."""
+    return "balance:max" if "balance" in experiment.shown else "kid:min"
+
+
 def tune(name: str, method: str, trials: int, at_once: int, place: Path) -> str | None:
     """Search the settings of a method, and keep what was found; give the reason if it cannot be done.
 
@@ -55,12 +60,13 @@ def tune(name: str, method: str, trials: int, at_once: int, place: Path) -> str 
     config, space = folder.parent / f"{method}.py", folder.parent / f"{method}.yaml"
     command = ["tune/search.py"]
     if (folder / "search.json").exists():
-        command += ["--resume", str(folder)]
+        done = SearchRecord.open(folder).options.num_samples
+        command += ["--resume", str(folder)] + (["--extend", str(trials - done)] if trials > done else [])
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         METHODS[method].config(experiment, {}).dump(str(config))
         space.write_text(yaml.safe_dump(space_of(experiment, method), sort_keys=False))
-        command += [str(config), "--space", str(space), "--objective", f"{OBJECTIVE}:min"]
+        command += [str(config), "--space", str(space), "--objective", objective_of(experiment)]
         command += ["--num-samples", str(trials), "--seed", str(SEED), "--seeds", str(SEEDS)]
         command += ["--scheduler", "median", "--storage-path", str(folder.parent), "--name", method]
     ended = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
