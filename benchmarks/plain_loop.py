@@ -162,6 +162,7 @@ def main() -> int:
             {"method": method, "weights": mine.size, "k": k, "threads": args.threads, "device": device, **found}
         )
         rows[-1]["commit"] = commit.stdout.strip()
+        pandas.DataFrame(rows).to_csv(RESULT, index=False, float_format="%.4g")
         print(rows[-1], flush=True)
 
     for name, settings in PEERS.items():
@@ -174,7 +175,6 @@ def main() -> int:
         for k in args.k:
             for value in ("last", "fresh", "paired") if k > 1 else ("fresh", "paired"):
                 measure(weights, k, f"MinMax, {value}", lambda players, k=k, value=value: players.minmax(k, value))
-    pandas.DataFrame(rows).to_csv(RESULT, index=False, float_format="%.4g")
     return 0
 
 

@@ -30,6 +30,8 @@ def target(case: str, k: int, variant: str) -> tuple[float, float]:
 def steps() -> str:
     """Time and memory of each pair, with its targets."""
     frame = pandas.read_csv(RESULTS / "step_cost.csv")
+    order = {case: i for i, case in enumerate(frame["case"].unique())}
+    frame = frame.sort_values("case", key=lambda cases: cases.map(order), kind="stable")
     lines = [
         "| networks | k | f read | threads | plain, ms | time, ratio | target | memory more, MiB | at most, MiB |",
         "|---" * 9 + "|",
