@@ -15,6 +15,7 @@ from mmcv import Config
 
 from minmax_plugin.installed import installed
 from minmax_plugin.mmgen.check import build_hook, minmax_settings
+from tune.plan import BLAMELESS
 from tune.record import SearchRecord
 
 UNTESTED = ("initial", "no proposal")  # decisions that are none
@@ -57,9 +58,10 @@ class Cell:
         ((study, config),) = record.configs.items()
         runs = []
         for trial in record.counted(study):
-            if trial.state.is_finished():
+            failure = None if trial.state.name == "COMPLETE" else trial.user_attrs.get("reason", "")
+            cut = (failure or "").startswith(BLAMELESS)  # it goes on with the search
+            if trial.state.is_finished() and not cut:
                 place = record.trial_folder(study, trial.number)
-                failure = None if trial.state.name == "COMPLETE" else trial.user_attrs.get("reason", "")
                 kept = [d["accepted"] for d in _lines(place / "decisions.jsonl") if d["reason"] not in UNTESTED]
                 runs.append(Run(trial.params["seed"], failure, _lines(place / "metrics.jsonl"), kept))
         search = json.loads((folder / "search.json").read_text())

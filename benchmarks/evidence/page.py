@@ -29,6 +29,7 @@ SHORT = (
     "best",
     "random-released",
     "gda-matched",
+    "random-best",
     "gda-best",
     "gda-1",
     "gda-6",
