@@ -117,7 +117,7 @@ def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
         axes.legend(fontsize=7, title=None)
         axes.set_title(kind)
     path.parent.mkdir(exist_ok=True)
-    grid.figure.savefig(path, dpi=110)
+    grid.figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def section(name: str, experiment: Experiment, source: Path, images: Path) -> str:
