@@ -75,7 +75,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--tune", action="store_true", help="search the methods' settings instead, on seeds that are not reported"
     )
-    parser.add_argument("--trials", type=int, default=24, help="of each search with --tune (default: 24)")
+    parser.add_argument("--trials", type=int, default=16, help="of each search with --tune (default: 16)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
     args = parser.parse_args(argv)
     for name, given, known in (
