@@ -17,13 +17,14 @@ from ray import tune
 
 from minmax_plugin.mmgen.check import ConfigError
 from tune.cluster.nodes import ClusterError, check_nodes
-from tune.options import ROOT
+from tune.options import ROOT, Options
 from tune.prepare import images_of
 from tune.record import TRIALS, SearchRecord
 from tune.schedulers import make_scheduler
 from tune.searcher import Ending, StudySearcher
 from tune.trial import run_trial
 
+ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -42,23 +43,24 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending
     searcher = StudySearcher(record, ending)
     images = {
         name: images_of({run.base: record.configs[run.base] for run in record.runs(name, 0)}, record.seeds)
-        * max(1, int(options.gpus_per_trial))  # a batch for each
+        * max(1, int(options.gpus_per_trial or 1))  # a batch for each
         for name in record.studies
     }
     connect(options.address)
     try:
-        slots, most = count_slots(record), options.max_concurrent or sys.maxsize
+        gpus = gpus_per_trial(options)
+        slots, most = count_slots(record, gpus), options.max_concurrent or sys.maxsize
         searcher.limit = min(slots + 1, most)  # one is asked for ahead, so that a free worker goes on at once
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, most))  # they start together, not one by one
         tuner = tune.Tuner(
-            tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": options.gpus_per_trial}),
+            tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": gpus}),
             param_space={
                 "folder": str(record.folder),
                 "bases": record.bases,
                 "objectives": [list(objective) for objective in record.objectives],
                 "collapse_below": options.collapse_below,
                 "cpus": options.cpus_per_trial,
-                "gpus": options.gpus_per_trial,
+                "gpus": gpus,
             },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -79,8 +81,10 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending
         with signals_end(ending):
             tuner.fit()
     finally:
-        searcher.close(ending.reason)
-        ray.shutdown()
+        try:
+            searcher.close(ending.reason)
+        finally:
+            ray.shutdown()
 
 
 def connect(address: str) -> None:
@@ -98,7 +102,7 @@ def connect(address: str) -> None:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
+            runtime_env={"env_vars": {"PYTHONPATH": path, ZERO_GPUS: os.environ[ZERO_GPUS]}},
             include_dashboard=False if local else None,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -109,8 +113,15 @@ def connect(address: str) -> None:
         ) from error
 
 
-def count_slots(record: SearchRecord) -> int:
-    """How many trials fit at a time.
+def gpus_per_trial(options: Options) -> float:
+    """GPUs that a trial gets: what was asked for; else one, where there are any."""
+    if options.gpus_per_trial is not None:
+        return options.gpus_per_trial
+    return float(any(node["Resources"].get("GPU") for node in ray.nodes() if node["Alive"]))
+
+
+def count_slots(record: SearchRecord, gpus: float) -> int:
+    """How many trials, of so many GPUs each, fit at a time.
 
     Returns:
         Their number, on all nodes.
@@ -119,7 +130,7 @@ def count_slots(record: SearchRecord) -> int:
         ConfigError: if none fits, or the nodes of a cluster differ.
     """
     options = record.options
-    wanted = {"CPU": options.cpus_per_trial, "GPU": options.gpus_per_trial}
+    wanted = {"CPU": options.cpus_per_trial, "GPU": gpus}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fitting = [
         min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items() if amount > 0) for node in nodes
@@ -127,7 +138,7 @@ def count_slots(record: SearchRecord) -> int:
     if not sum(fitting):
         most = {kind: max(node.get(kind, 0) for node in nodes) for kind in wanted}
         raise ConfigError(
-            f"--cpus-per-trial={options.cpus_per_trial} --gpus-per-trial={options.gpus_per_trial} fits no node of the "
+            f"--cpus-per-trial={options.cpus_per_trial} --gpus-per-trial={gpus:g} fits no node of the "
             f"cluster; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs."
         )
     if options.address != "local":

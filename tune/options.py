@@ -54,7 +54,7 @@ class Options:
     # how it is run: may change when it is resumed
     time_budget: float | None = None
     cpus_per_trial: float = 1
-    gpus_per_trial: float = 0
+    gpus_per_trial: float | None = None
     max_concurrent: int | None = None
     max_failures: int = 2
     fresh_workers: bool = False
@@ -70,7 +70,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{flag(name)} must be above 0, but got {value}.")
-        if self.gpus_per_trial < 0 or (self.gpus_per_trial > 1 and self.gpus_per_trial % 1):
+        gpus = self.gpus_per_trial or 0
+        if gpus < 0 or (gpus > 1 and gpus % 1):
             raise ConfigError(
                 f"--gpus-per-trial must be a share of one GPU or a whole number of them, but got {self.gpus_per_trial}."
             )
@@ -273,7 +274,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--gpus-per-trial",
         type=float,
         metavar="X",
-        help="GPUs a trial uses: a fraction of one, or several (default: 0)",
+        help="GPUs a trial uses: a fraction of one, several, or 0 (default: 1 where there are any)",
     )
     where.add_argument("--max-concurrent", type=int, metavar="N", help="most trials at once (default: what there is)")
     where.add_argument(

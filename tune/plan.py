@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -38,7 +38,7 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
         known = [(t.user_attrs.get("origin"), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
-            queue.append(baseline(record.space, configs.get(name) or next(iter(configs.values()))))
+            queue.append(baseline(record.space, [configs[name]] if name in configs else list(configs.values())))
         queue += [(point, {"origin": "point"}) for point in record.space.points]
         if options.warm_start and not any(str(origin).startswith(WARM) for origin, _ in known):
             queue += warm_points(record, name, _earlier(options.warm_start))
@@ -49,9 +49,10 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
             queue_grid(record, name)
 
 
-def baseline(space: Space, cfg: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Trial 0: the config as it is, with those of its values that the space can express."""
-    params = space.baseline(cfg)
+def baseline(space: Space, configs: Sequence[Config]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Trial 0: the config as it is, with those of its values that the space can express, and several configs share."""
+    first, *others = (space.baseline(cfg) for cfg in configs)
+    params = {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
     return params, {"origin": "baseline", "baseline": True, "partial": not space.is_whole(params)}
 
 

@@ -55,8 +55,10 @@ def check_resources(options: Options) -> None:
         raise ConfigError(
             f"--cpus-per-trial={options.cpus_per_trial} does not fit this machine, which has {cores} cores."
         )
-    if options.gpus_per_trial > devices:
-        raise ConfigError(f"--gpus-per-trial={options.gpus_per_trial} does not fit this machine, which has {devices}.")
+    if (options.gpus_per_trial or 0) > devices:
+        raise ConfigError(
+            f"--gpus-per-trial={options.gpus_per_trial} does not fit this machine, which has {devices} GPUs."
+        )
 
 
 def read_configs(options: Options) -> dict[str, Config]:
@@ -107,6 +109,16 @@ def check_objectives(cfg: Config, options: Options) -> None:
             raise ConfigError(f"--metric={metric!r} is not measured{hint(metric, measured)}.")
 
 
+MEASURE_NOTHING = (  # hooks of this project and of the toolkit
+    "MinMaxHook",
+    "ExponentialMovingAverageHook",
+    "VisualizeUnconditionalSamples",
+    "MMGenVisualizationHook",
+    "PickleDataHook",
+    "PGGANFetchDataHook",
+)
+
+
 def measured_metrics(cfg: Config) -> list[str] | None:
     """Names of all metrics that a config measures, or ``None`` if it has hooks of which that is not known.
 
@@ -125,7 +137,7 @@ def measured_metrics(cfg: Config) -> list[str] | None:
                 names += [name for metric in SampleMetrics(**arguments).metrics for name in metric.names]
             except NotImplementedError:
                 return None
-        elif settings["type"] != "MinMaxHook":
+        elif settings["type"] not in MEASURE_NOTHING:
             return None
     return [*names, *COSTS]
 

@@ -70,9 +70,12 @@ class Progress(tune.Callback):
 
     def _finish(self, study: str, number: int) -> None:
         self._running.discard((study, number))
-        self._count()
-        self._report.write()
-        how = self._how(study, number)
+        try:
+            self._count()
+            self._report.write()
+            how = self._how(study, number)
+        except Exception as error:  # raised from here, it would make Ray run a finished trial again
+            how = f"ended; its results cannot be read or written: {' '.join(str(error).split())}"
         self._bar.n, self._bar.total = self._done, self._total
         self._refresh()
         self._say(f"{study} trial {number}: {how}")

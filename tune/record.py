@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from tune.options import ROOT, Options
 from tune.settings import set_paths
 from tune.space import Space
 
+DATABASE = "optuna.db"
+UNBEGUN = {"base", DATABASE, "space.json"}  # what a search leaves that was killed before it was written down
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
 SHARED = "shared"  # name of the one study over all data sets
@@ -96,18 +99,20 @@ class SearchRecord:
         """Write a new search down.
 
         Args:
-            folder: a folder that does not exist yet.
+            folder: a folder that does not exist yet, or was left before the search was written down.
             options: of the search.
             space: what is sampled.
             configs: the merged base configs, by name.
 
         Raises:
-            ConfigError: if the folder exists, or the storage cannot be used.
+            ConfigError: if the folder holds something else, or the storage cannot be used.
         """
-        if folder.exists():
+        if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
             raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
+        for path in (folder / "base", folder / DATABASE):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         storage = open_storage(options.storage, folder)
         (folder / "base").mkdir(parents=True)
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
@@ -282,7 +287,7 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
     """
     if spec is None:
         folder.mkdir(parents=True, exist_ok=True)
-        spec = f"sqlite:///{folder / 'optuna.db'}"
+        spec = f"sqlite:///{folder / DATABASE}"
     place = os.path.expandvars(spec)
     try:
         if place.startswith("journal:"):

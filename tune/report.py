@@ -73,7 +73,7 @@ class Report:
             frame.to_csv(path, index=False)
         with replaced(folder / "trials.json") as path:
             frame.to_json(path, orient="records", indent=2)
-        write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2) + "\n")
+        write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2, allow_nan=False) + "\n")
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
         for ranked in rows.values():
             for row in ranked:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any
 
 from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import master_only
 
+from minmax_plugin.mmgen.hook import MinMaxHook
 from tune.several import measurements
 
 
@@ -19,6 +21,8 @@ class Diverged(FloatingPointError):
 @HOOKS.register_module(force=True)
 class ReportToTune(Hook):
     """Watches a training for its trial: reports each fresh measurement, and stops at a loss that is not finite.
+
+    Under :class:`~minmax_plugin.mmgen.hook.MinMaxHook` that is left to the algorithm, which may recover.
 
     Args:
         job: the trial at work, or what takes its place; it has ``objectives`` and ``measure``.
@@ -32,10 +36,14 @@ class ReportToTune(Hook):
         self.metric = job.objectives[0][0]
         self.last: float | None = None  # the very object that was measured
 
+    def before_run(self, runner: Any) -> None:
+        # MinMax rejects a proposal that brings such a loss, and raises where that does not mend it.
+        self._guarded = any(isinstance(hook, MinMaxHook) for hook in runner.hooks)
+
     def after_train_iter(self, runner: Any) -> None:
         iterations = runner.iter + 1
         for name, value in (runner.outputs or {}).get("log_vars", {}).items():
-            if not math.isfinite(value):
+            if not math.isfinite(value) and not self._guarded:
                 raise Diverged(f"{name} is {value} at iteration {iterations}")
         output = runner.log_buffer.output
         before, self.last = self.last, output.get(self.metric)
@@ -49,9 +57,9 @@ class ReportToTune(Hook):
 class _Writer:
     """Takes a trial's place in another process: writes its measurements down, for the trial to read."""
 
-    def __init__(self, folder: str, objective: str) -> None:
+    def __init__(self, folder: str, watcher: int, objective: str) -> None:
         self.objectives = [(objective, "")]
-        self._path = measurements(folder)
+        self._path = measurements(folder, watcher)
 
     def measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
         self.write(metrics=metrics, iterations=iterations, images=images, last=last)
@@ -67,16 +75,24 @@ class ReportToFile(ReportToTune):
 
     Args:
         folder: the training's.
+        watcher: the trial's process; the training ends when it is gone.
         objective: the primary one.
         batch_size: images in an iteration, on one device.
     """
 
-    def __init__(self, folder: str, objective: str, batch_size: int) -> None:
-        self._writer = _Writer(folder, objective)
+    def __init__(self, folder: str, watcher: int, objective: str, batch_size: int) -> None:
+        self._writer, self._watcher = _Writer(folder, watcher, objective), watcher
         super().__init__(self._writer, batch_size)
 
-    @master_only
     def after_train_iter(self, runner: Any) -> None:
+        try:
+            os.kill(self._watcher, 0)  # nothing is sent: is it there?
+        except ProcessLookupError:
+            raise SystemExit("its trial was killed") from None
+        self._report(runner)
+
+    @master_only
+    def _report(self, runner: Any) -> None:
         try:
             super().after_train_iter(runner)
         except Diverged as error:

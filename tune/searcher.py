@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import sys
 import time
@@ -62,6 +63,7 @@ class _Running:
     trial: optuna.Trial
     result: dict[str, Any] = dataclasses.field(default_factory=dict)  # its last measurement
     steps: set[int] = dataclasses.field(default_factory=set)
+    ended: dict[str, Any] | None = None  # the result with which it ended by itself, before Ray took note
 
 
 class StudySearcher(Searcher):
@@ -149,6 +151,8 @@ class StudySearcher(Searcher):
 
     def _on_result(self, running: _Running, result: dict[str, Any]) -> None:
         trial, value = running.trial, result.get(self.metric)
+        if result.get("outcome"):
+            running.ended = result
         if result.get("outcome") == "failed":
             return
         running.result = result
@@ -199,16 +203,22 @@ class StudySearcher(Searcher):
     def close(self, reason: str | None) -> None:
         """Tell how the trials ended that still run: the search ends before they do."""
         reason = reason or INTERRUPTED
-        for running in self._running.values():
-            folder = self._record.trial_folder(running.study, running.trial.number)
-            self._keep(running.trial, running.result)
-            if not (folder / REPORTS).exists():
-                fail(self._record.studies[running.study], running.trial, f"{NOT_STARTED}: {reason}")
-            elif reason == TIME_BUDGET:
-                self._prune(running.study, running.trial, reason)
+        for trial_id, running in list(self._running.items()):
+            if running.ended:
+                self.on_trial_complete(trial_id, running.ended)
             else:
-                fail(self._record.studies[running.study], running.trial, f"{INTERRUPTED}: {reason}")
+                self._guarded(functools.partial(self._cut, running, reason), None)
         self._running.clear()
+
+    def _cut(self, running: _Running, reason: str) -> None:
+        folder = self._record.trial_folder(running.study, running.trial.number)
+        self._keep(running.trial, running.result)
+        if not (folder / REPORTS).exists():
+            fail(self._record.studies[running.study], running.trial, f"{NOT_STARTED}: {reason}")
+        elif reason == TIME_BUDGET:
+            self._prune(running.study, running.trial, reason)
+        else:
+            fail(self._record.studies[running.study], running.trial, f"{INTERRUPTED}: {reason}")
 
     def _keep(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
         runs = result.get("runs", [])
@@ -226,7 +236,8 @@ class StudySearcher(Searcher):
         if not self._failures:
             self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
         self._failures.append(f"{name} trial {trial.number}: {reason}")
-        if len(self._failures) == self._finished >= min(FAILING, self._record.options.num_samples):
+        trials = self._record.options.num_samples * len(self._record.studies)
+        if len(self._failures) == self._finished >= min(FAILING, trials):
             self._ending.end(f"nothing but failures: {self._failures[0]}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:

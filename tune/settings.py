@@ -14,6 +14,7 @@ from minmax_plugin.mmgen.optin import opt_out
 from minmax_plugin.presets import PRESETS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
+K = "train_cfg.disc_steps"
 PARTS = ("acceptance", "value")  # of its settings, those that have a type with arguments of its own
 
 
@@ -69,6 +70,9 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     if path == "seed":  # the toolkit's configs do not have it: it comes from the command line
         cfg.seed = value
         return
+    if path == K and not (cfg.get("model") or {}).get("train_cfg"):
+        # The toolkit's default is 1, and many of its configs leave it at that.
+        cfg.train_cfg = {"disc_steps": 1, **(cfg.get("train_cfg") or {})}
     node: Any = cfg._cfg_dict
     parent: tuple[Any, Any] | None = None
     keys = [head, *rest]
@@ -99,6 +103,8 @@ def get_path(cfg: Config, path: str) -> Any:
     """
     head, *rest = path.split(".")
     node: Any = cfg._cfg_dict
+    if path == K:
+        return (cfg.get("train_cfg") or {}).get("disc_steps", 1)
     if head == MINMAX:
         hook = minmax_settings(cfg)
         if hook is None or not rest:

@@ -23,11 +23,12 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     """Train a config in processes of its own, one for each GPU, and yield what the first of them measures.
 
     Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with whoever reads
-    this: a trial that is stopped, or dies by an exception, leaves none behind.
+    this: a trial that is stopped, or dies by an exception, leaves none behind, and those of one that is killed end
+    themselves at their next iteration.
 
     Args:
-        cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.reporting.ReportToFile` writes to
-            :func:`measurements`.
+        cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.reporting.ReportToFile`, which is told
+            of this process, writes to :func:`measurements`.
         seed: of the training.
         processes: their number.
 
@@ -39,7 +40,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     """
     folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    measured, output, config = measurements(folder), folder / "output.txt", folder / "apart.py"
+    measured, output, config = measurements(folder, os.getpid()), folder / "output.txt", folder / "apart.py"
     measured.write_text("")
     cfg.dump(str(config))
     command = [sys.executable, "-m"]
@@ -61,14 +62,15 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
         run.wait()
+        measured.unlink(missing_ok=True)
     if run.returncode:
         words_left = "\n".join(output.read_text().splitlines()[-LAST_WORDS:])
         raise RuntimeError(f"the training ended with exit code {run.returncode}: {words_left}")
 
 
-def measurements(folder: str | Path) -> Path:
-    """Where a training in processes of its own writes what it measures."""
-    return Path(folder) / "apart.jsonl"
+def measurements(folder: str | Path, watcher: int) -> Path:
+    """Where a training in processes of its own writes what it measures, for the process ``watcher`` alone."""
+    return Path(folder) / f"apart_{watcher}.jsonl"
 
 
 def _whole(lines: Any) -> Iterator[str]:

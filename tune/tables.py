@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -166,7 +167,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
                 **row.params,
                 **{f"metrics/{name}": value for name, value in row.metrics.items()},
                 "duration": row.seconds,
-                "seed": record.options.seed,
+                "seed": record.runs(row.study, row.number)[0].seed,
                 "seeds": record.seeds,
                 "origin": row.origin,
                 "baseline": row.baseline,
@@ -263,7 +264,9 @@ def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
         "interval": row.interval,
         "scores": row.scores,
         "params": row.params,
-        "metrics": row.metrics,
+        "metrics": {
+            name: value if math.isfinite(value) else None for name, value in row.metrics.items()
+        },  # no NaN in JSON
         "folder": row.folder,
     }
 

@@ -196,7 +196,8 @@ class Job:
 
     def _train_apart(self, cfg: Config, seed: int, batch: int) -> None:
         objective = self.objectives[0][0]
-        report = dict(type="ReportToFile", folder=cfg.work_dir, objective=objective, batch_size=batch, priority="LOW")
+        report = dict(type="ReportToFile", folder=cfg.work_dir, watcher=os.getpid(), objective=objective)
+        report |= dict(batch_size=batch, priority="LOW")
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), report]
         import_also(cfg, "tune.reporting")
         for line in train_apart(cfg, seed, int(self.gpus)):
@@ -292,12 +293,11 @@ def take_over(earlier: str | None, folder: Path) -> None:
     """Copy what an earlier attempt at the same trial left, unless that has been done."""
     if earlier is None or not Path(earlier).exists() or (folder / REPORTS).exists():
         return
-    skip = shutil.ignore_patterns("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json")
-    fresh = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(earlier, fresh, ignore=skip, symlinks=True)
-    shutil.copytree(fresh, folder, symlinks=True, dirs_exist_ok=True)
-    shutil.rmtree(fresh)
+    skip = ("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json", REPORTS)
+    shutil.copytree(earlier, folder, ignore=shutil.ignore_patterns(*skip), symlinks=True, dirs_exist_ok=True)
+    # The reports come last and whole, for they say that it has been done.
+    partial = shutil.copy2(Path(earlier) / REPORTS, folder / f"{REPORTS}.tmp")
+    os.replace(partial, folder / REPORTS)
 
 
 def _iteration(checkpoint: Path) -> int:

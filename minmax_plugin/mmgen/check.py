@@ -50,10 +50,27 @@ def check_config(cfg: Config, paths: bool = True) -> None:
         _check_minmax(cfg)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    _check_hooks(cfg)
     data = cfg.get("data") or {} if paths else {}
     for name in ("train", "val") if cfg.get("evaluation") else ("train",):
         if isinstance(data.get(name), Mapping):
             _check_paths(f"data.{name}", data[name])
+
+
+def _check_hooks(cfg: Config) -> None:
+    types = {hook.get("type") for hook in cfg.get("custom_hooks") or []}
+    if {"LookaheadMinmaxHook", "MinMaxHook"} <= types:
+        raise ConfigError("LookaheadMinmaxHook and MinMaxHook cannot go together: remove one from custom_hooks.")
+    average = (cfg.get("train_cfg") or {}).get("use_ema")
+    if average and "MinMaxHook" in types and "ExponentialMovingAverageHook" not in types:
+        raise ConfigError(
+            "train_cfg.use_ema=True needs an ExponentialMovingAverageHook in custom_hooks, or the averaged generator "
+            "would never move. A list replaces that of the base config: repeat the base's hooks beside your own."
+        )
+    rates = cfg.get("lr_config") or {}
+    players = cfg.get("optimizer")
+    if rates.get("policy") == "OfPlayer" and isinstance(players, Mapping) and rates.get("player") not in players:
+        raise ConfigError(f"lr_config.player must be one of {list(players)}, but got {rates.get('player')!r}.")
 
 
 def read_data(cfg: Config) -> Any:

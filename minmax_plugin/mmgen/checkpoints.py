@@ -43,9 +43,10 @@ def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
 
     Args:
         work_dir: of the run; all its folders are looked through.
-        out_dir: the folder that the config's ``checkpoint_config`` names, if any.
+        out_dir: the folder that the config's ``checkpoint_config`` names, if any; the toolkit writes into one of
+            the work dir's name there.
     """
-    places = [Path(work_dir), *([Path(out_dir)] if out_dir else [])]
+    places = [Path(work_dir), *([Path(out_dir) / Path(work_dir).name] if out_dir else [])]
     found = {path for place in places for path in place.glob("**/*.pth") if not path.is_symlink()}
     regular = [path for path in found if not path.name.startswith("best_")]  # the toolkit's latest.pth is a link
     for path in sorted(regular, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):

@@ -66,8 +66,12 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         if not shipped:
             raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
         path = shipped[0]
-    cfg = Config.fromfile(str(path))
-    cfg.merge_from_dict(options or {})
+    try:
+        cfg = Config.fromfile(str(path))
+        cfg.merge_from_dict(options or {})
+    except (AssertionError, KeyError, TypeError) as error:
+        detail = error.args[0] if error.args else error  # a KeyError's text would be quoted
+        raise ConfigError(f"config {str(path)!r} cannot be put together: {detail}") from error
     if cfg.get("custom_imports"):
         try:
             import_modules_from_strings(**cfg["custom_imports"])

@@ -33,6 +33,8 @@ class UnrolledGAN(StaticUnconditionalGAN):
         2
     """
 
+    plays_itself = True  # it takes the players' steps in its own way: MinMax cannot drive it
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.unrolled_steps = (self.train_cfg or {}).get("unrolled_steps", 6)

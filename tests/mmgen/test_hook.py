@@ -10,6 +10,7 @@ from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
 from minmax_plugin.mmgen.estimates import ValueSetting
+from minmax_plugin.mmgen.gans import UnconditionalGAN
 from minmax_plugin.mmgen.hook import MinMaxHook
 
 ALWAYS = dict(acceptance="always")
@@ -54,7 +55,8 @@ def test_checkpoints_and_averages_only_see_decided_pairs(tmp_path, recorded, k, 
 def test_showing_the_decided_pair_does_not_disturb_the_training(tmp_path, recorded):
     hook = dict(acceptance=dict(type="random", rate=0.5))
     often = run(small_config(3, hook, checkpoint_config=dict(interval=1)), tmp_path / "often")
-    seldom = run(small_config(3, hook, custom_hooks=small_config(3, hook).custom_hooks[1:]), tmp_path / "seldom")
+    without = {"custom_hooks": small_config(3, hook).custom_hooks[1:], "train_cfg.use_ema": False}
+    seldom = run(small_config(3, hook, **without), tmp_path / "seldom")
     assert losses(often) == losses(seldom)
     assert {line["reason"] for line in often if "reason" in line} == {"initial", "random"}
 
@@ -114,6 +116,7 @@ def test_the_toolkits_evaluation_sees_decided_pairs_and_draws_what_it_draws_with
     def config(hook):
         cfg = small_config(3, hook)
         cfg.custom_hooks = cfg.custom_hooks[1:]  # so that the evaluation alone is due
+        cfg.train_cfg.use_ema = False
         cfg.data.val = dict(type="GaussianMixture", size=16)
         metrics = dict(type="ModeCoverage", num_images=32)
         cfg.evaluation = dict(
@@ -204,6 +207,20 @@ def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
         lines = run(small_config(1, dict(ALWAYS, value=value, pool=2)), tmp_path / value)
         errors[value] = sum(line["standard_error"] for line in lines[2:])
     assert errors["paired"] < errors["fresh"] / 2
+
+
+def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monkeypatch):
+    seen = []
+    play = UnconditionalGAN.play
+    monkeypatch.setattr(
+        UnconditionalGAN, "play", lambda gan, batch: (seen.append(batch["real_img"]), play(gan, batch))[1]
+    )
+    run(small_config(1, dict(ALWAYS, value=dict(type="paired", fraction=0.125), pool=1)), tmp_path)
+    batch = small_config(1).data.samples_per_gpu
+    assert all(len(images) == min(8, batch) for images in seen)
+    distinct = {tuple(image.flatten().tolist()) for images in seen for image in images}
+    assert len(distinct) > 8  # one batch is held, and not only its first part is read
+    assert all(torch.equal(a, b) for a, b in zip(seen[1::2], seen[2::2], strict=False))  # and a pair sees the same
 
 
 def test_decisions_are_recorded_and_a_control_is_matched_to_them(tmp_path, recorded):

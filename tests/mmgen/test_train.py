@@ -12,6 +12,7 @@ from mmcv import Config
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin.mmgen.check import check_config
+from minmax_plugin.mmgen.checkpoints import last_whole
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.train import SHIPPED, load_config, main, train
 
@@ -103,6 +104,10 @@ BAD = [
     (["model.type=StaticTranslationGAN"], "model.type='StaticTranslationGAN' cannot be driven by MinMax"),
     (["custom_imports.imports=['no_such_module']"], r"custom_imports=.*no_such_module.* failed: check the names"),
     (["resume_from=/no/such.pth"], "resume_from='/no/such.pth' does not exist"),
+    (["custom_hooks.7.type=X"], "config '.*mnist01_minmax.py' cannot be put together: Index 7 exceeds the length"),
+    (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
+    (["train_cfg.use_ema=True"], "train_cfg.use_ema=True needs an ExponentialMovingAverageHook .* would never move"),
+    (["model.type=UnrolledGAN"], "model.type='UnrolledGAN' cannot be driven by MinMax"),
 ]
 
 
@@ -134,6 +139,31 @@ def test_a_plain_config_is_not_held_to_what_minmax_needs():
     cfg.train_cfg.gen_steps = 2
     cfg.data.test = dict(imgs_root="/nowhere")
     check_config(cfg)
+
+
+ANNEALED = [
+    (
+        "policy='OfPlayer', player='generator'",
+        "annealed.py' cannot be put together: lr_config",
+    ),  # it is None in the base
+    ("_delete_=True, policy='OfPlayer', player='critic'", "lr_config.player must be one of ['generator', 'discrimi"),
+]
+
+
+@pytest.mark.parametrize(("schedule", "message"), ANNEALED)
+def test_a_schedule_that_does_not_fit_is_one_clear_error(tmp_path, capsys, schedule, message):
+    config = tmp_path / "annealed.py"
+    config.write_text(f"_base_ = {str(CONFIGS / 'mnist01_minmax.py')!r}\nlr_config = dict({schedule})\n")
+    assert main([str(config), "--work-dir", str(tmp_path / "new")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_auto_resumes_from_this_runs_own_checkpoints_in_a_shared_folder(tmp_path):
+    for run_, iteration in (("run_a", 3), ("run_b", 5)):
+        (tmp_path / run_).mkdir()
+        torch.save({}, tmp_path / run_ / f"iter_{iteration}.pth")
+    assert last_whole("work_dirs/run_a", str(tmp_path)) == str(tmp_path / "run_a" / "iter_3.pth")
+    assert last_whole("work_dirs/run_c", str(tmp_path)) is None
 
 
 def test_a_missing_config_is_named(capsys):

@@ -10,13 +10,17 @@ from tune.options import Options
 from tune.schedulers import make_scheduler
 
 
-def study(*ends):
-    made = optuna.create_study(direction="maximize")
+def study(*ends, objectives=1):
+    made = optuna.create_study(directions=["maximize"] * objectives)
     for value in ends:
         trial = made.ask()
-        for step in range(100, 1100, 100):
-            trial.report(value * step / 1000, step)
-        made.tell(trial, value)
+        points = [[step, value * step / 1000] for step in range(100, 1100, 100)]
+        if objectives > 1:  # as the searcher keeps them, since Optuna does not
+            trial.set_user_attr("history", points)
+        else:
+            for step, reached in points:
+                trial.report(reached, step)
+        made.tell(trial, [value] * objectives)
     return made
 
 
@@ -35,10 +39,11 @@ def decide(scheduler, name, slope, upto=1000, **more):
     return None
 
 
+@pytest.mark.parametrize("objectives", [("score:max",), ("score:max", "hq:max")])
 @pytest.mark.parametrize("name", ["asha", "median"])
-def test_a_weak_trial_is_stopped_after_its_grace_in_its_own_study_only(name):
-    options = Options(objectives=("score:max",), scheduler=name, grace=0.3)
-    studies = {"a": study(0.8, 0.9, 1.0), "b": study()}
+def test_a_weak_trial_is_stopped_after_its_grace_in_its_own_study_only(name, objectives):
+    options = Options(objectives=objectives, scheduler=name, grace=0.3)
+    studies = {"a": study(0.8, 0.9, 1.0, objectives=len(objectives)), "b": study()}
     scheduler = make_scheduler(options, {"a": 1000, "b": 1000}, studies, print)
     assert decide(scheduler, "a", 0.1) == 300
     assert decide(scheduler, "a", 2.0) is None

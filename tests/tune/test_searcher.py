@@ -8,6 +8,8 @@ import pytest
 from mmcv import Config
 from optuna.trial import TrialState
 
+from minmax_plugin.mmgen.check import ConfigError
+from tune import tables
 from tune.options import Options
 from tune.plan import plan, reconcile, retry_errored
 from tune.record import REPORTS, SearchRecord
@@ -304,3 +306,74 @@ def test_a_storage_that_fails_ends_the_search_in_order(make):
     record.studies["a"].tell(0, state=TrialState.FAIL)  # somebody else has ended it
     searcher.on_trial_complete("0", result(0.7, outcome="complete"))
     assert "the search's storage failed" in ending.reason
+
+
+def test_a_trial_that_ended_by_itself_as_the_search_ended_keeps_its_end(make):
+    record = make(num_samples=9)
+    searcher, _ = ask(record, 3)
+    searcher.on_trial_result("0", result(0.6, outcome="complete"))
+    searcher.on_trial_result("1", dict(outcome="failed", reason="ValueError: no"))
+    searcher.close("time budget")
+    trials = [record.studies[name].trials[number] for name, number in (("a", 0), ("b", 0), ("a", 1))]
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
+    assert [trial.user_attrs.get("reason") for trial in trials][1:] == ["ValueError: no", "not started: time budget"]
+
+
+def test_a_storage_that_fails_at_the_end_leaves_the_other_trials_marked(make):
+    record, ending = make(), Ending(None)
+    searcher = StudySearcher(record, ending)
+    for i in range(2):
+        searcher.suggest(str(i))
+    record.studies["a"].tell(0, state=TrialState.FAIL)  # somebody else has ended it
+    searcher.close("SIGINT")
+    assert "the search's storage failed" in ending.reason
+    assert record.studies["b"].trials[0].user_attrs["reason"] == "not started: SIGINT"
+
+
+def test_a_study_that_has_not_begun_is_asked_though_another_fails(make):
+    ending = Ending(None)
+    searcher = StudySearcher(make(num_samples=1), ending)
+    searcher.suggest("0")
+    searcher.on_trial_complete("0", dict(outcome="failed", reason="ValueError: no"))
+    assert not ending.stop_all()
+    assert searcher.suggest("1")["study"] == "b"
+
+
+def test_the_unmodified_config_of_a_shared_study_has_the_values_that_all_share(tmp_path):
+    configs = {name: Config(dict(lr=lr, k=2)) for name, lr in (("a", 0.3), ("b", 0.7))}
+    entries = {"lr": {"type": "float", "low": 0.1, "high": 1.0}, "k": {"type": "int", "low": 1, "high": 3}}
+    options = Options(objectives=("score:max",), num_samples=1, layout="shared")
+    record = SearchRecord.create(tmp_path / "s", options, Space.load({"space": entries}), configs)
+    plan(record, configs)
+    _, [first] = ask(record)
+    assert (first["params"], first["settings"]) == ({"k": 2}, {})
+    assert record.studies["shared"].trials[0].user_attrs["partial"]
+
+
+def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_free(make):
+    record = make()
+    (record.folder / "search.json").unlink()
+    (record.folder / "search.log").unlink()
+    make()
+    with pytest.raises(ConfigError, match="exists already; give another name"):
+        make()
+
+
+def test_the_table_tells_the_seed_that_a_trial_had(make):
+    record = make(
+        {"space": {"seed": {"type": "int", "low": 1, "high": 9}}, "points": [{"seed": 7}]}, ["a"], baseline=False
+    )
+    searcher, _ = ask(record)
+    searcher.on_trial_complete("0", result(0.7, outcome="complete"))
+    assert tables.table(record, tables.read_rows(record))["seed"].iloc[0] == 7
+
+
+def test_a_summary_has_no_numbers_that_json_does_not_know(make):
+    record = make(names=["a"])
+    searcher, _ = ask(record)
+    ended = result(0.7, outcome="complete")
+    ended["runs"][0]["metrics"]["kid"] = math.nan
+    searcher.on_trial_complete("0", ended)
+    summed = tables.summary(record, tables.read_rows(record))
+    assert summed["studies"]["a"]["best"]["metrics"] == {"score": 0.7, "modes": 3.0, "kid": None}
+    json.dumps(summed, allow_nan=False)

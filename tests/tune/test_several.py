@@ -2,7 +2,12 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from mmgen_runs import small_config
@@ -16,7 +21,8 @@ def config(folder, **overlay):
     cfg.optimizer = {name: dict(type="Adam", lr=0.01) for name in ("generator", "discriminator")}
     cfg.work_dir = str(folder)
     metrics = dict(type="SampleMetrics", interval=10, metrics=[dict(type="ModeCoverage", num_images=100)])
-    report = dict(type="ReportToFile", folder=str(folder), objective="hq", batch_size=16, priority="LOW")
+    report = dict(type="ReportToFile", folder=str(folder), watcher=os.getpid(), objective="hq", batch_size=16)
+    report["priority"] = "LOW"
     cfg.custom_hooks = [*cfg.custom_hooks, metrics, report]
     import_also(cfg, "tune.reporting")
     return cfg
@@ -54,6 +60,29 @@ def test_a_trial_that_ends_early_leaves_no_process_behind(tmp_path):
     assert subprocess.run(mine).returncode == 1  # none
 
 
+@pytest.mark.slow
+def test_a_trial_that_is_killed_leaves_no_process_behind(tmp_path):
+    lines = (
+        "import test_several, tune.several, pathlib; "
+        f"cfg = test_several.config(pathlib.Path({str(tmp_path)!r})); cfg.total_iters = 10**6; "
+        "[print(line, flush=True) for line in tune.several.train_apart(cfg, seed=3, processes=1)]"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    trial = subprocess.Popen(
+        [sys.executable, "-c", lines], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert trial.stdout.readline()
+    mine = ["pgrep", "--full", str(tmp_path / "apart.py")]
+    assert subprocess.run(mine).returncode == 0
+    trial.send_signal(signal.SIGKILL)
+    trial.wait()
+    trial.stdout.close()
+    until = time.monotonic() + 60
+    while subprocess.run(mine).returncode == 0:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
 def test_half_a_line_waits_for_its_end(tmp_path):
     file = io.StringIO('{"a": 1}\n{"a"')
     assert list(_whole(file)) == ['{"a": 1}\n']
@@ -62,4 +91,4 @@ def test_half_a_line_waits_for_its_end(tmp_path):
     file.write(": 2}\n")
     file.seek(place)
     assert list(_whole(file)) == ['{"a": 2}\n']
-    assert measurements(tmp_path).parent == tmp_path
+    assert measurements(tmp_path, 1).parent == tmp_path

@@ -119,9 +119,11 @@ class GAN:
         by group, the networks see the batch as one. Own terms of the generator are taken over the batch, and
         are the same in each group.
         """
-        images = [v for v in batch.values() if isinstance(v, Tensor)]
-        size = max(8, round(fraction * len(images[0])))  # fewer would not give groups for a standard error
-        predictions, own = self.play({k: v[:size] for k, v in batch.items() if isinstance(v, Tensor)})
+        tensors = {k: v for k, v in batch.items() if isinstance(v, Tensor)}
+        total = min(len(v) for v in tensors.values())
+        size = min(total, max(8, round(fraction * total)))  # fewer would not give groups for a standard error
+        first = int(torch.randint(total - size + 1, ()))  # a part drawn anew each time, as the batch was
+        predictions, own = self.play({k: v[first : first + size] for k, v in tensors.items()})
         groups = math.gcd(8, *(len(prediction) for prediction, _ in predictions))
         loss = self.model.gan_loss
         halves = [
