@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import pandas
 import torch
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.turns import ratio  # noqa: E402
 from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, build_baseline  # noqa: E402
 from minmax_plugin.baselines import BASELINES  # noqa: E402
 
@@ -132,14 +132,7 @@ def compare(plain: Callable[[], None], other: Callable[[], None], rounds: int, t
         timed(cycle, 2)
     times = max(1, round(turn / timed(plain, 1)))
     seconds = np.array([(timed(plain, times), timed(other, times)) for _ in range(rounds)])
-    ratios = seconds[:, 1] / seconds[:, 0]
-    interval = stats.bootstrap((ratios,), np.median, method="percentile", rng=0).confidence_interval
-    return {
-        "plain_ms": 1e3 * float(np.median(seconds[:, 0])) / times,
-        "ratio": float(np.median(ratios)),
-        "ratio_low": interval.low,
-        "ratio_high": interval.high,
-    }
+    return {"plain_ms": 1e3 * float(np.median(seconds[:, 0])) / times, **ratio(seconds[:, 0], seconds[:, 1])}
 
 
 def main() -> int:

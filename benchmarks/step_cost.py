@@ -17,23 +17,21 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas
 import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 from mmgen.datasets.builder import DATASETS
-from scipy import stats
 from torch.utils.data import Dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.turns import Done  # noqa: E402
+from benchmarks.turns import compare as take_turns  # noqa: E402
 from minmax_plugin.mmgen.doctor import examine  # noqa: E402
 from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
 from minmax_plugin.mmgen.train import load_config, train  # noqa: E402
@@ -98,12 +96,13 @@ CASES = {
     ),
     "StyleGAN2-32": Case("styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py", 1, 4, dict(shape=(3, 32, 32)), STYLE, turn=2),
 }  # fmt: skip
+DEFAULT = "paired, an eighth of the batch (default)"
 VARIANTS: dict[str, dict[str, Any]] = {
     "last": dict(value="last"),
     "fresh": dict(value="fresh"),
     "paired": dict(value="paired"),
     "paired, a quarter of the batch": dict(value=dict(type="paired", fraction=0.25)),
-    "paired, an eighth of the batch (default)": dict(value=dict(type="paired", fraction=0.125)),
+    DEFAULT: dict(value=dict(type="paired", fraction=0.125)),
 }
 
 
@@ -125,93 +124,9 @@ def config(case: Case, variant: str | None, folder: str) -> Config:
     return cfg
 
 
-class Done(Exception):
-    """All turns have been had."""
-
-
-@HOOKS.register_module()
-class TakesTurns(Hook):
-    """Lets two trainings run in turns of some iterations, one waiting while the other runs."""
-
-    reads_weights = False
-
-    def __init__(self, turns: Turns, side: int) -> None:
-        self._turns, self._side = turns, side
-
-    def before_train_iter(self, runner: Any) -> None:
-        self._turns.before(self._side)
-
-    def after_train_iter(self, runner: Any) -> None:
-        self._turns.after(self._side)
-
-
-class Turns:
-    """Whose turn it is, and how long each took.
-
-    Args:
-        iterations: in a turn.
-        rounds: of two turns.
-    """
-
-    def __init__(self, iterations: int, rounds: int) -> None:
-        self._iterations, self._rounds = iterations, rounds
-        self._condition, self._turn, self._done = threading.Condition(), 0, 0
-        self.seconds: tuple[list[float], list[float]] = ([], [])
-        self.failed: list[BaseException] = []
-
-    def before(self, side: int) -> None:
-        if self._done == 0 or self._turn != side:
-            with self._condition:
-                self._condition.wait_for(lambda: self._turn == side or self.failed)
-            if self.failed or len(self.seconds[side]) == self._rounds:
-                raise Done
-            _synchronise()
-            self._began = time.perf_counter()
-
-    def after(self, side: int) -> None:
-        self._done += 1
-        if self._done == self._iterations:
-            _synchronise()
-            self.seconds[side].append(time.perf_counter() - self._began)
-            self.end(side)
-
-    def end(self, side: int) -> None:
-        with self._condition:
-            self._turn, self._done = 1 - side, 0
-            self._condition.notify_all()
-
-    def run(self, side: int, cfg: Config, threads: int) -> None:
-        torch.set_num_threads(threads)  # OpenMP keeps it for each thread of the program
-        try:
-            train(cfg, seed=side, hooks=[dict(type="TakesTurns", turns=self, side=side)])
-        except Done:
-            self.end(side)
-        except BaseException as error:
-            self.failed.append(error)
-            self.end(side)
-
-
 def compare(case: Case, variant: str, rounds: int) -> dict[str, float]:
-    """Times of a plain and a MinMax training in turns: seconds an iteration, and the ratio with its 95 % interval."""
-    turns = Turns(case.turn * case.k, rounds + 2)
-    with tempfile.TemporaryDirectory() as folder:
-        sides = [config(case, v, f"{folder}/{i}") for i, v in enumerate((None, variant))]
-        runs = [threading.Thread(target=turns.run, args=(*s, torch.get_num_threads())) for s in enumerate(sides)]
-        for run in runs:
-            run.start()
-        for run in runs:
-            run.join()
-    if turns.failed:
-        raise turns.failed[0]
-    plain, ours = (np.array(seconds[2:]) for seconds in turns.seconds)  # the first ones warm up
-    ratios = ours / plain
-    interval = stats.bootstrap((ratios,), np.median, method="percentile", rng=0).confidence_interval
-    return {
-        "plain_ms": 1e3 * float(np.median(plain)) / (case.turn * case.k),
-        "ratio": float(np.median(ratios)),
-        "ratio_low": interval.low,
-        "ratio_high": interval.high,
-    }
+    """A plain and a MinMax training in turns: milliseconds an iteration, and the ratio with its 95 % interval."""
+    return take_turns([config(case, v, "") for v in (None, variant)], [case.turn * case.k] * 2, rounds)
 
 
 def peak(name: str, variant: str | None, iterations: int) -> float:
@@ -255,11 +170,6 @@ class NotesPeak(Hook):
         raise Done
 
 
-def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def keep(row: dict[str, Any]) -> None:
     """Put a line into the table of results; those of other cases, variants, threads and devices stay."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
@@ -292,7 +202,7 @@ def main() -> int:
             train(config(CASES[name], variant or None, folder), hooks=hooks)
         return 0
     if args.quick:
-        args.cases, args.variants, args.rounds = ["four Gaussians", "MNIST networks"], ["last", "fresh"], 10
+        args.cases, args.variants, args.rounds = ["four Gaussians", "MNIST networks"], ["last", DEFAULT], 10
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     rows = []
     for name in args.cases:

@@ -9,10 +9,12 @@ import pytest
 from benchmarks.evidence import __main__ as evidence
 from benchmarks.evidence import methods, page
 from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, write_results
+from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
 from benchmarks.evidence.tuning import space_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
+from minmax_plugin.presets import PRESETS
 from tune.space import Space
 
 RATES = {"accepted": 0.4, "kept_ascent": 14.3}
@@ -30,6 +32,10 @@ def test_every_cell_has_a_config_that_trains(experiment, method):
     assert cfg.total_iters >= row.cycles * per_cycle
     measured = [hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "SampleMetrics"]
     assert measured == [row.every * per_cycle]
+    if method == "gda-matched":
+        assert per_cycle == pytest.approx(14.3, abs=0.005)  # not a whole number of them
+    if minmax := minmax_settings(cfg):  # a preset may change after a cell was begun
+        assert set(PRESETS[minmax["preset"]]) <= set(minmax)
     assert all(cycle % row.every == 0 for cycle in row.reported)
     if column.after and minmax_settings(cfg):
         assert minmax_settings(cfg)["acceptance"] == dict(type="random", rate=0.4)
@@ -77,12 +83,17 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     }
     assert about["released"]["kept_ascent"] == pytest.approx(6 / about["released"]["accepted"], abs=0.01)
     assert sorted(frame["cycle"].unique()) == [10, 20]
-    assert frame["cpu_seconds"].gt(0).all()
+    assert all(0.3 < cost < 3 for cost in read_costs(tmp_path, "four_gaussians").values())
+    assert set(read_costs(tmp_path, "four_gaussians")) == set(about)
     page.write_page(tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert "GDA, k = 6 | 0/3" in text
     assert "Empty: not run yet" in text
     assert (tmp_path / "images/results_four_gaussians.png").exists()
+    monkeypatch.setitem(EXPERIMENTS, "four_gaussians", dataclasses.replace(small, rate=0.5))
+    reason = evidence.run_cell("four_gaussians", "released", 4, 2, tmp_path)
+    assert "begun with other settings" in reason
+    assert evidence.run_cell("four_gaussians", "random-released", 2, 2, tmp_path) is None  # it does not depend on it
     config = Cell.read(tmp_path / "four_gaussians/random-released").config
     assert minmax_settings(config)["acceptance"]["rate"] == about["released"]["accepted"]
 
@@ -100,8 +111,8 @@ def test_a_mode_that_was_found_and_lost_is_forgotten():
 
 FRAME = pandas.DataFrame(
     [
-        dict(method=m, seed=s, cycle=c, cpu_seconds=c * slow, modes=modes)
-        for m, slow in (("gda-6", 0.5), ("gda-1", 0.25))
+        dict(method=m, seed=s, cycle=c, modes=modes)
+        for m in ("gda-6", "gda-1")
         for s in (1, 2)
         for c, modes in ((10, 1), (20, 4 if s == 1 else 2))
     ]
@@ -110,19 +121,23 @@ FRAME = pandas.DataFrame(
 
 def test_equal_cycles_and_equal_time_are_what_they_say():
     assert page.at_cycle(FRAME, 10)["modes"].tolist() == [1, 1, 1, 1]
-    chosen = page.at_seconds(FRAME, 5.0)  # ten cycles of the one, twenty of the other
+    chosen = page.at_cost(FRAME, {"gda-6": 1.0, "gda-1": 0.5}, 10)  # ten cycles of the one, twenty of the other
     assert chosen.set_index(["method", "seed"])["cycle"].to_dict() == {
         ("gda-6", 1): 10,
         ("gda-6", 2): 10,
         ("gda-1", 1): 20,
         ("gda-1", 2): 20,
     }
+    assert page.at_cost(FRAME, {"gda-6": 1.0}, 10)["method"].tolist() == ["gda-6", "gda-6"]  # one's cost is not known
+    tuned = FRAME.replace({"method": {"gda-1": "gda-1-tuned"}})  # its schedule goes on to its own end
+    ends = page.at_end(tuned, 10).set_index(["method", "seed"])["cycle"]
+    assert (ends["gda-6"].tolist(), ends["gda-1-tuned"].tolist()) == ([10, 10], [20, 20])
 
 
 def test_a_run_that_failed_counts_as_no_success():
     about = [dict(method="gda-6", seeds=[1, 2]), dict(method="gda-6", seeds=[3]), dict(method="gda-1", seeds=[1, 2])]
     experiment = dataclasses.replace(EXPERIMENTS["four_gaussians"], shown=())
-    table = page.table(experiment, about, page.at_cycle(FRAME, 20)).splitlines()
+    table = page.table(experiment, about, page.at_cycle(FRAME, 20), {}).splitlines()
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table[2:]}
     assert rows == {"GDA, k = 1": "1/2 (9%–91%)", "GDA, k = 6": "1/3 (6%–79%)"}
 

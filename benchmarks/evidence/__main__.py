@@ -9,6 +9,7 @@ and the page ``results/evidence/results.md`` are written anew; ``--publish`` mak
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,11 +18,13 @@ from pathlib import Path
 import yaml
 
 from benchmarks.evidence.collect import Cell, merge_results, write_results
+from benchmarks.evidence.cost import measure_cost, merge_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
 from benchmarks.evidence.tuning import tune
+from minmax_plugin.mmgen.train import load_config
 from tune.record import SearchRecord
 
 PLACE = ROOT / "results" / "evidence"
@@ -42,15 +45,21 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
             return f"needs {column.after} first"
         rates = Cell.read(place / experiment / column.after).rates()
     folder = place / experiment / method
+    configs = place / experiment / "configs"
+    configs.mkdir(parents=True, exist_ok=True)
+    config, space, used = configs / f"{method}.py", configs / "seeds.yaml", configs / f"{method}_rates.json"
+    if used.exists() and (folder / "search.json").exists():
+        rates = json.loads(used.read_text())  # more seeds get what the first ones had
+    used.write_text(json.dumps(rates))
+    column.config(row, rates).dump(str(config))
     command = [sys.executable, str(ROOT / "tune/search.py")]
     if (folder / "search.json").exists():
-        done = SearchRecord.open(folder).options.num_samples
+        ((_, begun),) = (record := SearchRecord.open(folder)).configs.items()
+        if begun._cfg_dict != load_config(config)._cfg_dict:
+            return f"its runs in {folder} were begun with other settings than {config} has now: remove that folder"
+        done = record.options.num_samples
         command += ["--resume", str(folder)] + (["--extend", str(seeds - done)] if seeds > done else [])
     else:
-        configs = place / experiment / "configs"
-        configs.mkdir(parents=True, exist_ok=True)
-        config, space = configs / f"{method}.py", configs / "seeds.yaml"
-        column.config(row, rates).dump(str(config))
         points = [{"seed": seed} for seed in range(first, SEEDS + 1)]
         entry = {"seed": {"type": "int", "low": 1, "high": SEEDS}}
         space.write_text(yaml.safe_dump({"space": entry, "points": points}))
@@ -58,7 +67,10 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         command += ["--metric", row.wanted[0], "--num-samples", str(seeds)]
         command += ["--storage-path", str(folder.parent), "--name", method]
     ended = subprocess.run([*command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
-    return None if ended in (0, 1) else f"the search ended with exit code {ended}"  # 1: all of its trials failed
+    if ended not in (0, 1):  # 1: all of its trials failed
+        return f"the search ended with exit code {ended}"
+    measure_cost(place, experiment, method, rates)
+    return None
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -113,6 +125,7 @@ def publish(experiments: list[str]) -> None:
         if (PLACE / experiment).exists():
             write_results(PLACE, experiment)
             merge_results(PLACE, RESULTS, experiment)
+            merge_costs(PLACE, RESULTS, experiment)
             write_decisions(PLACE, RESULTS, experiment)
             draw_samples(PLACE, experiment, ROOT / "docs" / "images")
     for page in ("results.md", "accept-test.md"):

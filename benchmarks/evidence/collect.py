@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import platform
 import statistics
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,12 @@ from typing import Any
 import pandas
 from mmcv import Config
 
-from minmax_plugin.installed import installed
+from minmax_plugin.acceptance import NO_DECISION
 from minmax_plugin.mmgen.check import build_hook, minmax_settings
 from tune.plan import BLAMELESS
 from tune.record import SearchRecord
 
-UNTESTED = ("initial", "no proposal")  # decisions that are none
+VERSIONS = ("python", "torch", "mmgen", "mmcv", "ray", "optuna")
 
 
 @dataclasses.dataclass
@@ -62,7 +60,7 @@ class Cell:
             cut = (failure or "").startswith(BLAMELESS)  # it goes on with the search
             if trial.state.is_finished() and not cut:
                 place = record.trial_folder(study, trial.number)
-                kept = [d["accepted"] for d in _lines(place / "decisions.jsonl") if d["reason"] not in UNTESTED]
+                kept = [d["accepted"] for d in _lines(place / "decisions.jsonl") if d["reason"] not in NO_DECISION]
                 runs.append(Run(trial.params["seed"], failure, _lines(place / "metrics.jsonl"), kept))
         search = json.loads((folder / "search.json").read_text())
         return cls(config, search, sorted(runs, key=lambda run: run.seed))
@@ -91,7 +89,7 @@ class Cell:
                 ever |= found
                 more = {"forgotten": len(ever - found)} if shares else {}
                 values = {n: v for n, v in line.items() if n not in ("iter", "shares")}
-                rows.append({"seed": run.seed, "cycle": line["iter"] // per_cycle, **values, **more})
+                rows.append({"seed": run.seed, "cycle": round(line["iter"] / per_cycle), **values, **more})
         return rows
 
 
@@ -119,8 +117,8 @@ def write_results(place: Path, experiment: str) -> None:
             "seeds": [run.seed for run in cell.runs],
             "failed": {run.seed: run.failure for run in cell.runs if run.failure is not None},
             "iterations": cell.config.total_iters,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
-            "versions": installed(["torch", "mmgen", "mmcv", "ray", "optuna"]),
+            "machine": f"{cell.search['platform']}, one thread a run",
+            "versions": {name: cell.search["versions"][name] for name in VERSIONS},
             **cell.rates(),
         }
         for method, cell in cells.items()

@@ -12,11 +12,12 @@ from mmcv import Config
 
 from benchmarks.evidence.experiments import ROOT, Experiment
 from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.presets import preset
 from tune.settings import MINMAX, set_paths
 
 BEST = ROOT / "benchmarks/evidence/best"  # settings that searches have found: CONFIG/METHOD.json
 
-Lay = Callable[[Config, Experiment, dict[str, float]], int]
+Lay = Callable[[Config, Experiment, dict[str, float]], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,21 +53,26 @@ class Method:
         per_cycle = self.lay(cfg, experiment, rates)
         # A method of cheaper cycles goes on until it has had as many gradients, to be compared at that too.
         longer = (experiment.k + 1) / (self.gradients or per_cycle + 1)
-        cfg.total_iters = round(max(1.0, longer) * experiment.cycles / experiment.every) * experiment.every * per_cycle
-        cfg.iterations_per_cycle = per_cycle  # for whoever reads the results
+        interval = round(experiment.every * per_cycle)
+        cfg.total_iters = round(max(1.0, longer) * experiment.cycles / experiment.every) * interval
+        cfg.iterations_per_cycle = interval / experiment.every  # for whoever reads the results
         for hook in cfg.custom_hooks:
             if hook["type"] == "SampleMetrics":
-                hook["interval"] = experiment.every * per_cycle
+                hook["interval"] = interval
         return cfg
 
 
 def minmax(steps: int | None = None, **settings: Any) -> Lay:
-    """The algorithm, with these settings of its hook; a function is asked for the experiment's own."""
+    """The algorithm, with these settings of its hook; a function is asked for the experiment's own.
+
+    What they leave to a preset is written out: a cell that is added to later goes on with what it began with.
+    """
 
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
         cfg.train_cfg.disc_steps = steps or experiment.k
         given = {k: v(experiment) if callable(v) else v for k, v in settings.items()}
-        opt_in(cfg, **given, record=True)
+        name = given.pop("preset", "practical")
+        opt_in(cfg, name, **preset(name, **given), record=True)
         return cfg.train_cfg.disc_steps
 
     return lay
@@ -93,7 +99,7 @@ def tuned(method: str, test: bool = True) -> Lay:
         test: whether the algorithm is used, where it is what was tuned; else what remains is plain GDA.
     """
 
-    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> float:
         settings = json.loads(settings_file(experiment, method).read_text())["settings"]
         if not test:
             settings = {path: v for path, v in settings.items() if path.split(".")[0] != MINMAX}
@@ -117,16 +123,16 @@ def gda(k: int | None = None) -> Lay:
     return lay
 
 
-def matched_ascent(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+def matched_ascent(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> float:
     mean = max(1.0, rates["kept_ascent"])
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="RandomAscent", mean=mean)]
-    return round(mean)
+    return mean
 
 
 def random_rejection(of: Lay) -> Lay:
     """As another method, its test replaced by a coin of the same rate."""
 
-    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> float:
         per_cycle = of(cfg, experiment, rates)
         hook = next(h for h in cfg.custom_hooks if h["type"] == "MinMaxHook")
         hook["acceptance"] = dict(type="random", rate=rates["accepted"])

@@ -1,0 +1,67 @@
+"""What a cycle of each method costs: both it and plain descent-ascent, in turns in one process."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pandas
+import torch
+from mmcv import Config
+
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
+from benchmarks.evidence.methods import METHODS
+from benchmarks.turns import compare
+
+CYCLES, ROUNDS = 10, 10  # in a turn, and turns of each
+
+
+def read_costs(place: Path, experiment: str) -> dict[str, float]:
+    """The cost of a cycle by method, that of plain descent-ascent with the experiment's k being 1."""
+    file = _file(place, experiment)
+    return pandas.read_csv(file).set_index("method")["ratio"].to_dict() if file.exists() else {}
+
+
+def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, float]) -> None:
+    """Measure what a cycle costs, if that has not been done, and add it to ``EXPERIMENT_cost.csv``."""
+    anchor = f"gda-{EXPERIMENTS[experiment].k}"
+    if method in read_costs(place, experiment):
+        return
+    torch.set_num_threads(1)
+    sides = [_training_alone(experiment, name, rates) for name in (anchor, method)]
+    iterations = [max(1, round(CYCLES * cfg.iterations_per_cycle)) for cfg in sides]
+    # A fractional number of iterations to a cycle is met on average only: the share of it that a turn has.
+    cycles = [n / cfg.iterations_per_cycle for n, cfg in zip(iterations, sides, strict=True)]
+    found = compare(sides, iterations, ROUNDS)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    row = {"method": method} | {
+        name: round(value * cycles[0] / cycles[1], 3) for name, value in found.items() if name.startswith("ratio")
+    }
+    _add(place, experiment, pandas.DataFrame([row | {"commit": commit.stdout.strip()}]))
+
+
+def merge_costs(fresh: Path, into: Path, experiment: str) -> None:
+    """Add fresh costs to those that are there."""
+    if _file(fresh, experiment).exists():
+        _add(into, experiment, pandas.read_csv(_file(fresh, experiment)))
+
+
+def _file(place: Path, experiment: str) -> Path:
+    return place / f"{experiment}_cost.csv"
+
+
+def _add(place: Path, experiment: str, frame: pandas.DataFrame) -> None:
+    file = _file(place, experiment)
+    if file.exists():
+        earlier = pandas.read_csv(file)
+        frame = pandas.concat([earlier[~earlier["method"].isin(frame["method"])], frame])
+    frame.to_csv(file, index=False)
+
+
+def _training_alone(experiment: str, method: str, rates: dict[str, float]) -> Config:
+    """A cell's config without what is not training: measurements, logs, checkpoints."""
+    cfg = METHODS[method].config(EXPERIMENTS[experiment], rates)
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook["type"] != "SampleMetrics"]
+    cfg.merge_from_dict(dict(checkpoint_config=None, log_level="ERROR", total_iters=10**6))
+    cfg.log_config = dict(interval=10**6, hooks=[])
+    return cfg
