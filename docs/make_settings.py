@@ -1,6 +1,7 @@
 """Write docs/settings.md, the table of MinMaxHook's settings, from its signature and docstring."""
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -15,7 +16,9 @@ HEAD = """# Settings of MinMaxHook
 
 An entry of `custom_hooks`: `dict(type="MinMaxHook", ...)`. Both optimizers take the prefix `MinMax`, which changes none
 of their own settings. k, the number of ascent steps, is the toolkit's own `train_cfg.disc_steps`. An unknown or
-contradictory setting is one error before training. (Made from the code by `python docs/make_settings.py`.)
+contradictory setting is one error before training. `None` for `acceptance` to `track` is the preset's value, below;
+what f and the policies' numbers are is said in [the algorithm](algorithm.md). (Made from the code by `python
+docs/make_settings.py`.)
 
 """
 
@@ -36,7 +39,8 @@ def page() -> str:
         lines.append(f"| `{setting}` | " + " | ".join(f"`{PRESETS[n][setting]!r}`" for n in names) + " |")
     lines += ["", "## Acceptance policies", "", "| `acceptance` | arguments | |", "|---|---|---|"]
     for name, policy in POLICIES.items():
-        arguments = str(inspect.signature(policy)).split(" -> ")[0].strip("()").replace("|", "\\|")
+        signature = str(inspect.signature(policy, eval_str=True)).split(" -> ")[0].strip("()")
+        arguments = re.sub(r"\b[a-z_.]+\.(?=[A-Z])", "", signature).replace("*, ", "").replace("|", "\\|")
         first = (inspect.getdoc(policy) or "").split("\n")[0].replace("``", "`")
         lines.append(f"| `{name}` | {f'`{arguments}`' if arguments else ''} | {first} |")
     return HEAD + "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from mmcv.runner import HOOKS, Hook
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.train import load_config, train
 from tune.entries import Choice, Fragments
+from tune.prepare import measured_metrics
 from tune.settings import get_path, set_path, set_paths
 from tune.space import Space, SpaceError
 from tune.trial import equal_images
@@ -380,3 +381,18 @@ def test_the_meaning_of_a_config_is_compared_not_its_spelling():
     space = yaml_space(minmax__restore={"type": "choice", "options": ["generator", "both"]})
     assert space.baseline(config()) == {"minmax.restore": "both"}  # which the config leaves to its preset
     assert space.baseline(Config(dict(custom_hooks=[]))) == {}
+
+
+def test_k_can_be_searched_where_a_config_leaves_it_at_the_toolkits_default():
+    cfg = load_config("styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py")
+    assert "disc_steps" not in cfg.train_cfg
+    assert get_path(cfg, "train_cfg.disc_steps") == 1
+    set_path(cfg, "train_cfg.disc_steps", 3)
+    assert dict(cfg.train_cfg) == dict(use_ema=True, disc_steps=3)
+
+
+def test_the_objective_is_looked_for_among_what_a_stock_config_measures():
+    cfg = load_config("dcgan/dcgan_celeba-cropped_64_b128x1_300k.py")
+    assert measured_metrics(cfg) == ["images", "seconds"]
+    cfg.evaluation = dict(type="GenerativeEvalHook")
+    assert measured_metrics(cfg) is None  # whatever it measures
