@@ -8,6 +8,7 @@ is their error in f_new − f_old? It writes ``benchmarks/results/decision_quali
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from minmax_plugin.value import Estimate, Estimator  # noqa: E402
 RESULT = ROOT / "benchmarks" / "results" / "decision_quality.csv"
 CASES = {"four Gaussians": "configs/four_gaussians_gda.py", "MNIST networks": "configs/mnist01_gda.py"}
 SAMPLES = 50_000
+POOL = inspect.signature(MinMaxHook).parameters["pool"].default
 ESTIMATORS = {
     "last": ValueSetting("last"),
     "fresh": ValueSetting("fresh"),
@@ -111,14 +113,19 @@ class ComparesEstimators(Hook):
         setting = minmax.value
 
         def estimator(gan: Any, batch: Callable[[], Any], seed: int) -> Estimator:
+            def held() -> Any:
+                """One of the batches that would be held by default; the reference has all data."""
+                batch()  # the first call loads them
+                return minmax._pool[int(torch.randint(min(POOL, len(minmax._pool)), ()))]
+
             usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or gan.ascent_steps > 1}
-            others = {n: v.estimator(gan, batch, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)}
+            others = {n: v.estimator(gan, held, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)}
             reference = self._reference.estimator(gan, batch, seed + 7)
 
             def kept() -> bool:
                 return minmax.decision is None or minmax.decision.accepted
 
-            usual = setting.estimator(gan, batch, seed)
+            usual = setting.estimator(gan, held, seed)
             return Comparison(usual, reference, others, self._every, kept, self._note)
 
         minmax.value = SimpleNamespace(estimator=estimator)  # type: ignore[assignment]
