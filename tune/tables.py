@@ -167,7 +167,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
                 **row.params,
                 **{f"metrics/{name}": value for name, value in row.metrics.items()},
                 "duration": row.seconds,
-                "seed": record.runs(row.study, row.number)[0].seed,
+                "seed": row.params.get("seed", record.options.seed),
                 "seeds": record.seeds,
                 "origin": row.origin,
                 "baseline": row.baseline,
@@ -264,9 +264,8 @@ def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
         "interval": row.interval,
         "scores": row.scores,
         "params": row.params,
-        "metrics": {
-            name: value if math.isfinite(value) else None for name, value in row.metrics.items()
-        },  # no NaN in JSON
+        # JSON knows no NaN
+        "metrics": {name: value if math.isfinite(value) else None for name, value in row.metrics.items()},
         "folder": row.folder,
     }
 
