@@ -148,6 +148,7 @@ def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):
 
 def test_a_folder_that_exists_is_not_written_over(tmp_path, capsys):
     (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "notes.txt").write_text("mine")
     assert main([GAUSSIANS, "--storage-path", str(tmp_path), "--name", "s"]) == 2
     assert "--name='s'" in capsys.readouterr().err
 
