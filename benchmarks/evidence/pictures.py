@@ -86,7 +86,7 @@ def _samples(folder: Path) -> list[tuple[int, Path]]:
     per_cycle = Config.fromfile(str(config)).iterations_per_cycle
     cycles = EXPERIMENTS[folder.parent.name].cycles
     wanted = [cycles * (i + 1) // COLUMNS for i in range(COLUMNS)]
-    there = {int(path.stem.removeprefix("iter_")) // per_cycle: path for path in run.glob("samples/*.png")}
+    there = {round(int(path.stem.removeprefix("iter_")) / per_cycle): path for path in run.glob("samples/*.png")}
     return [(cycle, there[min(there, key=lambda c: abs(c - cycle))]) for cycle in wanted] if there else []
 
 
