@@ -25,6 +25,7 @@ from mmcv.runner import HOOKS, Hook
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.turns import bare  # noqa: E402
 from minmax_plugin.mmgen.estimates import ValueSetting  # noqa: E402
 from minmax_plugin.mmgen.hook import MinMaxHook  # noqa: E402
 from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
@@ -134,9 +135,8 @@ class ComparesEstimators(Hook):
 def measure(case: str, comparisons: int) -> pandas.DataFrame:
     """The differences that each estimator saw, beside the reference's, decision by decision."""
     rows: list[dict[str, Any]] = []
-    cfg = load_config(str(ROOT / CASES[case]))
-    cfg.merge_from_dict(dict(custom_hooks=[], checkpoint_config=None, log_level="ERROR"))
-    cfg.log_config = dict(interval=10**6, hooks=[])
+    cfg = bare(load_config(str(ROOT / CASES[case])))
+    cfg.custom_hooks = []
     opt_in(cfg, acceptance=dict(type="constant", rate=0.2), value="paired", pool=10**6)  # a pool of all data
 
     def note(name: str, truth: float, own: float) -> None:

@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.turns import Done  # noqa: E402
+from benchmarks.turns import Done, bare  # noqa: E402
 from benchmarks.turns import compare as take_turns  # noqa: E402
 from minmax_plugin.mmgen.doctor import examine  # noqa: E402
 from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
@@ -114,8 +114,7 @@ def config(case: Case, variant: str | None, folder: str) -> Config:
         cfg.data = Config(dict(train=dict(type="RandomImages", **case.data)))._cfg_dict
     cfg.data.update(samples_per_gpu=case.batch, workers_per_gpu=0)
     cfg.train_cfg = {**(cfg.get("train_cfg") or {}), "disc_steps": case.k}
-    cfg.merge_from_dict(dict(custom_hooks=[], lr_config=None, checkpoint_config=None, log_level="ERROR"))
-    cfg.log_config = dict(interval=10**6, hooks=[])
+    bare(cfg).merge_from_dict(dict(custom_hooks=[], lr_config=None))
     cfg.evaluation = None
     cfg.work_dir = folder
     cfg.total_iters = 10**6

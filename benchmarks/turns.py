@@ -19,6 +19,13 @@ from minmax_plugin.mmgen.train import train
 WARMING = 2  # rounds that are not counted
 
 
+def bare(cfg: Config) -> Config:
+    """A config without logs and checkpoints, in place: what is left is training."""
+    cfg.merge_from_dict(dict(checkpoint_config=None, log_level="ERROR"))
+    cfg.log_config = dict(interval=10**6, hooks=[])
+    return cfg
+
+
 class Done(Exception):
     """All turns have been had."""
 

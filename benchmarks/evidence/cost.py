@@ -11,7 +11,7 @@ from mmcv import Config
 
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS
-from benchmarks.turns import compare
+from benchmarks.turns import bare, compare
 
 CYCLES, ROUNDS = 10, 10  # in a turn, and turns of each
 
@@ -60,8 +60,7 @@ def _add(place: Path, experiment: str, frame: pandas.DataFrame) -> None:
 
 def _training_alone(experiment: str, method: str, rates: dict[str, float]) -> Config:
     """A cell's config without what is not training: measurements, logs, checkpoints."""
-    cfg = METHODS[method].config(EXPERIMENTS[experiment], rates)
+    cfg = bare(METHODS[method].config(EXPERIMENTS[experiment], rates))
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook["type"] != "SampleMetrics"]
-    cfg.merge_from_dict(dict(checkpoint_config=None, log_level="ERROR", total_iters=10**6))
-    cfg.log_config = dict(interval=10**6, hooks=[])
+    cfg.total_iters = 10**6
     return cfg

@@ -20,6 +20,9 @@ from torch.optim import Optimizer
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer, register_minmax_optimizers
 from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
 
+WITHOUT_MINMAX = ("LookaheadMinmaxHook", "RandomAscent")  # hooks that take its place
+NOT_TOGETHER = "{} and MinMaxHook cannot go together: remove one from custom_hooks."
+
 OPTIMIZERS.register_module(module=OptimisticAdam)
 register_minmax_optimizers()  # MinMaxOptimisticAdam too
 
@@ -82,7 +85,7 @@ class LookaheadMinmaxHook(Hook):
     def before_run(self, runner: Any) -> None:
         players = _optimizer(runner, "generator"), _optimizer(runner, "discriminator")
         if any(isinstance(player, MinMaxOptimizer) for player in players):
-            raise ValueError("LookaheadMinmaxHook and MinMaxHook cannot go together: remove one from custom_hooks.")
+            raise ValueError(NOT_TOGETHER.format(type(self).__name__))
         model = runner.model.module if is_module_wrapper(runner.model) else runner.model
         self._disc_steps = model.disc_steps
         self._lookahead = LookaheadMinmax(*players, self.period, self.alpha)
@@ -125,7 +128,7 @@ class RandomAscent(Hook):
 
     def before_run(self, runner: Any) -> None:
         if isinstance(_optimizer(runner, "generator"), MinMaxOptimizer):
-            raise ValueError("RandomAscent and MinMaxHook cannot go together: remove one from custom_hooks.")
+            raise ValueError(NOT_TOGETHER.format(type(self).__name__))
         self._model = runner.model.module if is_module_wrapper(runner.model) else runner.model
         self._ends = self._turns()  # drawn again from the start, so that a resumed run has the same
         self._turn = next(end for end in self._ends if end >= runner.iter)

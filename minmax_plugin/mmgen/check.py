@@ -10,6 +10,7 @@ from mmcv import Config
 from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
 
+from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
 from minmax_plugin.mmgen.estimates import OWN_TERMS
 from minmax_plugin.mmgen.gans import driven_classes, find_kind
 from minmax_plugin.mmgen.hook import MinMaxHook
@@ -59,8 +60,8 @@ def check_config(cfg: Config, paths: bool = True) -> None:
 
 def _check_hooks(cfg: Config) -> None:
     types = {hook.get("type") for hook in cfg.get("custom_hooks") or []}
-    if {"LookaheadMinmaxHook", "MinMaxHook"} <= types:
-        raise ConfigError("LookaheadMinmaxHook and MinMaxHook cannot go together: remove one from custom_hooks.")
+    for other in types.intersection(WITHOUT_MINMAX if "MinMaxHook" in types else ()):
+        raise ConfigError(NOT_TOGETHER.format(other))
     average = (cfg.get("train_cfg") or {}).get("use_ema")
     if average and "MinMaxHook" in types and "ExponentialMovingAverageHook" not in types:
         raise ConfigError(

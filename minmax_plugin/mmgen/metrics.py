@@ -217,7 +217,7 @@ class SampleMetrics(Hook):
     numbers alone (each measurement uses the same noise), and always measures after the last iteration.
     Results go to the log, to ``metrics.jsonl`` and ``samples/iter_N.png`` in the work dir, and to
     :attr:`results`. In the file each line has the ``seconds`` of training so far too, without those of measuring,
-    and ``cpu_seconds``, which do not grow with what else the machine does.
+    and ``cpu_seconds``, the time of the processor: what else the machine does shows less in them, but it shows.
 
     Args:
         metrics: the config of a metric, or a list of them.

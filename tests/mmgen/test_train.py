@@ -106,6 +106,7 @@ BAD = [
     (["resume_from=/no/such.pth"], "resume_from='/no/such.pth' does not exist"),
     (["custom_hooks.7.type=X"], "config '.*mnist01_minmax.py' cannot be put together: Index 7 exceeds the length"),
     (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
+    (["custom_hooks.0.type=RandomAscent"], "RandomAscent and MinMaxHook cannot go together"),
     (["train_cfg.use_ema=True"], "train_cfg.use_ema=True needs an ExponentialMovingAverageHook .* would never move"),
     (["model.type=UnrolledGAN"], "model.type='UnrolledGAN' cannot be driven by MinMax"),
 ]
