@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import threading
 import time
@@ -31,31 +32,41 @@ class Done(Exception):
 
 
 def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -> dict[str, float]:
-    """Train two configs in turns.
+    """Train two configs in turns, which of them is first and is set up first changing halfway.
+
+    (Two that are the same can differ by some percent for as long as they live, by where their memory happens to lie.)
 
     Args:
         configs: the plain one, and the other.
         iterations: of the toolkit that a turn of each has.
-        rounds: of two turns, that are counted.
+        rounds: of two turns, that are counted; an even number.
 
     Returns:
         Milliseconds of an iteration of the plain one, and what a turn of the other takes, as a ratio to one of the
         plain one: see :func:`ratio`.
     """
+    first, second = _take(configs, iterations, rounds // 2)
+    second_again, first_again = _take(configs[::-1], iterations[::-1], rounds // 2)
+    plain, other = first + first_again, second + second_again
+    return {"plain_ms": 1e3 * float(np.median(plain)) / iterations[0], **ratio(plain, other)}
+
+
+def _take(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -> tuple[list[float], list[float]]:
+    """What each turn took, of each config."""
     turns = _Turns(iterations, rounds + WARMING)
     with tempfile.TemporaryDirectory() as folder:
-        for side, cfg in enumerate(configs):
+        runs = []
+        for side, cfg in enumerate(map(copy.deepcopy, configs)):
             cfg.work_dir = f"{folder}/{side}"
-        threads = torch.get_num_threads()
-        runs = [threading.Thread(target=turns.run, args=(side, cfg, threads)) for side, cfg in enumerate(configs)]
+            runs.append(threading.Thread(target=turns.run, args=(side, cfg, torch.get_num_threads())))
         for run in runs:
             run.start()
         for run in runs:
             run.join()
     if turns.failed:
         raise turns.failed[0]
-    plain, other = (seconds[WARMING:] for seconds in turns.seconds)
-    return {"plain_ms": 1e3 * float(np.median(plain)) / iterations[0], **ratio(plain, other)}
+    first, second = (seconds[WARMING:] for seconds in turns.seconds)
+    return first, second
 
 
 def ratio(plain: Sequence[float], other: Sequence[float]) -> dict[str, float]:

@@ -31,6 +31,7 @@ from tune.options import parse
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "tune/cluster"
+PAGE = ROOT / "docs/cluster.md"
 SCRIPTS = [FILES / "start_or_resume.sh", FILES / "search.sbatch"]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
@@ -176,6 +177,15 @@ def test_the_same_line_starts_a_search_and_goes_on_with_it(tmp_path):
     assert line().endswith(f"tune/search.py --resume {folder} --address 10.0.0.1:6379")
 
 
+def of_the_page(section, **replaced):
+    """The words of each command in a section of docs/cluster.md, what it leaves to its reader filled in."""
+    (block,) = re.findall(rf"^## {section}\n.*?```bash\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    for placeholder, value in replaced.items():
+        assert placeholder in block
+        block = block.replace(placeholder, str(value))
+    return [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
+
+
 @pytest.fixture(scope="module")
 def local_ray():
     with pytest.MonkeyPatch.context() as patch:
@@ -246,7 +256,7 @@ def short(tmp_path):
 def start_ray(env, *options):
     more = ["--block", "--disable-usage-stats", "--num-cpus=1", f"--temp-dir={env['RAY_TMPDIR']}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    return started(*RAY, "start", *more, *options, env=env, **quiet)
+    return started(*RAY, "start", *options, *more, env=env, **quiet)
 
 
 def wait_for_nodes(address, number, env):
@@ -263,19 +273,25 @@ def wait_for_nodes(address, number, env):
 def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment):
     port = free_port()
     address = f"127.0.0.1:{port}"
-    head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false"]
-    search = [sys.executable, ROOT / "tune/search.py", short, "--address", address, "--num-samples", "4"]
-    search = list(map(str, [*search, "--storage-path", tmp_path]))
-    with start_ray(environment, *head), start_ray(environment, f"--address={address}"):
+    secrets, head, worker, search = of_the_page(
+        "A cluster by hand", **{"6379": port, "HEAD": "127.0.0.1", "CONFIG": short, "/shared": tmp_path}
+    )
+    assert secrets[0] == "export"
+    assert {word.partition("=")[0] for word in secrets[1:]} <= set(environment)
+    assert head[:2] == worker[:2] == ["ray", "start"]
+    assert search[:2] == ["python", "tune/search.py"]
+    search = [sys.executable, *search[1:], "--num-samples", "4"]
+    here = ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    with start_ray(environment, *head[2:], *here), start_ray(environment, *worker[2:]):
         told = wait_for_nodes(address, 2, environment)
         assert told.stdout.startswith("2 nodes, all alike"), told.stderr
         # who has another token is kept out, with one clear error
         stranger = {**environment, "RAY_AUTH_TOKEN": uuid.uuid4().hex}
-        told = subprocess.run([*search, "--name", "no"], env=stranger, capture_output=True, text=True)
+        told = subprocess.run([*search, "--name", "no"], cwd=ROOT, env=stranger, capture_output=True, text=True)
         assert (told.returncode, "--address=" in told.stderr) == (2, True), told.stderr
-        told = subprocess.run([*search, "--name", "yes"], env=environment, capture_output=True, text=True)
+        told = subprocess.run([*search, "--name", "yes"], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert told.returncode == 0, told.stdout + told.stderr
-    trials = optuna.load_study(study_name="short", storage=f"sqlite:///{tmp_path / 'yes' / 'optuna.db'}").trials
+    trials = optuna.load_study(study_name="yes-short", storage=journal(tmp_path / "night.journal")).trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 4
     # each node has room for one trial, so two ran at once only if both were used
     assert any(a.datetime_start < b.datetime_start < a.datetime_complete for a in trials for b in trials)
@@ -304,16 +320,17 @@ def test_a_node_that_does_not_share_the_folder_is_refused(tmp_path, short, envir
 def test_a_search_as_a_ray_job(tmp_path, short, environment):
     port, dashboard = free_port(), free_port()
     head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
-    search = ["python", "tune/search.py", short, "--address", "auto", "--num-samples", "2"]
-    search += ["--storage-path", tmp_path, "--name", "job"]
-    submit = [*RAY, "job", "submit", "--address", f"http://127.0.0.1:{dashboard}", "--working-dir", ROOT, "--", *search]
+    _, submit = of_the_page(
+        "As a Ray job", **{"HEAD:8265": f"127.0.0.1:{dashboard}", "CONFIG": short, "/shared": tmp_path}
+    )
+    submit = [*RAY, *submit[1:], "--num-samples", "2", "--name", "job"]
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with start_ray(environment, *head, "--include-dashboard=true"):
         assert wait_for_nodes(f"127.0.0.1:{port}", 1, environment).returncode == 0
-        told = subprocess.run(list(map(str, submit)), env=environment, capture_output=True, text=True)
+        told = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "succeeded" in told.stdout
-    trials = optuna.load_study(study_name="short", storage=f"sqlite:///{tmp_path / 'job' / 'optuna.db'}").trials
+    trials = optuna.load_study(study_name="job-short", storage=journal(tmp_path / "night.journal")).trials
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
 
 
@@ -342,11 +359,16 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
         "HEAD_IP": "127.0.0.1",
     }
     folder = tmp_path / "night"
-    script = ["bash", FILES / "search.sbatch", folder, short, "--num-samples", "6"]
+    ((sbatch, *given),) = of_the_page(
+        "On Slurm",
+        **{"/shared/searches/night": folder, "CONFIG": short, "200": "6", "--gpus-per-trial 0.5": "--gpus-per-trial 0"},
+    )
+    assert sbatch == "sbatch"
+    script = ["bash", *(word for word in given if not re.match("--(nodes|cpus-per-task|gpus-per-node|time)=", word))]
     # six trials that would take too long are cut short ...
     short.write_text(short.read_text().replace("total_iters = 60", "total_iters = 100"))
     states = [json.dumps({})]
-    with started(*script, env={**environment, **slurm}) as job:
+    with started(*script, env={**environment, **slurm}, cwd=ROOT) as job:
         deadline = time.monotonic() + 200
         while not ((folder / "trials.csv").exists() and "COMPLETE" in (folder / "trials.csv").read_text()):
             assert job.poll() is None
@@ -359,7 +381,7 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
     before = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
     assert 1 <= len(before) < 6
     # ... and the same job, started again, does the others
-    with started(*script, env={**environment, **slurm}) as job:
+    with started(*script, env={**environment, **slurm}, cwd=ROOT) as job:
         assert job.wait(280) == 0
     study = optuna.load_study(study_name="night-short", storage=journal(f"{folder}.journal"))
     done = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
@@ -368,4 +390,4 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
 
 
 def journal(path):
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
