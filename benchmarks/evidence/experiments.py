@@ -30,6 +30,7 @@ class Experiment:
         rate: p, as published.
         wanted: what counts as success: a measurement, and the least value of it.
         shown: further measurements, for tables.
+        minutes: of a processor that a run of plain descent-ascent takes, to say what an empty cell would cost.
         dataset: a config of another data set, laid over ``config``.
         data: environment variable that names the data, if they must be given.
         overlay: settings laid over the config.
@@ -48,6 +49,7 @@ class Experiment:
     rate: float
     wanted: tuple[str, float]
     shown: tuple[str, ...]
+    minutes: float
     dataset: str | None = None
     data: str | None = None
     overlay: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -59,6 +61,11 @@ class Experiment:
     def counted(self) -> bool:
         """Whether what is wanted can be counted, as modes can."""
         return self.wanted[0] != "kid"
+
+    @property
+    def empty(self) -> str:
+        """Why a cell of it is empty that could be filled."""
+        return f"not run yet: 20 runs of some {self.minutes:g} CPU minutes"
 
     @property
     def missing(self) -> str | None:
@@ -87,31 +94,31 @@ SLOW = {"unrolled": _WHY, "unrolled-tuned": _WHY}
 EXPERIMENTS = {
     "four_gaussians": Experiment(
         "four Gaussians", "configs/four_gaussians_gda.py", 6, 1500, 100, (1500,), "released-gaussians", 1 / 4,
-        ("modes", 4), POINTS,
+        ("modes", 4), POINTS, 1,
     ),
     "ablation": Experiment(
         "the ablation, on four Gaussians", "configs/four_gaussians_gda.py", 6, 1500, 100, (1500,), "released-gaussians",
-        1 / 4, ("modes", 4), POINTS, groups=("with the test", "with a coin", "without"),
+        1 / 4, ("modes", 4), POINTS, 1, groups=("with the test", "with a coin", "without"),
     ),
     "eight_gaussians": Experiment(
         "eight Gaussians", "configs/four_gaussians_gda.py", 6, 1500, 100, (1500,), "released-gaussians", 1 / 4,
-        ("modes", 8), POINTS, dataset="configs/_base_/datasets/eight_gaussians.py",
+        ("modes", 8), POINTS, 1, dataset="configs/_base_/datasets/eight_gaussians.py",
     ),
     "gaussian_grid": Experiment(
         "5×5 grid", "configs/four_gaussians_gda.py", 6, 1500, 100, (1500,), "released-gaussians", 1 / 4,
-        ("modes", 25), POINTS, dataset="configs/_base_/datasets/gaussian_grid.py",
+        ("modes", 25), POINTS, 1, dataset="configs/_base_/datasets/gaussian_grid.py",
     ),
     "mnist01_embedded": Experiment(
         "0-1 MNIST, 1,000 embedded digits", "configs/mnist01_gda.py", 1, 1000, 100, (1000,), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, skipped=SLOW, space="pictures.yaml",
+        ("digits", 2), DIGITS, 1.5, skipped=SLOW, space="pictures.yaml",
     ),
     "mnist01": Experiment(
         "0-1 MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (1000, 2000), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
+        ("digits", 2), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
     ),
     "mnist": Experiment(
         "MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (2000,), "released-mnist", 1 / 5,
-        ("digits", 10), DIGITS, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
+        ("digits", 10), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
         overlay={
             "data.train.digits": None,
             "metrics_hook.metrics.0.digits": tuple(range(10)),
@@ -120,6 +127,6 @@ EXPERIMENTS = {
     ),
     "cifar10": Experiment(
         "CIFAR-10", "configs/cifar10_gda.py", 1, 2000, 500, (2000,), "released-mnist", 1 / 2,
-        ("kid", 0), ("kid", "fd"), data="MINMAX_CIFAR10", skipped=SLOW, space="pictures.yaml",
+        ("kid", 0), ("kid", "fd"), 8, data="MINMAX_CIFAR10", skipped=SLOW, space="pictures.yaml",
     ),
 }  # fmt: skip

@@ -135,8 +135,9 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     """All of one experiment, from the files that :func:`~benchmarks.evidence.collect.write_results` wrote."""
     lines = [f"## {experiment.title}", ""]
     if not (source / f"{name}.csv").exists():
-        why = experiment.missing or "not run yet"
-        return "\n".join([*lines, f"Empty: {why}. `python -m benchmarks.evidence {name}` fills it.", ""])
+        why = f"Empty: {experiment.empty} a method. `python -m benchmarks.evidence {name}` fills it"
+        need = f", where `{experiment.data}` names its data" if experiment.data else ""
+        return "\n".join([*lines, f"{why}{need}.", ""])
     frame, batches = read_results(source, name)
     costs = read_costs(source, name)
     draw(experiment, frame, images / f"results_{name}.png")
@@ -165,7 +166,7 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
     for method, column in columns(EXPERIMENTS[name]).items():
         mine = [batch for batch in batches if batch["method"] == method]
         if not mine:
-            why = EXPERIMENTS[name].skipped.get(method, "none yet")
+            why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty}")
             lines.append(f"| {column.title} | {why} | `python -m benchmarks.evidence {name} {method}` | – | – | – |")
         for batch in mine:
             seeds = f"{min(batch['seeds'])} to {max(batch['seeds'])}"
