@@ -1,7 +1,7 @@
 """What a training step costs under MinMax, as a ratio to the plain toolkit in the same run.
 
 ``python benchmarks/step_cost.py`` trains each pair of configs in turns, a few iterations of the one, as many of the
-other, in one process, and compares their times turn by turn; the peak memory of each is that of a fresh process. It
+other, each in a process of its own, and compares their times turn by turn; peak memory is that of a fresh process. It
 writes ``benchmarks/results/step_cost.csv``, from which docs/performance.md is made. ``--quick`` runs two cases in under
 two minutes and fails if one is surely slower than 1.3 times the plain toolkit. It runs on a GPU if there is one.
 """

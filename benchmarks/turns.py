@@ -1,12 +1,14 @@
-"""Two trainings in turns in one process, so that whatever else the machine does meets both."""
+"""Two trainings in turns, so that whatever else the machine does meets both."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import multiprocessing
 import tempfile
-import threading
 import time
+import traceback
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -27,14 +29,10 @@ def bare(cfg: Config) -> Config:
     return cfg
 
 
-class Done(Exception):
-    """All turns have been had."""
-
-
 def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -> dict[str, float]:
-    """Train two configs in turns, which of them is first and is set up first changing halfway.
+    """Train two configs in turns, each in a process of its own; halfway two new ones begin, in the other order.
 
-    (Two that are the same can differ by some percent for as long as they live, by where their memory happens to lie.)
+    (Two trainings that are the same can differ by some percent for as long as they live, by where their memory lies.)
 
     Args:
         configs: the plain one, and the other.
@@ -44,29 +42,15 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
     Returns:
         Milliseconds of an iteration of the plain one, and what a turn of the other takes, as a ratio to one of the
         plain one: see :func:`ratio`.
+
+    Raises:
+        RuntimeError: with what was raised in a training.
     """
-    first, second = _take(configs, iterations, rounds // 2)
-    second_again, first_again = _take(configs[::-1], iterations[::-1], rounds // 2)
+    sides = list(zip(configs, iterations, strict=True))
+    first, second = _take(sides, rounds // 2)
+    second_again, first_again = _take(sides[::-1], rounds // 2)
     plain, other = first + first_again, second + second_again
     return {"plain_ms": 1e3 * float(np.median(plain)) / iterations[0], **ratio(plain, other)}
-
-
-def _take(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -> tuple[list[float], list[float]]:
-    """What each turn took, of each config."""
-    turns = _Turns(iterations, rounds + WARMING)
-    with tempfile.TemporaryDirectory() as folder:
-        runs = []
-        for side, cfg in enumerate(map(copy.deepcopy, configs)):
-            cfg.work_dir = f"{folder}/{side}"
-            runs.append(threading.Thread(target=turns.run, args=(side, cfg, torch.get_num_threads())))
-        for run in runs:
-            run.start()
-        for run in runs:
-            run.join()
-    if turns.failed:
-        raise turns.failed[0]
-    first, second = (seconds[WARMING:] for seconds in turns.seconds)
-    return first, second
 
 
 def ratio(plain: Sequence[float], other: Sequence[float]) -> dict[str, float]:
@@ -82,61 +66,65 @@ def ratio(plain: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     return {"ratio": float(np.median(ratios)), "ratio_low": interval.low, "ratio_high": interval.high}
 
 
-class _Turns:
-    """Whose turn it is, and how long each took."""
+def _take(sides: Sequence[tuple[Config, int]], rounds: int) -> list[list[float]]:
+    """What each turn took, of each side."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, runs = [], []
+    for cfg, iterations in sides:
+        mine, its = spawn.Pipe()
+        runs.append(spawn.Process(target=_run, args=(cfg, iterations, its, torch.get_num_threads()), daemon=True))
+        runs[-1].start()
+        ours.append(mine)
+    seconds = [[_turn(side) for side in ours] for _ in range(rounds + WARMING)]
+    for side, run in zip(ours, runs, strict=True):
+        side.send(False)
+        run.join()
+    return [list(times) for times in zip(*seconds[WARMING:], strict=True)]
 
-    def __init__(self, iterations: Sequence[int], rounds: int) -> None:
-        self._iterations, self._rounds = iterations, rounds
-        self._condition, self._turn, self._done = threading.Condition(), 0, 0
-        self.seconds: tuple[list[float], list[float]] = ([], [])
-        self.failed: list[BaseException] = []
 
-    def before(self, side: int) -> None:
-        if self._done == 0 or self._turn != side:
-            with self._condition:
-                self._condition.wait_for(lambda: self._turn == side or self.failed)
-            if self.failed or len(self.seconds[side]) == self._rounds:
-                raise Done
-            _synchronise()
-            self._began = time.perf_counter()
+def _turn(side: Connection) -> float:
+    side.send(True)
+    told = side.recv()
+    if isinstance(told, str):
+        raise RuntimeError(told)
+    return float(told)
 
-    def after(self, side: int) -> None:
-        self._done += 1
-        if self._done == self._iterations[side]:
-            _synchronise()
-            self.seconds[side].append(time.perf_counter() - self._began)
-            self.end(side)
 
-    def end(self, side: int) -> None:
-        with self._condition:
-            self._turn, self._done = 1 - side, 0
-            self._condition.notify_all()
-
-    def run(self, side: int, cfg: Config, threads: int) -> None:
-        torch.set_num_threads(threads)  # OpenMP keeps it for each thread of the program
+def _run(cfg: Config, iterations: int, turns: Connection, threads: int) -> None:
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Done):
+        cfg.work_dir = folder
         try:
-            train(cfg, seed=side, hooks=[dict(type="TakesTurns", turns=self, side=side)])
-        except Done:
-            self.end(side)
-        except BaseException as error:
-            self.failed.append(error)
-            self.end(side)
+            train(cfg, seed=0, hooks=[dict(type="TakesTurns", turns=turns, iterations=iterations)])
+        except Exception:
+            turns.send(traceback.format_exc())
+
+
+class Done(BaseException):
+    """All turns have been had."""
 
 
 @HOOKS.register_module()
 class TakesTurns(Hook):
-    """Lets two trainings run in turns of some iterations, one waiting while the other runs."""
+    """Lets a training run in turns of some iterations, each when it is told to, and tells what it took."""
 
     reads_weights = False
 
-    def __init__(self, turns: _Turns, side: int) -> None:
-        self._turns, self._side = turns, side
+    def __init__(self, turns: Connection, iterations: int) -> None:
+        self._turns, self._iterations, self._done = turns, iterations, 0
 
     def before_train_iter(self, runner: Any) -> None:
-        self._turns.before(self._side)
+        if self._done == 0:
+            if not self._turns.recv():
+                raise Done
+            _synchronise()
+            self._began = time.perf_counter()
 
     def after_train_iter(self, runner: Any) -> None:
-        self._turns.after(self._side)
+        self._done = (self._done + 1) % self._iterations
+        if self._done == 0:
+            _synchronise()
+            self._turns.send(time.perf_counter() - self._began)
 
 
 def _synchronise() -> None:

@@ -1,4 +1,4 @@
-"""What a cycle of each method costs: both it and plain descent-ascent, in turns in one process."""
+"""What a cycle of each method costs: both it and plain descent-ascent, in turns."""
 
 from __future__ import annotations
 
