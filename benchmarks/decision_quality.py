@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import math
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from mmcv.runner import HOOKS, Hook
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import bare  # noqa: E402
 from minmax_plugin.mmgen.estimates import ValueSetting  # noqa: E402
 from minmax_plugin.mmgen.hook import MinMaxHook  # noqa: E402
@@ -156,7 +156,6 @@ def main() -> int:
     parser.add_argument("--comparisons", type=int, default=100, help="in each training, at most (default: 100)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     rows = []
     for case in CASES:
         for name, seen in measure(case, args.comparisons).groupby("estimator", sort=False):
@@ -164,9 +163,9 @@ def main() -> int:
             error = float((seen["own"] - seen["truth"]).std())
             row = {"case": case, "estimator": name, "decisions": len(seen), "agreed": int(agreed.sum())}
             row |= {"error": error, "median_change": float(seen["truth"].abs().median())}
-            rows.append(row | {"commit": commit.stdout.strip()})
+            rows.append(row | {"commit": commit()})
             print(row, flush=True)
-    pandas.DataFrame(rows).to_csv(RESULT, index=False, float_format="%.4g")
+    keep(RESULT, rows, ["case", "estimator"])
     return 0
 
 

@@ -14,6 +14,10 @@ from pathlib import Path
 import pandas
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.tables import commit  # noqa: E402
+
 RESULT = ROOT / "benchmarks" / "results" / "import_time.csv"
 CODE = """
 import time, torch
@@ -29,8 +33,7 @@ def main() -> int:
         float(subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
         for _ in range(TIMES + 1)
     ][1:]
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    frame = pandas.DataFrame({"ms": found}).assign(device=platform.machine(), commit=commit.stdout.strip())
+    frame = pandas.DataFrame({"ms": found}).assign(device=platform.machine(), commit=commit())
     frame.to_csv(RESULT, index=False, float_format="%.4g")
     print(frame["ms"].describe())
     return 0

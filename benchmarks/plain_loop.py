@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import platform
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -27,7 +24,8 @@ from torch.nn.functional import softplus
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.turns import ratio  # noqa: E402
+from benchmarks.tables import commit, keep  # noqa: E402
+from benchmarks.turns import now, ratio  # noqa: E402
 from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, build_baseline  # noqa: E402
 from minmax_plugin.baselines import BASELINES  # noqa: E402
 
@@ -116,14 +114,10 @@ def gradients(loss: Tensor, net: nn.Module) -> tuple[Tensor, ...]:
 
 
 def timed(cycle: Callable[[], None], times: int) -> float:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
+    began = now()
     for _ in range(times):
         cycle()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return now() - began
 
 
 def compare(plain: Callable[[], None], other: Callable[[], None], rounds: int, turn: float) -> dict[str, float]:
@@ -145,18 +139,13 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else platform.machine()
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    rows: list[dict[str, Any]] = []
 
     def measure(weights: float, k: int, method: str, other: Callable[[Players], Callable[[], None]]) -> None:
         mine, its = Players(int(weights)), Players(int(weights))
         found = compare(mine.baseline("gda-alternating", k=k), other(its), args.rounds, args.turn)
-        rows.append(
-            {"method": method, "weights": mine.size, "k": k, "threads": args.threads, "device": device, **found}
-        )
-        rows[-1]["commit"] = commit.stdout.strip()
-        pandas.DataFrame(rows).to_csv(RESULT, index=False, float_format="%.4g")
-        print(rows[-1], flush=True)
+        row = {"method": method, "weights": mine.size, "k": k, "threads": args.threads, "device": device, **found}
+        keep(RESULT, [row | {"commit": commit()}], ["method", "weights", "k", "threads", "device"])
+        print(row, flush=True)
 
     for name, settings in PEERS.items():
         measure(1e6, 1, name, lambda players, name=name, settings=settings: players.baseline(name, **settings))

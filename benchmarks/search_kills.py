@@ -12,7 +12,6 @@ import os
 import platform
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from search_runs import short_config, space_file, start, trials  # noqa: E402
+
+from benchmarks.tables import commit  # noqa: E402
 
 COLUMNS = ("kill", "after, s", "complete", "lost", "changed", "run again")
 
@@ -101,11 +102,10 @@ def main() -> int:
             )
             ends.append(consistent)
             print(f"search {searches}: {'consistent' if consistent else log.read_text()}", flush=True)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout
     columns = [c for c in COLUMNS if c in rows[0]]
     lines = [
         f"`python benchmarks/search_kills.py --kills {args.kills} --trials {args.trials} --latest {args.latest:g} "
-        f"--seed {args.seed}` at {commit.strip()}; {platform.machine()}, {os.cpu_count()} cores; "
+        f"--seed {args.seed}` at {commit()}; {platform.machine()}, {os.cpu_count()} cores; "
         f"{(time.monotonic() - began) / 60:.0f} minutes.",
         "Three kills in four come within that many seconds of the first measurement, the others of the start.",
         "",

@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.tables import commit  # noqa: E402
 from tune.record import SearchRecord  # noqa: E402
 from tune.tables import commands  # noqa: E402
 
@@ -85,12 +86,9 @@ def main() -> int:
         record, searched = search(Path(place), args)
         each, trained = by_hand(record, args.at_once)
     rates = [args.trials / seconds * 3600 for seconds in (searched, trained)]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
     lines = [
         f"`python benchmarks/search_throughput.py --trials {args.trials} --at-once {args.at_once} --iterations "
-        f"{args.iterations}` at {commit}; {platform.machine()}, {os.cpu_count()} cores, one thread a training. "
+        f"{args.iterations}` at {commit()}; {platform.machine()}, {os.cpu_count()} cores, one thread a training. "
         f"A training by hand took {statistics.median(each):.0f} s (median; {min(each):.0f} to {max(each):.0f}).",
         "",
         "| | seconds in all | trials an hour |",

@@ -20,7 +20,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pandas
 import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
@@ -30,6 +29,7 @@ from torch.utils.data import Dataset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import Done, bare  # noqa: E402
 from benchmarks.turns import compare as take_turns  # noqa: E402
 from minmax_plugin.mmgen.doctor import examine  # noqa: E402
@@ -169,17 +169,6 @@ class NotesPeak(Hook):
         raise Done
 
 
-def keep(row: dict[str, Any]) -> None:
-    """Put a line into the table of results; those of other cases, variants, threads and devices stay."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    frame = pandas.DataFrame([row | {"commit": commit.stdout.strip()}])
-    if RESULT.exists():
-        earlier = pandas.read_csv(RESULT)
-        keys = ["case", "variant", "threads", "device"]
-        frame = pandas.concat([earlier[~(earlier[keys] == frame[keys].iloc[0]).all(axis=1)], frame])
-    frame.to_csv(RESULT, index=False, float_format="%.4g")
-
-
 def fits(case: Case, variant: str) -> bool:
     return variant != "last" or case.k > 1  # with k = 1 it would be read before the discriminator has answered
 
@@ -219,7 +208,7 @@ def main() -> int:
                 row |= {"plain_mib": plain, "more_mib": ours - plain, "snapshots_mib": kept}
             rows.append(row)
             if not args.quick:
-                keep(row)
+                keep(RESULT, [row | {"commit": commit()}], ["case", "variant", "threads", "device"])
             print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
     if args.quick:
         return int(any(row["ratio_low"] > GROSS for row in rows))  # beyond the noise

@@ -117,15 +117,15 @@ class TakesTurns(Hook):
         if self._done == 0:
             if not self._turns.recv():
                 raise Done
-            self._began = _now()
+            self._began = now()
 
     def after_train_iter(self, runner: Any) -> None:
         self._done = (self._done + 1) % self._iterations
         if self._done == 0:
-            self._turns.send(_now() - self._began)
+            self._turns.send(now() - self._began)
 
 
-def _now() -> float:
+def now() -> float:
     """Seconds; of the processor where one thread of it does all, since a clock would count others' work too."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

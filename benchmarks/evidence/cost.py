@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pandas
 import torch
 from mmcv import Config
 
-from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
+from benchmarks.evidence.experiments import EXPERIMENTS
 from benchmarks.evidence.methods import METHODS
+from benchmarks.tables import commit, keep
 from benchmarks.turns import bare, compare
 
 CYCLES, ROUNDS = 10, 10  # in a turn, and turns of each
@@ -33,29 +33,20 @@ def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, flo
     # A fractional number of iterations to a cycle is met on average only: the share of it that a turn has.
     cycles = [n / cfg.iterations_per_cycle for n, cfg in zip(iterations, sides, strict=True)]
     found = compare(sides, iterations, ROUNDS)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     row = {"method": method} | {
         name: round(value * cycles[0] / cycles[1], 3) for name, value in found.items() if name.startswith("ratio")
     }
-    _add(place, experiment, pandas.DataFrame([row | {"commit": commit.stdout.strip()}]))
+    keep(_file(place, experiment), [row | {"commit": commit()}], ["method"])
 
 
 def merge_costs(fresh: Path, into: Path, experiment: str) -> None:
     """Add fresh costs to those that are there."""
     if _file(fresh, experiment).exists():
-        _add(into, experiment, pandas.read_csv(_file(fresh, experiment)))
+        keep(_file(into, experiment), pandas.read_csv(_file(fresh, experiment)), ["method"])
 
 
 def _file(place: Path, experiment: str) -> Path:
     return place / f"{experiment}_cost.csv"
-
-
-def _add(place: Path, experiment: str, frame: pandas.DataFrame) -> None:
-    file = _file(place, experiment)
-    if file.exists():
-        earlier = pandas.read_csv(file)
-        frame = pandas.concat([earlier[~earlier["method"].isin(frame["method"])], frame])
-    frame.to_csv(file, index=False)
 
 
 def _training_alone(experiment: str, method: str, rates: dict[str, float]) -> Config:
