@@ -29,9 +29,7 @@ def target(case: str, k: int, variant: str) -> tuple[float, float]:
 
 def steps() -> str:
     """Time and memory of each pair, with its targets."""
-    frame = pandas.read_csv(RESULTS / "step_cost.csv")
-    order = {case: i for i, case in enumerate(frame["case"].unique())}
-    frame = frame.sort_values("case", key=lambda cases: cases.map(order), kind="stable")
+    frame = pandas.read_csv(RESULTS / "step_cost.csv").sort_values(["case", "threads", "variant"])
     lines = [
         "| networks | k | f read | threads | plain, ms | time, ratio | target | memory more, MiB | at most, MiB |",
         "|---" * 9 + "|",
@@ -63,7 +61,7 @@ def quality() -> str:
 
 def loop() -> str:
     """Other methods, and growing networks, in a plain loop."""
-    frame = pandas.read_csv(RESULTS / "plain_loop.csv")
+    frame = pandas.read_csv(RESULTS / "plain_loop.csv").sort_values(["weights", "k"], kind="stable")
     lines = ["| method | weights | k | plain cycle, ms | time, ratio |", "|---" * 5 + "|"]
     for row in frame.itertuples():
         ratio = f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"

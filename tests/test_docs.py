@@ -25,6 +25,12 @@ def test_the_page_of_settings_is_the_code_s():
     assert made["PAGE"].read_text() == made["page"](), "run python docs/make_settings.py"
 
 
+def test_the_page_of_performance_is_made_of_the_measurements():
+    made = runpy.run_path(str(DOCS / "make_performance.py"))
+    page = made["PAGE"].read_text()
+    assert page == made["page"](page), "run python docs/make_performance.py"
+
+
 def test_the_messages_in_troubleshooting_are_the_code_s():
     text = (DOCS / "troubleshooting.md").read_text()
     code = "".join(
