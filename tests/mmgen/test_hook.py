@@ -1,3 +1,4 @@
+import functools
 import json
 import warnings
 
@@ -6,11 +7,13 @@ import torch
 from exact import assert_identical
 from mmcv.runner import HOOKS, Hook
 from mmgen.core.evaluation import GenerativeEvalHook
+from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
 from minmax_plugin.mmgen.estimates import ValueSetting
 from minmax_plugin.mmgen.gans import UnconditionalGAN
+from minmax_plugin.mmgen.gans.base import by_group
 from minmax_plugin.mmgen.hook import MinMaxHook
 
 ALWAYS = dict(acceptance="always")
@@ -77,6 +80,20 @@ def test_fresh_value_differs_from_the_last_step_and_is_in_inference_mode(tmp_pat
     last = run(small_config(3, dict(ALWAYS, value="last")), tmp_path / "last")
     assert losses(fresh) == losses(last)
     assert [x["f_new"] for x in fresh if "f_new" in x] != [x["f_new"] for x in last if "f_new" in x]
+
+
+LOSSES = {kind: GANLoss(kind) for kind in ("vanilla", "lsgan", "wgan", "wgan-logistic-ns", "hinge")}
+LOSSES["of numbers it looks at"] = lambda x, **_: x.mean() if x.mean().item() > 0 else x.min()
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("shape", [(24,), (24, 1), (24, 1, 5, 5)])
+@pytest.mark.parametrize("real", [True, False])
+def test_the_loss_of_each_group_is_that_of_its_samples(loss, shape, real):
+    prediction = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    loss = functools.partial(loss, target_is_real=real, is_disc=True)
+    slowly = torch.stack([loss(group) for group in prediction.chunk(8)])
+    torch.testing.assert_close(by_group(loss, prediction, 8), slowly)
 
 
 def test_last_value_at_k_1_warns(tmp_path, recorded):
