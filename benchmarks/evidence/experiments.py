@@ -65,7 +65,7 @@ class Experiment:
     @property
     def empty(self) -> str:
         """Why a cell of it is empty that could be filled."""
-        return f"not run yet: 20 runs of some {self.minutes:g} CPU minutes"
+        return f"not run yet: 20 runs of some {self.minutes:g} CPU minute{'s' * (self.minutes != 1)}"
 
     @property
     def missing(self) -> str | None:
