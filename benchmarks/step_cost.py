@@ -114,7 +114,8 @@ def config(case: Case, variant: str | None, folder: str) -> Config:
         cfg.data = Config(dict(train=dict(type="RandomImages", **case.data)))._cfg_dict
     cfg.data.update(samples_per_gpu=case.batch, workers_per_gpu=0)
     cfg.train_cfg = {**(cfg.get("train_cfg") or {}), "disc_steps": case.k}
-    bare(cfg).merge_from_dict(dict(custom_hooks=[], lr_config=None))
+    bare(cfg).merge_from_dict(dict(lr_config=None))
+    cfg.custom_hooks = [h for h in cfg.get("custom_hooks") or [] if h["type"] == "ExponentialMovingAverageHook"]
     cfg.evaluation = None
     cfg.work_dir = folder
     cfg.total_iters = 10**6
