@@ -83,8 +83,10 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     }
     assert about["released"]["kept_ascent"] == pytest.approx(6 / about["released"]["accepted"], abs=0.01)
     assert sorted(frame["cycle"].unique()) == [10, 20]
-    assert all(0.3 < cost < 3 for cost in read_costs(tmp_path, "four_gaussians").values())
-    assert set(read_costs(tmp_path, "four_gaussians")) == set(about)
+    costs = read_costs(tmp_path, "four_gaussians")
+    assert costs.stack().between(0.3, 3).all()
+    assert set(costs.index) == {*about, "off-k6"}
+    assert (costs.loc["gda-6"] == 1).all()
     page.write_page(tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert "GDA, k = 6 | 0/3" in text
@@ -96,6 +98,17 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     assert evidence.run_cell("four_gaussians", "random-released", 2, 2, tmp_path) is None  # it does not depend on it
     config = Cell.read(tmp_path / "four_gaussians/random-released").config
     assert minmax_settings(config)["acceptance"]["rate"] == about["released"]["accepted"]
+
+
+def test_a_control_goes_by_the_committed_rates_where_its_method_was_not_run(tmp_path, monkeypatch):
+    batches = [{"method": "released", "seeds": [1], "accepted": 0.6, "kept_ascent": 10.0, "commit": "abc"}]
+    (tmp_path / "four_gaussians.json").write_text(json.dumps(batches))
+    (tmp_path / "four_gaussians.csv").write_text("method,seed,cycle\nreleased,1,100\n")
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path)
+    assert evidence.rates_of("released", "four_gaussians", tmp_path / "runs") == {"accepted": 0.6, "kept_ascent": 10.0}
+    for method, experiment in (("best", "four_gaussians"), ("released", "eight_gaussians")):
+        assert evidence.rates_of(method, experiment, tmp_path / "runs") is None
+    assert evidence.run_cell("eight_gaussians", "gda-matched", 1, 1, tmp_path / "runs") == "needs released first"
 
 
 def test_a_mode_that_was_found_and_lost_is_forgotten():
@@ -119,16 +132,20 @@ FRAME = pandas.DataFrame(
 )
 
 
+def costs_of(ratios):
+    return pandas.DataFrame({"ratio": ratios}, dtype=float).assign(ratio_low=0.9, ratio_high=1.1)
+
+
 def test_equal_cycles_and_equal_time_are_what_they_say():
     assert page.at_cycle(FRAME, 10)["modes"].tolist() == [1, 1, 1, 1]
-    chosen = page.at_cost(FRAME, {"gda-6": 1.0, "gda-1": 0.5}, 10)  # ten cycles of the one, twenty of the other
+    chosen = page.at_cost(FRAME, costs_of({"gda-6": 1.0, "gda-1": 0.5}), 10)  # ten cycles of the one, twenty of the other
     assert chosen.set_index(["method", "seed"])["cycle"].to_dict() == {
         ("gda-6", 1): 10,
         ("gda-6", 2): 10,
         ("gda-1", 1): 20,
         ("gda-1", 2): 20,
     }
-    assert page.at_cost(FRAME, {"gda-6": 1.0}, 10)["method"].tolist() == ["gda-6", "gda-6"]  # one's cost is not known
+    assert page.at_cost(FRAME, costs_of({"gda-6": 1.0}), 10)["method"].tolist() == ["gda-6", "gda-6"]  # one's cost is not known
     tuned = FRAME.replace({"method": {"gda-1": "gda-1-tuned"}})  # its schedule goes on to its own end
     ends = page.at_end(tuned, 10).set_index(["method", "seed"])["cycle"]
     assert (ends["gda-6"].tolist(), ends["gda-1-tuned"].tolist()) == ([10, 10], [20, 20])
@@ -137,7 +154,7 @@ def test_equal_cycles_and_equal_time_are_what_they_say():
 def test_a_run_that_failed_counts_as_no_success():
     about = [dict(method="gda-6", seeds=[1, 2]), dict(method="gda-6", seeds=[3]), dict(method="gda-1", seeds=[1, 2])]
     experiment = dataclasses.replace(EXPERIMENTS["four_gaussians"], shown=())
-    table = page.table(experiment, about, page.at_cycle(FRAME, 20), {}).splitlines()
+    table = page.table(experiment, about, page.at_cycle(FRAME, 20), costs_of({})).splitlines()
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table[2:]}
     assert rows == {"GDA, k = 1": "1/2 (9%–91%)", "GDA, k = 6": "1/3 (6%–79%)"}
 

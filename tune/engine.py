@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -98,6 +99,9 @@ def connect(address: str) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     try:
+        host, _, port = address.rpartition(":")
+        if port.isdigit():  # Ray itself tries for minutes where nothing listens
+            socket.create_connection((host.rpartition("/")[2], int(port)), timeout=10).close()
         ray.init(
             address=address,
             log_to_driver=False,
@@ -105,11 +109,12 @@ def connect(address: str) -> None:
             runtime_env={"env_vars": {"PYTHONPATH": path, ZERO_GPUS: os.environ[ZERO_GPUS]}},
             include_dashboard=False if local else None,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         if local:
             raise
         raise ConfigError(
-            f"--address={address!r}: no Ray cluster can be reached there: {' '.join(str(error).split())}"
+            f"--address={address!r}: no Ray cluster can be reached there (--address local takes this machine alone): "
+            f"{' '.join(str(error).split())}"
         ) from error
 
 

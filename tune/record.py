@@ -59,8 +59,8 @@ class SearchRecord:
     Optuna studies in ``optuna.db``. What the search adds to an Optuna trial is in its user attributes:
 
     - ``baseline``: whether it is the unmodified config; ``settings``: what it lays over the base, by path;
-    - ``origin``: ``baseline``, ``point``, ``warm start of DIR``, ``retry`` or ``sampler``; ``retry_of``: number of
-      the trial that it runs again;
+    - ``origin``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
+      ``retry_of``: number of the trial that it runs again;
     - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
     - ``reason``: why it was not finished;
     - ``scores``: the primary objective's value for each seed (the mean over data sets), ``interval``: its 95 %

@@ -65,7 +65,11 @@ def resume(request: Request) -> int:
         errored = retry_errored(record) if request.retry_errored else 0
         plan(record, record.configs)
         record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
-        return execute(record)
+        try:
+            return execute(record)
+        except ConfigError:  # nothing ran, so that the same line, mended, shall not extend it once more
+            record.update(record.options, extend=-request.extend)
+            raise
 
 
 def execute(record: SearchRecord) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.evidence.collect import Cell, merge_results, write_results
+from benchmarks.evidence.collect import Cell, merge_results, read_results, write_results
 from benchmarks.evidence.cost import measure_cost, merge_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
@@ -30,6 +30,7 @@ from tune.record import SearchRecord
 PLACE = ROOT / "results" / "evidence"
 RESULTS = ROOT / "benchmarks" / "results" / "evidence"
 SEEDS = 100  # that a cell could have
+RATES = ("accepted", "kept_ascent")
 
 
 def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE, first: int = 1) -> str | None:
@@ -41,9 +42,10 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
     rates: dict[str, float] = {}
     if column.after:
-        if not (place / experiment / column.after).exists():
+        found = rates_of(column.after, experiment, place)
+        if found is None:
             return f"needs {column.after} first"
-        rates = Cell.read(place / experiment / column.after).rates()
+        rates = found
     folder = place / experiment / method
     configs = place / experiment / "configs"
     configs.mkdir(parents=True, exist_ok=True)
@@ -71,6 +73,16 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         return f"the search ended with exit code {ended}"
     measure_cost(place, experiment, method, rates)
     return None
+
+
+def rates_of(method: str, experiment: str, place: Path) -> dict[str, float] | None:
+    """How often a method kept its proposals, which its controls go by: in the runs that are here, or as committed."""
+    if (place / experiment / method / "search.json").exists():
+        return Cell.read(place / experiment / method).rates()
+    if not (RESULTS / f"{experiment}.json").exists():
+        return None
+    batches = [batch for batch in read_results(RESULTS, experiment)[1] if batch["method"] == method]
+    return {name: batches[-1][name] for name in RATES if name in batches[-1]} if batches else None
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

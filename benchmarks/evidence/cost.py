@@ -13,22 +13,29 @@ from benchmarks.evidence.methods import METHODS
 from benchmarks.tables import commit, keep
 from benchmarks.turns import bare, compare
 
+COLUMNS = ["ratio", "ratio_low", "ratio_high"]
 CYCLES, ROUNDS = 10, 10  # in a turn, and turns of each
 
 
-def read_costs(place: Path, experiment: str) -> dict[str, float]:
-    """The cost of a cycle by method, that of plain descent-ascent with the experiment's k being 1."""
+def read_costs(place: Path, experiment: str) -> pandas.DataFrame:
+    """The cost of a cycle by method, that of plain descent-ascent with the experiment's k being 1.
+
+    Its columns are ``ratio``, and its 95 % interval in ``ratio_low`` and ``ratio_high``.
+    """
     file = _file(place, experiment)
-    return pandas.read_csv(file).set_index("method")["ratio"].to_dict() if file.exists() else {}
+    found = pandas.read_csv(file) if file.exists() else pandas.DataFrame(columns=["method", *COLUMNS])
+    costs = found.set_index("method")[COLUMNS]
+    for anchor in _anchors(experiment):
+        costs.loc[anchor] = 1.0
+    return costs
 
 
 def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, float]) -> None:
     """Measure what a cycle costs, if that has not been done, and add it to ``EXPERIMENT_cost.csv``."""
-    anchor = f"gda-{EXPERIMENTS[experiment].k}"
-    if method in read_costs(place, experiment):
+    if method in read_costs(place, experiment).index:
         return
     torch.set_num_threads(1)
-    sides = [_training_alone(experiment, name, rates) for name in (anchor, method)]
+    sides = [_training_alone(experiment, name, rates) for name in (_anchors(experiment)[0], method)]
     iterations = [max(1, round(CYCLES * cfg.iterations_per_cycle)) for cfg in sides]
     # A fractional number of iterations to a cycle is met on average only: the share of it that a turn has.
     cycles = [n / cfg.iterations_per_cycle for n, cfg in zip(iterations, sides, strict=True)]
@@ -43,6 +50,12 @@ def merge_costs(fresh: Path, into: Path, experiment: str) -> None:
     """Add fresh costs to those that are there."""
     if _file(fresh, experiment).exists():
         keep(_file(into, experiment), pandas.read_csv(_file(fresh, experiment)), ["method"])
+
+
+def _anchors(experiment: str) -> tuple[str, str]:
+    """Plain descent-ascent by its names: among the baselines, and in the ablation."""
+    k = EXPERIMENTS[experiment].k
+    return f"gda-{k}", f"off-k{k}"
 
 
 def _file(place: Path, experiment: str) -> Path:

@@ -11,7 +11,7 @@ from scipy import stats
 from benchmarks.evidence.collect import read_results
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
-from benchmarks.evidence.methods import METHODS, TUNED, columns
+from benchmarks.evidence.methods import METHODS, TUNED, columns, settings_file
 from benchmarks.evidence.pictures import draw_decisions
 
 NAMES = {
@@ -36,6 +36,7 @@ SHORT = (
     "gda-6",
     "gda-6-tuned",
 )  # the README's
+FEWEST = 5  # runs of a method that the README shows
 DIFFERENT = 0.05  # share by which the cost of a run may pass the anchor's
 
 
@@ -67,14 +68,20 @@ def at_end(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
     return pandas.concat([at_cycle(frame[~ends], cycle), last])
 
 
-def at_cost(frame: pandas.DataFrame, costs: dict[str, float], cycles: int) -> pandas.DataFrame:
+def at_cost(frame: pandas.DataFrame, costs: pandas.DataFrame, cycles: int) -> pandas.DataFrame:
     """Each run's last measurement within the cost of so many cycles of plain descent-ascent."""
-    within = frame[frame["cycle"] * frame["method"].map(costs) <= cycles * (1 + DIFFERENT)]
+    within = frame[frame["cycle"] * frame["method"].map(costs["ratio"]) <= cycles * (1 + DIFFERENT)]
     return within.sort_values("cycle").groupby(["method", "seed"], as_index=False).last()
 
 
+def price(cost: pandas.Series) -> str:
+    """The cost of a cycle with its 95 % interval; 1 for what it is a ratio to."""
+    ratio, low, high = cost
+    return f"{ratio:.2f} ({low:.2f}–{high:.2f})" if low < high else "1"
+
+
 def table(
-    experiment: Experiment, batches: list[dict[str, Any]], chosen: pandas.DataFrame, costs: dict[str, float]
+    experiment: Experiment, batches: list[dict[str, Any]], chosen: pandas.DataFrame, costs: pandas.DataFrame
 ) -> str:
     """A line for each method: success, and means over its runs. A run that failed counts as no success."""
     wanted, least = experiment.wanted
@@ -96,7 +103,8 @@ def table(
         else:
             cells.append(str(len(runs)))
         cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
-        cells += [f"{runs['cycle'].median():.0f}", f"{costs[method]:.2f}" if method in costs else "–"]
+        cells.append(f"{runs['cycle'].median():.0f}")
+        cells.append(price(costs.loc[method]) if method in costs.index else "–")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -136,6 +144,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     lines = [f"## {experiment.title}", ""]
     if not (source / f"{name}.csv").exists():
         why = f"Empty: {experiment.empty} a method. `python -m benchmarks.evidence {name}` fills it"
+        why += " (tuned methods after the same with `--tune`)"
         need = f", where `{experiment.data}` names its data" if experiment.data else ""
         return "\n".join([*lines, f"{why}{need}.", ""])
     frame, batches = read_results(source, name)
@@ -145,7 +154,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     for cycle in experiment.reported:
         lines += [f"**At cycle {cycle}** (one generator proposal or step each):", ""]
         lines += [table(experiment, batches, at_end(frame, cycle), costs), ""]
-    if costs:
+    if set(costs.index) & set(frame["method"]):
         cycles = experiment.reported[-1]
         lines += [f"**At equal time**, that of {cycles} cycles of GDA with k = {experiment.k}:", ""]
         lines += [table(experiment, batches, at_cost(frame, costs, cycles), costs), ""]
@@ -167,7 +176,10 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
         mine = [batch for batch in batches if batch["method"] == method]
         if not mine:
             why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty}")
-            lines.append(f"| {column.title} | {why} | `python -m benchmarks.evidence {name} {method}` | – | – | – |")
+            commands = [f"`python -m benchmarks.evidence {name} {method}`"]
+            if column.tuned and not settings_file(EXPERIMENTS[name], column.tuned).exists():
+                commands.insert(0, f"`python -m benchmarks.evidence {name} {column.tuned} --tune`, then")
+            lines.append(f"| {column.title} | {why} | {' '.join(commands)} | – | – | – |")
         for batch in mine:
             seeds = f"{min(batch['seeds'])} to {max(batch['seeds'])}"
             kept = f"{batch['accepted']:.0%}" if "accepted" in batch else "–"
@@ -183,19 +195,19 @@ def seeds_of(batches: list[dict[str, Any]], method: str) -> list[int]:
 
 
 def summary(source: Path) -> str:
-    """The experiments in short, for the README: success and quality at the last reported cycle."""
+    """The experiments in short, for the README: success and quality at the first reported cycle."""
     head = ["experiment", "method", "all modes or digits, runs", "all by eye, runs", "modes or digits", "KID"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, experiment in EXPERIMENTS.items():
         if not (source / f"{name}.csv").exists() or "this algorithm" not in experiment.groups:
             continue
-        cycle = experiment.reported[-1]
+        cycle = experiment.reported[0]
         frame, batches = read_results(source, name)
         for method, column in columns(experiment).items():
             runs = at_end(frame[frame["method"] == method], cycle)
-            if method not in SHORT or runs.empty:
-                continue
             seeds = seeds_of(batches, method)
+            if method not in SHORT or runs.empty or len(seeds) < FEWEST:
+                continue
             cells = [f"{experiment.title}, cycle {cycle}", column.title]
             cells.append(share(succeeded(experiment, runs, seeds)) if experiment.counted else "–")
             by_eye = "modes_by_eye" in runs

@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 
 SEED = 1  # of the runs that are shown: the first of every cell, whatever it is like
 RUNS = ("released", "best")  # whose f is shown
-STRIPS = ("gda-6", "gda-1", "released", "best", "random-best", "gda-best")  # whose samples are
+STRIPS = ("gda-6", "gda-1", "practical", "released", "best", "random-best", "gda-best")  # whose samples are
 COLUMNS = 5  # pictures of samples in a strip
 WINDOW = 50  # decisions that the share of kept proposals is of
 
@@ -69,16 +69,17 @@ def draw_samples(place: Path, experiment: str, images: Path) -> None:
     figure = matplotlib.figure.Figure(figsize=(1.7 * COLUMNS, 1.85 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
     for axes, (method, pictures) in zip(grid, rows.items(), strict=True):
-        for place_, (cycle, picture) in zip(axes, pictures, strict=True):
-            place_.imshow(matplotlib.image.imread(picture), cmap="gray")
+        for place_ in axes:
             place_.set(xticks=[], yticks=[], frame_on=False)
+        for place_, (cycle, picture) in zip(axes, pictures, strict=False):  # a run may have drawn fewer
+            place_.imshow(matplotlib.image.imread(picture), cmap="gray")
             place_.set_title(f"cycle {cycle}", fontsize=7)
         axes[0].set_ylabel(textwrap.fill(METHODS[method].title, 24), fontsize=7)
     figure.savefig(images / f"samples_{experiment}.png", dpi=90)
 
 
 def _samples(folder: Path) -> list[tuple[int, Path]]:
-    """Cycles and pictures of a run, evenly over the cycles that all methods have."""
+    """Cycles and pictures of a run, as evenly as there are some over the cycles that all methods have."""
     run = _run_folder(folder)
     config = next(iter(run.glob("*.py")), None)
     if config is None:
@@ -87,7 +88,8 @@ def _samples(folder: Path) -> list[tuple[int, Path]]:
     cycles = EXPERIMENTS[folder.parent.name].cycles
     wanted = [cycles * (i + 1) // COLUMNS for i in range(COLUMNS)]
     there = {round(int(path.stem.removeprefix("iter_")) / per_cycle): path for path in run.glob("samples/*.png")}
-    return [(cycle, there[min(there, key=lambda c: abs(c - cycle))]) for cycle in wanted] if there else []
+    nearest = {min(there, key=lambda c: abs(c - cycle)) for cycle in wanted} if there else set()
+    return [(cycle, there[cycle]) for cycle in sorted(nearest)]
 
 
 def _run_folder(folder: Path) -> Path:

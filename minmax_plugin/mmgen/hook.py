@@ -57,9 +57,9 @@ class MinMaxHook(Hook):
             with one noise, in inference mode, so that most of the noise cancels; the presets take an eighth of the
             batch (``fraction``), which is cheap and mostly right. ``fresh``: f_new on a batch of its own, f_old as
             the kept pair was kept with (the paper's). ``last``: the last ascent step's own forward pass (free; before
-            that step, and mostly noise). Options of ``fresh`` and ``paired``: ``batches`` to average (1),
-            ``fraction`` of the batch to use, at least 8 samples (1.0), and for ``fresh``, ``reread=True`` to read
-            f_old again, on a batch of its own.
+            that step, and of two batches, as ``fresh`` is). Options of ``fresh`` and ``paired``: ``batches`` to
+            average (1), ``fraction`` of the batch to use, at least 8 samples (1.0), and for ``fresh``,
+            ``reread=True`` to read f_old again, on a batch of its own.
         restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
         restore_moments: whether the restored players' optimizer states go back too.
         restore_buffers: whether the restored players' buffers (batch norm, spectral norm) go back too.

@@ -227,7 +227,10 @@ def _resume_where_it_runs() -> Iterator[None]:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="minmax-train", description="Train a GAN config, with or without MinMax.")
     parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="where logs, checkpoints and samples go (default: work_dirs/CONFIG)")
+    parser.add_argument(
+        "--work-dir",
+        help="where logs, checkpoints and samples go (default: the config's work_dir, else work_dirs/CONFIG)",
+    )
     parser.add_argument(
         "--minmax",
         nargs="?",

@@ -7,6 +7,7 @@ import torch
 from exact import assert_identical
 from mmcv.runner import HOOKS, Hook
 from mmgen.core.evaluation import GenerativeEvalHook
+from mmgen.models import build_model
 from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
@@ -94,6 +95,19 @@ def test_the_loss_of_each_group_is_that_of_its_samples(loss, shape, real):
     loss = functools.partial(loss, target_is_real=real, is_disc=True)
     slowly = torch.stack([loss(group) for group in prediction.chunk(8)])
     torch.testing.assert_close(by_group(loss, prediction, 8), slowly)
+
+
+def test_an_evaluation_is_not_taken_for_an_ascent_step():
+    cfg = small_config(3)
+    model = build_model(cfg.model, train_cfg=cfg.train_cfg)
+    gan = UnconditionalGAN(model)
+    gan.watch_loss()
+    for real in (True, False):
+        model.gan_loss(torch.ones(4, 1), target_is_real=real, is_disc=True)
+    seen = gan.last_value().item()
+    with torch.inference_mode():
+        gan.fresh_value({"real_img": torch.zeros(16, 2)})
+    assert gan.last_value().item() == seen
 
 
 def test_last_value_at_k_1_warns(tmp_path, recorded):

@@ -193,6 +193,11 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path):
             metrics = (folder / "trials" / f"{name}_{trial.number}" / "metrics.jsonl").read_text()
             assert metrics.count("\n") == 2
 
+    # an extension that could not begin is none, so that giving it again does not add to it
+    output = search("--resume", folder, "--extend", 2, "--address", "127.0.0.1:1", code=2)
+    assert "no Ray cluster can be reached there (--address local takes this machine alone)" in output
+    assert SearchRecord.open(folder).options.num_samples == 3
+
     # the best config runs unchanged and gives its trial's result
     best = SearchRecord.open(folder).studies[names[0]].best_trial
     words = shlex.split((folder / "best" / names[0] / "command.txt").read_text())

@@ -106,7 +106,7 @@ class GAN:
         self.model.gan_loss.register_forward_hook(self._read_half, with_kwargs=True)
 
     def _read_half(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Tensor) -> None:
-        if kwargs.get("is_disc", False):
+        if kwargs.get("is_disc", False) and torch.is_grad_enabled():  # not by an evaluation of f
             self._halves[kwargs["target_is_real"]] = loss.detach()
 
     def last_value(self) -> Tensor:
