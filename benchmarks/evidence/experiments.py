@@ -37,6 +37,7 @@ class Experiment:
         skipped: methods that are left out, and why.
         groups: of methods that are its columns.
         space: of the search for settings on it.
+        tuning_seeds: of each trial of that search.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Experiment:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     groups: tuple[str, ...] = ("this algorithm", "controls", "baselines", "tuned baselines")
     space: str = "points.yaml"
+    tuning_seeds: int = 4
 
     @property
     def counted(self) -> bool:
@@ -110,15 +112,15 @@ EXPERIMENTS = {
     ),
     "mnist01_embedded": Experiment(
         "0-1 MNIST, 1,000 embedded digits", "configs/mnist01_gda.py", 1, 1000, 100, (1000,), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, 1.5, skipped=SLOW, space="pictures.yaml",
+        ("digits", 2), DIGITS, 1.5, skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
     ),
     "mnist01": Experiment(
         "0-1 MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (1000, 2000), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
+        ("digits", 2), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
     ),
     "mnist": Experiment(
         "MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (2000,), "released-mnist", 1 / 5,
-        ("digits", 10), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml",
+        ("digits", 10), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
         overlay={
             "data.train.digits": None,
             "metrics_hook.metrics.0.digits": tuple(range(10)),
@@ -127,6 +129,6 @@ EXPERIMENTS = {
     ),
     "cifar10": Experiment(
         "CIFAR-10", "configs/cifar10_gda.py", 1, 2000, 500, (2000,), "released-mnist", 1 / 2,
-        ("kid", 0), ("kid", "fd"), 8, data="MINMAX_CIFAR10", skipped=SLOW, space="pictures.yaml",
+        ("kid", 0), ("kid", "fd"), 8, data="MINMAX_CIFAR10", skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
     ),
 }  # fmt: skip

@@ -17,7 +17,7 @@ from tune.record import SearchRecord
 from tune.settings import MINMAX
 
 SPACES = ROOT / "benchmarks/evidence/spaces"
-SEED, SEEDS = 1001, 4  # of each trial: 1001 to 1004
+SEED = 1001  # the first of each trial
 
 
 def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def tune(name: str, method: str, trials: int, at_once: int, place: Path) -> str 
         METHODS[method].config(experiment, {}).dump(str(config))
         space.write_text(yaml.safe_dump(space_of(experiment, method), sort_keys=False))
         command += [str(config), "--space", str(space), "--objective", objective_of(experiment)]
-        command += ["--num-samples", str(trials), "--seed", str(SEED), "--seeds", str(SEEDS)]
+        command += ["--num-samples", str(trials), "--seed", str(SEED), "--seeds", str(experiment.tuning_seeds)]
         command += ["--scheduler", "median", "--storage-path", str(folder.parent), "--name", method]
     ended = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
     if ended:
