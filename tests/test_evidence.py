@@ -10,11 +10,13 @@ from benchmarks.evidence import __main__ as evidence
 from benchmarks.evidence import methods, page
 from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, write_results
 from benchmarks.evidence.cost import read_costs
-from benchmarks.evidence.experiments import EXPERIMENTS
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
 from benchmarks.evidence.tuning import space_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
-from minmax_plugin.presets import PRESETS
+from minmax_plugin.mmgen.estimates import ValueSetting
+from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.presets import PRESETS, preset
 from tune.space import Space
 
 RATES = {"accepted": 0.4, "kept_ascent": 14.3}
@@ -48,6 +50,21 @@ def test_what_is_tuned_has_a_space_that_fits_it(experiment, method):
     space = Space.load(space_of(row, method))
     space.check({method: METHODS[method].config(row, {})})
     assert any("minmax" in name for name in space.content["space"]) == (method == "practical")
+
+
+@pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])
+def test_the_tuned_config_is_what_was_found(experiment):
+    shipped = load_config(ROOT / "configs" / f"{experiment}_minmax_tuned.py")
+    check_config(shipped, paths=False)
+    found = METHODS["best"].config(EXPERIMENTS[experiment], {})
+    wanted = minmax_settings(found)
+    hook = dict(preset("practical", **minmax_settings(shipped)), preset="practical", record=True)
+    assert ValueSetting.parse(hook.pop("value")) == ValueSetting.parse(wanted.pop("value"))
+    assert hook == wanted
+    assert shipped.get("lr_config") == found.get("lr_config")
+    assert shipped.train_cfg == found.train_cfg
+    for player, settings in found.optimizer.items():
+        assert shipped.optimizer[player] == dict(settings, betas=tuple(settings["betas"]))
 
 
 def test_a_tuned_method_trains_with_what_was_found(tmp_path, monkeypatch):
