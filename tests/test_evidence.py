@@ -12,6 +12,7 @@ from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, 
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
+from benchmarks.evidence.pictures import write_decisions
 from benchmarks.evidence.tuning import space_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
 from minmax_plugin.mmgen.estimates import ValueSetting
@@ -104,6 +105,10 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     assert costs.stack().between(0.3, 3).all()
     assert set(costs.index) == {*about, "off-k6"}
     assert (costs.loc["gda-6"] == 1).all()
+    decisions = tmp_path / "four_gaussians_decisions.csv"
+    decisions.write_text("index,f_new,accepted,method,seed\n1,0.5,1,best,1\n2,0.5,1,released,1\n")  # of another day
+    write_decisions(tmp_path, tmp_path, "four_gaussians")
+    assert pandas.read_csv(decisions).value_counts("method").to_dict() == {"released": 20, "best": 1}
     page.write_page(tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert "GDA, k = 6 | 0/3" in text

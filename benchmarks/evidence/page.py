@@ -12,7 +12,7 @@ from benchmarks.evidence.collect import read_results
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
 from benchmarks.evidence.methods import METHODS, TUNED, columns, settings_file
-from benchmarks.evidence.pictures import draw_decisions
+from benchmarks.evidence.pictures import draw_decisions, strips_of
 
 NAMES = {
     "modes": "modes",
@@ -158,9 +158,9 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
         cycles = experiment.reported[-1]
         lines += [f"**At equal time**, that of {cycles} cycles of GDA with k = {experiment.k}:", ""]
         lines += [table(experiment, batches, at_cost(frame, costs, cycles), costs), ""]
-    if (images / f"samples_{name}.png").exists():
+    if strips := strips_of(name, images):
         lines += ["Samples of seed 1 as the training goes, whatever that seed is like:", ""]
-        lines += [f"![samples over cycles]({images.name}/samples_{name}.png)", ""]
+        lines += [line for strip in strips for line in (f"![samples over cycles]({images.name}/{strip})", "")]
     if picture := draw_decisions(source, name, images):
         lines += ["f and the share of proposals that were kept, over one run (seed 1):", ""]
         lines += [f"![f and kept proposals over a run]({images.name}/{picture})", ""]

@@ -13,6 +13,7 @@ from mmcv import Config
 
 from benchmarks.evidence.experiments import EXPERIMENTS
 from benchmarks.evidence.methods import METHODS
+from benchmarks.tables import keep
 from tune.record import SearchRecord
 
 matplotlib.use("Agg")
@@ -34,8 +35,7 @@ def write_decisions(place: Path, into: Path, experiment: str) -> None:
             frame = frame[["index", "f_new", "accepted"]].astype({"accepted": int})
             frames.append(frame.assign(method=method, seed=SEED))
     if frames:
-        file = into / f"{experiment}_decisions.csv"
-        pandas.concat(frames).to_csv(file, index=False, float_format="%.4g")
+        keep(into / f"{experiment}_decisions.csv", pandas.concat(frames), ["method"])
 
 
 def draw_decisions(source: Path, experiment: str, images: Path) -> str | None:
@@ -61,21 +61,26 @@ def draw_decisions(source: Path, experiment: str, images: Path) -> str | None:
 
 
 def draw_samples(place: Path, experiment: str, images: Path) -> None:
-    """Draw strips of the samples that runs have drawn, a row for each method, where the runs themselves are here."""
-    rows = {method: _samples(place / experiment / method) for method in STRIPS}
-    rows = {method: pictures for method, pictures in rows.items() if pictures}
-    if not rows:
-        return
-    figure = matplotlib.figure.Figure(figsize=(1.7 * COLUMNS, 1.85 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
-    for axes, (method, pictures) in zip(grid, rows.items(), strict=True):
-        for place_ in axes:
-            place_.set(xticks=[], yticks=[], frame_on=False)
-        for place_, (cycle, picture) in zip(axes, pictures, strict=False):  # a run may have drawn fewer
-            place_.imshow(matplotlib.image.imread(picture), cmap="gray")
-            place_.set_title(f"cycle {cycle}", fontsize=7)
-        axes[0].set_ylabel(textwrap.fill(METHODS[method].title, 24), fontsize=7)
-    figure.savefig(images / f"samples_{experiment}.png", dpi=90)
+    """Draw a strip of the samples that a run has drawn, for each method whose runs are here."""
+    for method in STRIPS:
+        pictures = _samples(place / experiment / method)
+        if not pictures:
+            continue
+        figure = matplotlib.figure.Figure(figsize=(1.7 * COLUMNS, 1.85), layout="constrained")
+        strip = figure.subplots(1, COLUMNS)
+        for axes in strip:
+            axes.set(xticks=[], yticks=[], frame_on=False)
+        for axes, (cycle, picture) in zip(strip, pictures, strict=False):  # a run may have drawn fewer
+            axes.imshow(matplotlib.image.imread(picture), cmap="gray")
+            axes.set_title(f"cycle {cycle}", fontsize=7)
+        strip[0].set_ylabel(textwrap.fill(METHODS[method].title, 24), fontsize=7)
+        figure.savefig(images / f"samples_{experiment}_{method}.png", dpi=90)
+
+
+def strips_of(experiment: str, images: Path) -> list[str]:
+    """The names of the strips that :func:`draw_samples` has drawn."""
+    names = [f"samples_{experiment}_{method}.png" for method in STRIPS]
+    return [name for name in names if (images / name).exists()]
 
 
 def _samples(folder: Path) -> list[tuple[int, Path]]:
