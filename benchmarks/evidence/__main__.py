@@ -40,12 +40,9 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         return row.missing or row.skipped[method]
     if column.tuned and not settings_file(row, column.tuned).exists():
         return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
-    rates: dict[str, float] = {}
-    if column.after:
-        found = rates_of(column.after, experiment, place)
-        if found is None:
-            return f"needs {column.after} first"
-        rates = found
+    rates = rates_of(column.after, experiment, place) if column.after else {}
+    if rates is None:
+        return f"needs {column.after} first"
     folder = place / experiment / method
     configs = place / experiment / "configs"
     configs.mkdir(parents=True, exist_ok=True)

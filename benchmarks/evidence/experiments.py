@@ -91,7 +91,9 @@ class Experiment:
 POINTS = ("modes_by_eye", "modes_3sigma", "hq", "balance", "kid", "forgotten")
 DIGITS = ("balance", "share_other", "kid", "forgotten")
 _WHY = "some 20 minutes a run on a core: six imagined steps, each differentiated through"
-SLOW = {"unrolled": _WHY, "unrolled-tuned": _WHY}
+PICTURES: dict[str, Any] = dict(
+    skipped={"unrolled": _WHY, "unrolled-tuned": _WHY}, space="pictures.yaml", tuning_seeds=2
+)
 
 EXPERIMENTS = {
     "four_gaussians": Experiment(
@@ -112,15 +114,15 @@ EXPERIMENTS = {
     ),
     "mnist01_embedded": Experiment(
         "0-1 MNIST, 1,000 embedded digits", "configs/mnist01_gda.py", 1, 1000, 100, (1000,), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, 1.5, skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
+        ("digits", 2), DIGITS, 1.5, **PICTURES,
     ),
     "mnist01": Experiment(
         "0-1 MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (1000, 2000), "released-mnist", 1 / 5,
-        ("digits", 2), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
+        ("digits", 2), DIGITS, 2.7, data="MINMAX_MNIST", **PICTURES,
     ),
     "mnist": Experiment(
         "MNIST", "configs/mnist01_gda.py", 1, 2000, 250, (2000,), "released-mnist", 1 / 5,
-        ("digits", 10), DIGITS, 2.7, data="MINMAX_MNIST", skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
+        ("digits", 10), DIGITS, 2.7, data="MINMAX_MNIST", **PICTURES,
         overlay={
             "data.train.digits": None,
             "metrics_hook.metrics.0.digits": tuple(range(10)),
@@ -129,6 +131,6 @@ EXPERIMENTS = {
     ),
     "cifar10": Experiment(
         "CIFAR-10", "configs/cifar10_gda.py", 1, 2000, 500, (2000,), "released-mnist", 1 / 2,
-        ("kid", 0), ("kid", "fd"), 8, data="MINMAX_CIFAR10", skipped=SLOW, space="pictures.yaml", tuning_seeds=2,
+        ("kid", 0), ("kid", "fd"), 8, data="MINMAX_CIFAR10", **PICTURES,
     ),
 }  # fmt: skip
