@@ -9,20 +9,14 @@ two minutes and fails if one is surely slower than 1.3 times the plain toolkit. 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import gc
-import os
 import platform
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmcv import Config
-from mmcv.runner import HOOKS, Hook
 from mmgen.datasets.builder import DATASETS
 from torch.utils.data import Dataset
 
@@ -30,11 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
-from benchmarks.turns import Done, bare  # noqa: E402
+from benchmarks.turns import bare  # noqa: E402
 from benchmarks.turns import compare as take_turns  # noqa: E402
 from minmax_plugin.mmgen.doctor import examine  # noqa: E402
 from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
-from minmax_plugin.mmgen.train import load_config, train  # noqa: E402
+from minmax_plugin.mmgen.train import load_config  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "step_cost.csv"
 GROSS = 1.3  # a ratio that --quick takes for a regression
@@ -125,49 +119,8 @@ def config(case: Case, variant: str | None, folder: str) -> Config:
 
 
 def compare(case: Case, variant: str, rounds: int) -> dict[str, float]:
-    """A plain and a MinMax training in turns: milliseconds an iteration, and the ratio with its 95 % interval."""
+    """A plain and a MinMax training in turns: milliseconds an iteration, the ratio with its 95 % interval, memory."""
     return take_turns([config(case, v, "") for v in (None, variant)], [case.turn * case.k] * 2, rounds)
-
-
-def peak(name: str, variant: str | None, iterations: int) -> float:
-    """Peak memory of a training in a fresh process, in MiB."""
-    command = [sys.executable, __file__, "--peak", name, variant or "", str(iterations)]
-    command += ["--threads", str(torch.get_num_threads())]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return float(done.stdout.splitlines()[-1])
-
-
-@HOOKS.register_module()
-class NotesPeak(Hook):
-    """Ends a training after some iterations, and says what its memory was at most.
-
-    Not what reading the data and building the networks took: that comes before, and hides what a step takes.
-    """
-
-    reads_weights = False
-
-    def __init__(self, iterations: int) -> None:
-        self._iterations = iterations
-
-    def before_run(self, runner: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            gc.collect()
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from here
-
-    def after_train_iter(self, runner: Any) -> None:
-        if runner.iter + 1 < self._iterations:
-            return
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated() / 2**20
-        else:
-            (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")]
-            peak = int(line.split()[1]) / 2**10
-        print(peak, flush=True)
-        raise Done
 
 
 def fits(case: Case, variant: str) -> bool:
@@ -181,32 +134,21 @@ def main() -> int:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--rounds", type=int, default=20, help="turns of each side (default: 20)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if args.peak:
-        name, variant, iterations = args.peak
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Done):
-            hooks = [dict(type="NotesPeak", iterations=int(iterations))]
-            train(config(CASES[name], variant or None, folder), hooks=hooks)
-        return 0
     if args.quick:
         args.cases, args.variants, args.rounds = ["four Gaussians", "MNIST networks"], ["last", DEFAULT], 10
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     rows = []
     for name in args.cases:
         case = CASES[name]
-        plain = None if args.quick else peak(name, None, 2 * case.k * case.turn)
         for variant in args.variants:
             if not fits(case, variant):
                 continue
             row = {"case": name, "k": case.k, "variant": variant, "threads": args.threads, "device": device}
             row |= compare(case, variant, args.rounds)
-            if plain is not None:
-                ours = peak(name, variant, 2 * case.k * case.turn)
-                memory = examine(config(case, variant, "")).memory
-                kept = next(mib for what, mib in memory.items() if what.startswith("kept"))
-                row |= {"plain_mib": plain, "more_mib": ours - plain, "snapshots_mib": kept}
+            memory = examine(config(case, variant, "")).memory
+            row["snapshots_mib"] = next(mib for what, mib in memory.items() if what.startswith("kept"))
             rows.append(row)
             if not args.quick:
                 keep(RESULT, [row | {"commit": commit()}], ["case", "variant", "threads", "device"])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,16 +43,21 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
 
     Returns:
         Milliseconds of an iteration of the plain one, and what a turn of the other takes, as a ratio to one of the
-        plain one: see :func:`ratio`.
+        plain one: see :func:`ratio`. Peak memory of the plain one, and how much more the other's is, in MiB.
 
     Raises:
         RuntimeError: with what was raised in a training.
     """
     sides = list(zip(configs, iterations, strict=True))
-    first, second = _take(sides, rounds // 2)
-    second_again, first_again = _take(sides[::-1], rounds // 2)
-    plain, other = first + first_again, second + second_again
-    return {"plain_ms": 1e3 * float(np.median(plain)) / iterations[0], **ratio(plain, other)}
+    halves = [_take(sides, rounds // 2), _take(sides[::-1], rounds // 2)[::-1]]
+    plain, other = ([x for half in halves for x in half[i].seconds] for i in (0, 1))
+    plain_mib, mib = (float(np.mean([half[i].peak_mib for half in halves])) for i in (0, 1))
+    return {
+        "plain_ms": 1e3 * float(np.median(plain)) / iterations[0],
+        **ratio(plain, other),
+        "plain_mib": plain_mib,
+        "more_mib": mib - plain_mib,
+    }
 
 
 def ratio(plain: Sequence[float], other: Sequence[float]) -> dict[str, float]:
@@ -66,8 +73,15 @@ def ratio(plain: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     return {"ratio": float(np.median(ratios)), "ratio_low": interval.low, "ratio_high": interval.high}
 
 
-def _take(sides: Sequence[tuple[Config, int]], rounds: int) -> list[list[float]]:
-    """What each turn took, of each side."""
+class _Taken(NamedTuple):
+    """What each turn of a training took, and its memory at most."""
+
+    seconds: list[float]
+    peak_mib: float
+
+
+def _take(sides: Sequence[tuple[Config, int]], rounds: int) -> list[_Taken]:
+    """Some turns of each side."""
     spawn = multiprocessing.get_context("spawn")
     ours, runs = [], []
     for cfg, iterations in sides:
@@ -76,10 +90,11 @@ def _take(sides: Sequence[tuple[Config, int]], rounds: int) -> list[list[float]]
         runs[-1].start()
         ours.append(mine)
     seconds = [[_turn(side) for side in ours] for _ in range(rounds + WARMING)]
-    for side, run in zip(ours, runs, strict=True):
-        side.send(False)
+    by_side = zip(*seconds[WARMING:], strict=True)
+    taken = [_Taken(list(times), _end(side)) for side, times in zip(ours, by_side, strict=True)]
+    for run in runs:
         run.join()
-    return [list(times) for times in zip(*seconds[WARMING:], strict=True)]
+    return taken
 
 
 def _turn(side: Connection) -> float:
@@ -88,6 +103,11 @@ def _turn(side: Connection) -> float:
     if isinstance(told, str):
         raise RuntimeError(told)
     return float(told)
+
+
+def _end(side: Connection) -> float:
+    side.send(False)
+    return float(side.recv())
 
 
 def _run(cfg: Config, iterations: int, turns: Connection, threads: int) -> None:
@@ -106,16 +126,28 @@ class Done(BaseException):
 
 @HOOKS.register_module()
 class TakesTurns(Hook):
-    """Lets a training run in turns of some iterations, each when it is told to, and tells what it took."""
+    """Lets a training run in turns of some iterations, each when it is told to, and tells what it took.
+
+    At the end it tells the peak of its memory, less what reading the data and building the networks took: that comes
+    before, and hides what a step takes.
+    """
 
     reads_weights = False
 
     def __init__(self, turns: Connection, iterations: int) -> None:
         self._turns, self._iterations, self._done = turns, iterations, 0
 
+    def before_run(self, runner: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            gc.collect()
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from here
+
     def before_train_iter(self, runner: Any) -> None:
         if self._done == 0:
             if not self._turns.recv():
+                self._turns.send(peak_mib())
                 raise Done
             self._began = now()
 
@@ -132,3 +164,11 @@ def now() -> float:
     elif torch.get_num_threads() == 1:
         return time.process_time()
     return time.perf_counter()
+
+
+def peak_mib() -> float:
+    """Peak memory of this process, or of its GPU, in MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")]
+    return int(line.split()[1]) / 2**10

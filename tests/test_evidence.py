@@ -102,9 +102,10 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     assert about["released"]["kept_ascent"] == pytest.approx(6 / about["released"]["accepted"], abs=0.01)
     assert sorted(frame["cycle"].unique()) == [10, 20]
     costs = read_costs(tmp_path, "four_gaussians")
-    assert costs.stack().between(0.3, 3).all()
+    assert costs.filter(like="ratio").stack().between(0.3, 3).all()
+    assert costs["more_mib"].between(-100, 100).all()
     assert set(costs.index) == {*about, "off-k6"}
-    assert (costs.loc["gda-6"] == 1).all()
+    assert costs.loc["gda-6"].tolist() == [1, 1, 1, 0]
     decisions = tmp_path / "four_gaussians_decisions.csv"
     decisions.write_text("index,f_new,accepted,method,seed\n1,0.5,1,best,1\n2,0.5,1,released,1\n")  # of another day
     write_decisions(tmp_path, tmp_path, "four_gaussians")
@@ -155,7 +156,7 @@ FRAME = pandas.DataFrame(
 
 
 def costs_of(ratios):
-    return pandas.DataFrame({"ratio": ratios}, dtype=float).assign(ratio_low=0.9, ratio_high=1.1)
+    return pandas.DataFrame({"ratio": ratios}, dtype=float).assign(ratio_low=0.9, ratio_high=1.1, more_mib=1.0)
 
 
 def test_equal_cycles_and_equal_time_are_what_they_say():

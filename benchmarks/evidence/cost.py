@@ -13,25 +13,26 @@ from benchmarks.evidence.methods import METHODS
 from benchmarks.tables import commit, keep
 from benchmarks.turns import bare, compare
 
-COLUMNS = ["ratio", "ratio_low", "ratio_high"]
+COLUMNS = ["ratio", "ratio_low", "ratio_high", "more_mib"]
 CYCLES, ROUNDS = 10, 10  # in a turn, and turns of each
 
 
 def read_costs(place: Path, experiment: str) -> pandas.DataFrame:
     """The cost of a cycle by method, that of plain descent-ascent with the experiment's k being 1.
 
-    Its columns are ``ratio``, and its 95 % interval in ``ratio_low`` and ``ratio_high``.
+    Its columns are ``ratio``, its 95 % interval in ``ratio_low`` and ``ratio_high``, and ``more_mib``, how much more
+    memory it takes at most, in MiB.
     """
     file = _file(place, experiment)
     found = pandas.read_csv(file) if file.exists() else pandas.DataFrame(columns=["method", *COLUMNS])
-    costs = found.set_index("method")[COLUMNS]
+    costs = found.set_index("method").reindex(columns=COLUMNS)
     for anchor in _anchors(experiment):
-        costs.loc[anchor] = 1.0
+        costs.loc[anchor] = [1.0, 1.0, 1.0, 0.0]
     return costs
 
 
 def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, float]) -> None:
-    """Measure what a cycle costs, if that has not been done, and add it to ``EXPERIMENT_cost.csv``."""
+    """Measure the time and memory of a cycle, if that has not been done, and add them to ``EXPERIMENT_cost.csv``."""
     if method in read_costs(place, experiment).index:
         return
     torch.set_num_threads(1)
@@ -43,7 +44,8 @@ def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, flo
     row = {"method": method} | {
         name: round(value * cycles[0] / cycles[1], 3) for name, value in found.items() if name.startswith("ratio")
     }
-    keep(_file(place, experiment), [row | {"commit": commit()}], ["method"])
+    row |= {"more_mib": round(found["more_mib"], 1), "commit": commit()}
+    keep(_file(place, experiment), [row], ["method"])
 
 
 def merge_costs(fresh: Path, into: Path, experiment: str) -> None:

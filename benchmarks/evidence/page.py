@@ -20,6 +20,7 @@ NAMES = {
     "modes_by_eye": "modes by eye",
     "modes_3sigma": "modes, 3σ",
     "hq": "high quality",
+    "share_1": "ones",
     "share_other": "no wanted digit",
     "kid": "KID",
     "fd": "FD",
@@ -76,8 +77,13 @@ def at_cost(frame: pandas.DataFrame, costs: pandas.DataFrame, cycles: int) -> pa
 
 def price(cost: pandas.Series) -> str:
     """The cost of a cycle with its 95 % interval; 1 for what it is a ratio to."""
-    ratio, low, high = cost
+    ratio, low, high, _ = cost
     return f"{ratio:.2f} ({low:.2f}–{high:.2f})" if low < high else "1"
+
+
+def memory(cost: pandas.Series) -> str:
+    """How much more memory it takes, in MiB."""
+    return "–" if pandas.isna(cost["more_mib"]) else f"{cost['more_mib']:.0f}"
 
 
 def table(
@@ -89,7 +95,7 @@ def table(
     successes = [name for name in ("modes_by_eye",) if name in experiment.shown]  # counted in two ways
     names = ["method", *([f"all {least:.0f} {wanted}, runs", wanted] if counted else ["runs"])]
     names += [f"all {least:.0f} by eye, runs" for _ in successes]
-    names += [NAMES.get(name, name) for name in experiment.shown] + ["cycles", "cost of a cycle"]
+    names += [NAMES.get(name, name) for name in experiment.shown] + ["cycles", "cost of a cycle", "memory more, MiB"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for method, column in columns(experiment).items():
         runs = chosen[chosen["method"] == method]
@@ -104,7 +110,7 @@ def table(
             cells.append(str(len(runs)))
         cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
         cells.append(f"{runs['cycle'].median():.0f}")
-        cells.append(price(costs.loc[method]) if method in costs.index else "–")
+        cells += [f(costs.loc[method]) if method in costs.index else "–" for f in (price, memory)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -118,23 +124,28 @@ def succeeded(
 
 
 def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
-    """Success over cycles: means over runs with their 95 % intervals, a panel for each kind of method."""
+    """What is wanted, and one measurement more, over cycles: means over runs with 95 % intervals, by kind of method."""
     import matplotlib
 
     matplotlib.use("Agg")
     import seaborn
 
-    wanted, methods = experiment.wanted[0], columns(experiment)
+    methods, rows = columns(experiment), [experiment.wanted[0], experiment.drawn]
     shown = frame[frame["cycle"] <= experiment.cycles].copy()
     shown["kind"] = shown["method"].map({name: method.group for name, method in methods.items()})
     shown["method"] = shown["method"].map({name: method.title for name, method in methods.items()})
-    grid = seaborn.FacetGrid(shown, col="kind", height=3.2, aspect=1.25, sharey=True)
-    for kind, axes in grid.axes_dict.items():
+    shown = shown.melt(["kind", "method", "seed", "cycle"], rows, "measure", "value")
+    kinds = [group for group in experiment.groups if (shown["kind"] == group).any()]
+    grid = seaborn.FacetGrid(shown, row="measure", col="kind", col_order=kinds, height=2.6, aspect=1.5, sharey="row")
+    for (measure, kind), axes in grid.axes_dict.items():
+        some = shown[(shown["kind"] == kind) & (shown["measure"] == measure)]
         seaborn.lineplot(
-            shown[shown["kind"] == kind], x="cycle", y=wanted, hue="method", errorbar=("ci", 95), seed=0, ax=axes
+            some, x="cycle", y="value", hue="method", errorbar=("ci", 95), seed=0, ax=axes, legend=measure == rows[0]
         )
-        axes.legend(fontsize=7, title=None)
-        axes.set_title(kind)
+        axes.set_title(kind if measure == rows[0] else "")
+        axes.set_ylabel(NAMES.get(measure, measure))
+        if measure == rows[0]:
+            axes.legend(fontsize=6, title=None)
     path.parent.mkdir(exist_ok=True)
     grid.figure.savefig(path, dpi=110, bbox_inches="tight")
 
