@@ -291,23 +291,40 @@ class RandomRate(Acceptance):
     """Control: keep a proposal with a given probability, whatever f says.
 
     Args:
-        rate: that probability, in [0, 1].
+        rate: that probability, in [0, 1]; or several, each for ``window`` decisions, the last for the rest.
+        window: decisions that each of several rates holds for.
 
     Raises:
-        ValueError: if ``rate`` is outside [0, 1].
+        ValueError: if a rate is outside [0, 1], there is none, or ``window`` does not fit.
 
     Examples:
         >>> RandomRate(rate=0.3)(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
         (False, 'random')
+        >>> falling = RandomRate(rate=[1.0, 0.3], window=100)
+        >>> [falling(Comparison(i, f_old=1.0, f_new=0.0, draw=0.5))[0] for i in (0, 99, 100, 500)]
+        [True, True, False, False]
     """
 
-    rate: float
+    rate: float | Sequence[float]
+    window: int | None = None
 
     def __post_init__(self) -> None:
-        _check_rate(self.rate)
+        several = isinstance(self.rate, Sequence)
+        if several != (self.window is not None):
+            raise ValueError(f"window goes with several rates; got rate={self.rate!r} and window={self.window!r}.")
+        rates = list(self.rate) if isinstance(self.rate, Sequence) else [self.rate]
+        if not rates:
+            raise ValueError(f"rate must be a number, or one or more, but got {self.rate!r}.")
+        for rate in rates:
+            _check_rate(rate)
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be 1 or more decisions, but got {self.window!r}.")
+        object.__setattr__(self, "_rates", rates)
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
-        return c.draw < self.rate, "random"
+        rates: list[float] = self._rates  # type: ignore[attr-defined]
+        rate = rates[min(c.index // self.window, len(rates) - 1)] if self.window else rates[0]
+        return c.draw < rate, "random"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,14 +363,12 @@ class Matched(Acceptance):
         if self.window is not None and self.window < 1:
             raise ValueError(f"window must be 1 or more decisions, or None, but got {self.window!r}.")
         size = self.window or len(record)
-        windows = [record[i : i + size] for i in range(0, len(record), size)]
-        object.__setattr__(self, "_size", size)
-        object.__setattr__(self, "_shares", [_share(w) for w in windows])
+        shares = [_share(record[i : i + size]) for i in range(0, len(record), size)]
+        object.__setattr__(self, "_coin", RandomRate(shares, size))
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
-        shares: list[float] = self._shares  # type: ignore[attr-defined]
-        share = shares[min(c.index // self._size, len(shares) - 1)]  # type: ignore[attr-defined]
-        return c.draw < share, "random"
+        coin: RandomRate = self._coin  # type: ignore[attr-defined]
+        return coin(c)
 
 
 POLICIES: dict[str, type[Acceptance]] = {

@@ -116,12 +116,17 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: ConstantRate(tau=0), r"tau must be above 0, but got 0\."),
         (lambda: ConstantRate(tau=1, rate=0.5), r"give rate or tau, not both"),
         (lambda: RandomRate(rate=-0.1), r"rate must be between 0 and 1, but got -0\.1\."),
+        (lambda: RandomRate(rate=[0.5, 2], window=3), r"rate must be between 0 and 1, but got 2\."),
+        (lambda: RandomRate(rate=[], window=3), r"rate must be a number, or one or more, but got \[\]"),
+        (lambda: RandomRate(rate=[0.5]), r"window goes with several rates; got rate=\[0\.5\] and window=None"),
+        (lambda: RandomRate(rate=0.5, window=3), r"window goes with several rates; got rate=0\.5 and window=3"),
+        (lambda: RandomRate(rate=[0.5], window=0), r"window must be 1 or more decisions, but got 0\."),
         (lambda: build_acceptance("annealled"), r"acceptance must be one of \[.*'constant'.*\], but got 'annealled'\."),
         (
             lambda: build_acceptance({"type": "strict", "rate": 1}),
             r"acceptance 'strict' takes \['slack', 'reverse'\], but got",
         ),
-        (lambda: build_acceptance("random"), r"acceptance 'random' takes \['rate'\]"),
+        (lambda: build_acceptance("random"), r"acceptance 'random' takes \['rate', 'window'\]"),
     ],
 )
 def test_a_bad_setting_is_named(build, message):

@@ -20,7 +20,7 @@ from minmax_plugin.mmgen.train import load_config
 from minmax_plugin.presets import PRESETS, preset
 from tune.space import Space
 
-RATES = {"accepted": 0.4, "kept_ascent": 14.3}
+RATES = {"accepted": 0.4, "accepted_over_time": [0.9, 0.2], "kept_ascent": 14.3}
 CELLS = [(e, m) for e in EXPERIMENTS for m in columns(EXPERIMENTS[e])]
 
 
@@ -41,7 +41,9 @@ def test_every_cell_has_a_config_that_trains(experiment, method):
         assert set(PRESETS[minmax["preset"]]) <= set(minmax)
     assert all(cycle % row.every == 0 for cycle in row.reported)
     if column.after and minmax_settings(cfg):
-        assert minmax_settings(cfg)["acceptance"] == dict(type="random", rate=0.4)
+        rule = minmax_settings(METHODS[column.after].config(row, RATES))["acceptance"]["type"]
+        rate = dict(rate=[0.9, 0.2], window=100) if rule == "annealed" else dict(rate=0.4)
+        assert minmax_settings(cfg)["acceptance"] == dict(type="random", **rate)
 
 
 @pytest.mark.parametrize("method", TUNABLE)
@@ -132,6 +134,13 @@ def test_a_control_goes_by_the_committed_rates_where_its_method_was_not_run(tmp_
     for method, experiment in (("best", "four_gaussians"), ("released", "eight_gaussians")):
         assert evidence.rates_of(method, experiment, tmp_path / "runs") is None
     assert evidence.run_cell("eight_gaussians", "gda-matched", 1, 1, tmp_path / "runs") == "needs released first"
+
+
+def test_how_often_proposals_were_kept_is_told_over_time_too():
+    cfg = METHODS["released"].config(EXPERIMENTS["four_gaussians"], {})
+    kept = [[True] * 100 + [False] * 100 + [True] * 50, [True] * 100 + [True, False] * 50 + [True] * 50]
+    rates = Cell(cfg, {}, [Run(seed, None, [], some) for seed, some in enumerate(kept)]).rates()
+    assert rates == {"accepted": 0.7, "accepted_over_time": [1.0, 0.25, 1.0], "kept_ascent": round(6 / 0.7, 2)}
 
 
 def test_a_mode_that_was_found_and_lost_is_forgotten():

@@ -38,6 +38,10 @@ POLICIES = {
     "always": (Always(), lambda i, old, new, draw: True),
     "never": (Never(), lambda i, old, new, draw: False),
     "random": (RandomRate(rate=0.5), lambda i, old, new, draw: draw < 0.5),
+    "random, several rates": (
+        RandomRate(rate=[0.9, 0.1], window=10),
+        lambda i, old, new, draw: draw < (0.9 if i < 10 else 0.1),
+    ),
     "matched": (
         Matched([True] * 10 + [False] * 10 + [True, False] * 10, window=10),
         lambda i, old, new, draw: draw < [1, 0, 0.5, 0.5][i // 10],

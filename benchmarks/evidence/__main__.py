@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -30,7 +31,7 @@ from tune.record import SearchRecord
 PLACE = ROOT / "results" / "evidence"
 RESULTS = ROOT / "benchmarks" / "results" / "evidence"
 SEEDS = 100  # that a cell could have
-RATES = ("accepted", "kept_ascent")
+RATES = ("accepted", "accepted_over_time", "kept_ascent")
 
 
 def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE, first: int = 1) -> str | None:
@@ -72,7 +73,7 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
     return None
 
 
-def rates_of(method: str, experiment: str, place: Path) -> dict[str, float] | None:
+def rates_of(method: str, experiment: str, place: Path) -> dict[str, Any] | None:
     """How often a method kept its proposals, which its controls go by: in the runs that are here, or as committed."""
     if (place / experiment / method / "search.json").exists():
         return Cell.read(place / experiment / method).rates()

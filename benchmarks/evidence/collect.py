@@ -16,6 +16,7 @@ from minmax_plugin.mmgen.check import build_hook, minmax_settings
 from tune.plan import BLAMELESS
 from tune.record import SearchRecord
 
+WINDOW = 100  # decisions that a share over time is of
 VERSIONS = ("python", "torch", "mmgen", "mmcv", "ray", "optuna")
 
 
@@ -65,17 +66,25 @@ class Cell:
         search = json.loads((folder / "search.json").read_text())
         return cls(config, search, sorted(runs, key=lambda run: run.seed))
 
-    def rates(self) -> dict[str, float]:
-        """``accepted``: the share of proposals that were kept, over all runs; ``kept_ascent``: the ascent steps that
-        survive for each of them."""
+    def rates(self) -> dict[str, Any]:
+        """How often proposals were kept, over all runs.
+
+        ``accepted`` is the share, ``accepted_over_time`` that of each :data:`WINDOW` decisions, ``kept_ascent`` the
+        ascent steps that survive for each kept proposal.
+        """
         settings, k = minmax_settings(self.config), self.config.train_cfg.disc_steps
-        shares = [statistics.mean(run.kept) for run in self.runs if run.kept]
+        kept = pandas.DataFrame([run.kept for run in self.runs if run.kept]).T.astype(float)  # a column for each run
+        shares = kept.mean().tolist()
         if settings is None or not shares:
             return {}
         accepted = statistics.mean(shares)
         # where both players go back, the ascent steps of a rejected proposal go with it
         lost = build_hook(settings).restore.max_player
-        return {"accepted": round(accepted, 4), "kept_ascent": round(k if lost else k / max(accepted, 1e-3), 2)}
+        return {
+            "accepted": round(accepted, 4),
+            "accepted_over_time": kept.mean(axis=1).groupby(kept.index // WINDOW).mean().round(3).tolist(),
+            "kept_ascent": round(k if lost else k / max(accepted, 1e-3), 2),
+        }
 
     def rows(self) -> list[dict[str, Any]]:
         """A line for each run and measurement. ``forgotten``: modes or digits found earlier, but not now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas
 import torch
@@ -31,7 +32,7 @@ def read_costs(place: Path, experiment: str) -> pandas.DataFrame:
     return costs
 
 
-def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, float]) -> None:
+def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, Any]) -> None:
     """Measure the time and memory of a cycle, if that has not been done, and add them to ``EXPERIMENT_cost.csv``."""
     if method in read_costs(place, experiment).index:
         return
@@ -64,7 +65,7 @@ def _file(place: Path, experiment: str) -> Path:
     return place / f"{experiment}_cost.csv"
 
 
-def _training_alone(experiment: str, method: str, rates: dict[str, float]) -> Config:
+def _training_alone(experiment: str, method: str, rates: dict[str, Any]) -> Config:
     """A cell's config without what is not training: measurements, logs, checkpoints."""
     cfg = bare(METHODS[method].config(EXPERIMENTS[experiment], rates))
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook["type"] != "SampleMetrics"]

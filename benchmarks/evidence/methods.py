@@ -10,6 +10,7 @@ from typing import Any
 
 from mmcv import Config
 
+from benchmarks.evidence.collect import WINDOW
 from benchmarks.evidence.experiments import ROOT, Experiment
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.presets import preset
@@ -17,7 +18,7 @@ from tune.settings import MINMAX, set_paths
 
 BEST = ROOT / "benchmarks/evidence/best"  # settings that searches have found: CONFIG/METHOD.json
 
-Lay = Callable[[Config, Experiment, dict[str, float]], float]
+Lay = Callable[[Config, Experiment, dict[str, Any]], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +42,12 @@ class Method:
     after: str | None = None
     tuned: str | None = None
 
-    def config(self, experiment: Experiment, rates: dict[str, float]) -> Config:
+    def config(self, experiment: Experiment, rates: dict[str, Any]) -> Config:
         """The config of a run.
 
         Args:
             experiment: the row.
-            rates: of the method that this one comes after: ``accepted`` and ``kept_ascent``, ascent steps that
-                survive for each generator step that is kept.
+            rates: of the method that this one comes after: see :meth:`~benchmarks.evidence.collect.Cell.rates`.
         """
         cfg = experiment.plain()
         per_cycle = self.lay(cfg, experiment, rates)
@@ -68,7 +68,7 @@ def minmax(steps: int | None = None, **settings: Any) -> Lay:
     What they leave to a preset is written out: a cell that is added to later goes on with what it began with.
     """
 
-    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
         cfg.train_cfg.disc_steps = steps or experiment.k
         given = {k: v(experiment) if callable(v) else v for k, v in settings.items()}
         name = given.pop("preset", "practical")
@@ -99,7 +99,7 @@ def tuned(method: str, test: bool = True) -> Lay:
         test: whether the algorithm is used, where it is what was tuned; else what remains is plain GDA.
     """
 
-    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> float:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         settings = json.loads(settings_file(experiment, method).read_text())["settings"]
         if not test:
             settings = {path: v for path, v in settings.items() if path.split(".")[0] != MINMAX}
@@ -116,32 +116,34 @@ def settings_file(experiment: Experiment, method: str) -> Path:
 
 
 def gda(k: int | None = None) -> Lay:
-    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
         cfg.train_cfg.disc_steps = k or experiment.k
         return cfg.train_cfg.disc_steps
 
     return lay
 
 
-def matched_ascent(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> float:
+def matched_ascent(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
     mean = max(1.0, rates["kept_ascent"])
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="RandomAscent", mean=mean)]
     return mean
 
 
 def random_rejection(of: Lay) -> Lay:
-    """As another method, its test replaced by a coin of the same rate."""
+    """As another method, its test replaced by a coin of the same rate; where the rule changes it, at each time."""
 
-    def lay(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> float:
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         per_cycle = of(cfg, experiment, rates)
         hook = next(h for h in cfg.custom_hooks if h["type"] == "MinMaxHook")
-        hook["acceptance"] = dict(type="random", rate=rates["accepted"])
+        changes = hook["acceptance"]["type"] in ("annealed", "decreasing")
+        rate = dict(rate=rates["accepted_over_time"], window=WINDOW) if changes else dict(rate=rates["accepted"])
+        hook["acceptance"] = dict(type="random", **rate)
         return per_cycle
 
     return lay
 
 
-def omd(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+def omd(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
     cfg.train_cfg.disc_steps = 1
     cfg.model.gan_loss = dict(type="GANLoss", gan_type="wgan")
     for player in cfg.optimizer.values():
@@ -150,20 +152,20 @@ def omd(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
     return 1
 
 
-def extragradient(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+def extragradient(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
     cfg.train_cfg.disc_steps = 1
     for player in cfg.optimizer.values():
         player["type"] = "AlternatingExtraAdam"
     return 2  # one to extrapolate, one to step
 
 
-def lookahead(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+def lookahead(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
     cfg.train_cfg.disc_steps = experiment.k
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="LookaheadMinmaxHook", period=5, alpha=0.5)]
     return experiment.k
 
 
-def unrolled(cfg: Config, experiment: Experiment, rates: dict[str, float]) -> int:
+def unrolled(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
     cfg.model.type = "UnrolledGAN"
     cfg.train_cfg.disc_steps = 1
     cfg.train_cfg.unrolled_steps = 6
