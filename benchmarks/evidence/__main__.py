@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.evidence`` runs all that is missing; ``python -m benchmarks.evidence four_gaussians gda-6``
 one cell. A cell is a search of ``tune/search.py`` whose trials are seeds, in ``results/evidence/EXPERIMENT/METHOD``:
-the same command goes on where it was interrupted, and with a larger ``--seeds`` adds to it. After each cell the tables
-and the page ``results/evidence/results.md`` are written anew; ``--publish`` makes them those of the documentation.
+the same command goes on where it was interrupted, and with a larger ``--seeds`` adds to it. The tables are written anew
+after each cell, the page ``results/evidence/results.md`` at the end; ``--publish`` makes them those of the documentation.
 """
 
 from __future__ import annotations
@@ -115,17 +115,20 @@ def main() -> int:
     if args.publish:
         publish(experiments)
         return 0
-    for experiment in experiments:
-        for method in args.methods or (TUNABLE if args.tune else columns(EXPERIMENTS[experiment])):
-            if args.tune:
-                reason = tune(experiment, method, args.trials, args.at_once, PLACE)
-            else:
-                reason = run_cell(experiment, method, args.seeds, args.at_once, first=args.first)
-            if reason:
-                print(f"{experiment}, {method}: not {'tuned' if args.tune else 'run'}: {reason}", flush=True)
-            elif not args.tune:
-                write_results(PLACE, experiment)
-                write_page(PLACE, PLACE / "results.md")
+    try:
+        for experiment in experiments:
+            for method in args.methods or (TUNABLE if args.tune else columns(EXPERIMENTS[experiment])):
+                if args.tune:
+                    reason = tune(experiment, method, args.trials, args.at_once, PLACE)
+                else:
+                    reason = run_cell(experiment, method, args.seeds, args.at_once, first=args.first)
+                if reason:
+                    print(f"{experiment}, {method}: not {'tuned' if args.tune else 'run'}: {reason}", flush=True)
+                elif not args.tune:
+                    write_results(PLACE, experiment)
+    finally:
+        if not args.tune:
+            write_page(PLACE, PLACE / "results.md")
     return 0
 
 

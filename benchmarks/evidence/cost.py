@@ -1,4 +1,8 @@
-"""What a cycle of each method costs: both it and plain descent-ascent, in turns."""
+"""What a cycle of each method costs: both it and plain descent-ascent, in turns.
+
+It depends on networks and batches, not on the data, so that experiments on the same config share what was measured on
+one of them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def read_costs(place: Path, experiment: str) -> pandas.DataFrame:
 
 
 def measure_cost(place: Path, experiment: str, method: str, rates: dict[str, Any]) -> None:
-    """Measure the time and memory of a cycle, if that has not been done, and add them to ``EXPERIMENT_cost.csv``."""
+    """Measure the time and memory of a cycle, if that has not been done, and add them to ``NETWORKS_cost.csv``."""
     if method in read_costs(place, experiment).index:
         return
     torch.set_num_threads(1)
@@ -62,7 +66,7 @@ def _anchors(experiment: str) -> tuple[str, str]:
 
 
 def _file(place: Path, experiment: str) -> Path:
-    return place / f"{experiment}_cost.csv"
+    return place / f"{EXPERIMENTS[experiment].networks}_cost.csv"
 
 
 def _training_alone(experiment: str, method: str, rates: dict[str, Any]) -> Config:

@@ -62,6 +62,11 @@ class Experiment:
     tuning_seeds: int = 4
 
     @property
+    def networks(self) -> str:
+        """What it has in common with the experiments on the same config: networks, batch and learning rates."""
+        return Path(self.config).stem.removesuffix("_gda")
+
+    @property
     def counted(self) -> bool:
         """Whether what is wanted can be counted, as modes can."""
         return self.wanted[0] != "kid"

@@ -112,7 +112,7 @@ def tuned(method: str, test: bool = True) -> Lay:
 
 def settings_file(experiment: Experiment, method: str) -> Path:
     """Where the settings of a tuned method are kept; experiments on one config share them."""
-    return BEST / Path(experiment.config).stem.removesuffix("_gda") / f"{method}.json"
+    return BEST / experiment.networks / f"{method}.json"
 
 
 def gda(k: int | None = None) -> Lay:
