@@ -20,10 +20,10 @@ demo: setup
 	$(VENV)/bin/python tune/search.py
 
 test: setup
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 test-slow: setup
-	$(VENV)/bin/python -m pytest -m slow
+	$(VENV)/bin/python -m pytest -m slow -n 2 --dist loadfile --durations=15
 
 # every family of stock configs, and the table of them in the docs
 matrix: setup
@@ -32,7 +32,7 @@ matrix: setup
 # the short form of docs/results.md: two seeds of some methods on two experiments; results/evidence/results.md
 METHODS = practical released random-released gda-matched
 evidence: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence four_gaussians $(METHODS) gda-6 lookahead --seeds 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence four_gaussians $(METHODS) gda-6 --seeds 2
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence mnist01_embedded $(METHODS) gda-1 --seeds 2
 
 # a gross regression of the training step fails here

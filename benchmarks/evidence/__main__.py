@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.evidence`` runs all that is missing; ``python -m benchmarks.evidence four_gaussians gda-6``
 one cell. A cell is a search of ``tune/search.py`` whose trials are seeds, in ``results/evidence/EXPERIMENT/METHOD``:
-the same command goes on where it was interrupted, and with a larger ``--seeds`` adds to it. The tables are written anew
-after each cell, the page ``results/evidence/results.md`` at the end; ``--publish`` makes them those of the documentation.
+the same command goes on where it was interrupted, and with a larger ``--seeds`` adds to it. Tables are written after
+each cell, the page ``results/evidence/results.md`` at the end; ``--publish`` makes them those of the documentation.
 """
 
 from __future__ import annotations
