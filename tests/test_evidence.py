@@ -136,6 +136,14 @@ def test_a_control_goes_by_the_committed_rates_where_its_method_was_not_run(tmp_
     assert evidence.run_cell("eight_gaussians", "gda-matched", 1, 1, tmp_path / "runs") == "needs released first"
 
 
+def test_a_cell_whose_data_are_not_there_is_said_and_passed_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MINMAX_MNIST", raising=False)
+    monkeypatch.setattr(evidence, "PLACE", tmp_path / "none yet")
+    monkeypatch.setattr("sys.argv", ["evidence", "mnist01", "gda-1"])
+    assert evidence.main() == 0
+    assert "mnist01, gda-1: not run: MINMAX_MNIST does not name its data" in capsys.readouterr().out
+
+
 def test_how_often_proposals_were_kept_is_told_over_time_too():
     cfg = METHODS["released"].config(EXPERIMENTS["four_gaussians"], {})
     kept = [[True] * 100 + [False] * 100 + [True] * 50, [True] * 100 + [True, False] * 50 + [True] * 50]

@@ -127,7 +127,7 @@ def main() -> int:
                 elif not args.tune:
                     write_results(PLACE, experiment)
     finally:
-        if not args.tune:
+        if not args.tune and PLACE.exists():
             write_page(PLACE, PLACE / "results.md")
     return 0
 
