@@ -320,6 +320,7 @@ def test_a_node_that_does_not_share_the_folder_is_refused(tmp_path, short, envir
 def test_a_search_as_a_ray_job(tmp_path, short, environment):
     port, dashboard = free_port(), free_port()
     head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
+    head += [f"--dashboard-agent-listen-port={free_port()}"]  # its default is one for all of a machine
     _, submit = of_the_page(
         "As a Ray job", **{"HEAD:8265": f"127.0.0.1:{dashboard}", "CONFIG": short, "/shared": tmp_path}
     )
@@ -327,7 +328,12 @@ def test_a_search_as_a_ray_job(tmp_path, short, environment):
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with start_ray(environment, *head, "--include-dashboard=true"):
         assert wait_for_nodes(f"127.0.0.1:{port}", 1, environment).returncode == 0
-        told = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True)
+        deadline = time.monotonic() + 60
+        while True:  # the agent that takes jobs starts after the node
+            told = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True)
+            if "No available agent" not in told.stderr or time.monotonic() > deadline:
+                break
+            time.sleep(1)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "succeeded" in told.stdout
     trials = optuna.load_study(study_name="job-short", storage=journal(tmp_path / "night.journal")).trials
