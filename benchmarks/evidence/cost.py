@@ -1,7 +1,7 @@
 """What a cycle of each method costs: both it and plain descent-ascent, in turns.
 
 It depends on networks and batches, not on the data, so that experiments on the same config share what was measured on
-one of them.
+one of them; a control that goes by another method's rates is taken to cost what it did there.
 """
 
 from __future__ import annotations

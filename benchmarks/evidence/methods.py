@@ -135,7 +135,7 @@ def random_rejection(of: Lay) -> Lay:
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         per_cycle = of(cfg, experiment, rates)
         hook = next(h for h in cfg.custom_hooks if h["type"] == "MinMaxHook")
-        changes = hook["acceptance"]["type"] in ("annealed", "decreasing")
+        changes = hook["acceptance"]["type"] == "annealed"
         rate = dict(rate=rates["accepted_over_time"], window=WINDOW) if changes else dict(rate=rates["accepted"])
         hook["acceptance"] = dict(type="random", **rate)
         return per_cycle
