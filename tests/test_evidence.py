@@ -115,7 +115,7 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     page.write_page(tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert "GDA, k = 6 | 0/3" in text
-    assert "Empty: not run yet" in text
+    assert "Empty for want of machine time: 20 runs" in text
     assert (tmp_path / "images/results_four_gaussians.png").exists()
     monkeypatch.setitem(EXPERIMENTS, "four_gaussians", dataclasses.replace(small, rate=0.5))
     reason = evidence.run_cell("four_gaussians", "released", 4, 2, tmp_path)

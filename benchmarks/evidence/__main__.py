@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.evidence.collect import Cell, merge_results, read_results, write_results
 from benchmarks.evidence.cost import measure_cost, merge_costs
-from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS, TRIALS
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
@@ -89,7 +89,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("experiment", nargs="?", help=f"of {', '.join(EXPERIMENTS)}; all if not given")
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if not given")
-    parser.add_argument("--seeds", type=int, default=20, help="runs of each cell (default: 20)")
+    parser.add_argument("--seeds", type=int, default=RUNS, help="runs of each cell (default: %(default)s)")
     parser.add_argument(
         "--first", type=int, default=1, help="the first seed, where others ran those before (default: 1)"
     )
@@ -97,7 +97,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--tune", action="store_true", help="search the methods' settings instead, on seeds that are not reported"
     )
-    parser.add_argument("--trials", type=int, default=16, help="of each search with --tune (default: 16)")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of each search with --tune (default: %(default)s)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
     args = parser.parse_args(argv)
     for name, given, known in (

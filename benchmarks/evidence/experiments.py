@@ -13,6 +13,8 @@ from minmax_plugin.mmgen.train import load_config
 from tune.prepare import lay_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNS = 20  # of a cell, as its command makes them
+TRIALS = 16  # of a search for settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +73,15 @@ class Experiment:
         """Whether what is wanted can be counted, as modes can."""
         return self.wanted[0] != "kid"
 
-    @property
-    def empty(self) -> str:
-        """Why a cell of it is empty that could be filled."""
-        return f"not run yet: 20 runs of some {self.minutes:g} CPU minute{'s' * (self.minutes != 1)}"
+    def empty(self, searched: bool) -> str:
+        """Why a cell of it is empty that could be filled: what that would take.
+
+        Args:
+            searched: whether the settings that it needs have been found, or it needs none.
+        """
+        runs = RUNS if searched else RUNS + TRIALS * self.tuning_seeds
+        search = "" if searched else f"a search of {TRIALS} trials of {self.tuning_seeds} seeds, then "
+        return f"for want of machine time: {search}{RUNS} runs, some {runs * self.minutes / 60:.2g} CPU hours"
 
     @property
     def missing(self) -> str | None:

@@ -154,7 +154,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     """All of one experiment, from the files that :func:`~benchmarks.evidence.collect.write_results` wrote."""
     lines = [f"## {experiment.title}", ""]
     if not (source / f"{name}.csv").exists():
-        why = f"Empty: {experiment.empty} a method. `python -m benchmarks.evidence {name}` fills it"
+        why = f"Empty {experiment.empty(True)} a method. `python -m benchmarks.evidence {name}` fills it"
         why += " (tuned methods after the same with `--tune`)"
         need = f", where `{experiment.data}` names its data" if experiment.data else ""
         return "\n".join([*lines, f"{why}{need}.", ""])
@@ -186,9 +186,10 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
     for method, column in columns(EXPERIMENTS[name]).items():
         mine = [batch for batch in batches if batch["method"] == method]
         if not mine:
-            why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty}")
+            searched = not column.tuned or settings_file(EXPERIMENTS[name], column.tuned).exists()
+            why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty(searched)}")
             commands = [f"`python -m benchmarks.evidence {name} {method}`"]
-            if column.tuned and not settings_file(EXPERIMENTS[name], column.tuned).exists():
+            if not searched:
                 commands.insert(0, f"`python -m benchmarks.evidence {name} {column.tuned} --tune`, then")
             lines.append(f"| {column.title} | {why} | {' '.join(commands)} | – | – | – |")
         for batch in mine:
