@@ -83,7 +83,7 @@ def price(cost: pandas.Series) -> str:
 
 def memory(cost: pandas.Series) -> str:
     """How much more memory it takes, in MiB."""
-    return "–" if pandas.isna(cost["more_mib"]) else f"{cost['more_mib']:.0f}"
+    return "–" if pandas.isna(cost["more_mib"]) else str(round(cost["more_mib"]))
 
 
 def table(
