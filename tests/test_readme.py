@@ -40,6 +40,7 @@ def test_what_is_said_of_runs_is_what_was_measured(bullet, experiment):
     from benchmarks.evidence.experiments import EXPERIMENTS
     from benchmarks.evidence.page import at_end, seeds_of, succeeded
 
+    # Each count must be some method's; that it is the one named is for the reader's eye.
     text = README[README.index(f"- {bullet}") :]
     text = re.split(r"\n(?:- |\n)", text)[0]
     said = {(hits, runs) for hits, runs in re.findall(r"(\d+|none) of\s+(\d+|three)", text)}

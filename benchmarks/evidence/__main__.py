@@ -21,7 +21,7 @@ import yaml
 from benchmarks.evidence.collect import Cell, merge_results, read_results, write_results
 from benchmarks.evidence.cost import measure_cost, merge_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS, TRIALS
-from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
+from benchmarks.evidence.methods import METHODS, TUNABLE, columns, has_settings, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
 from benchmarks.evidence.tuning import tune
@@ -39,7 +39,7 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
     row, column = EXPERIMENTS[experiment], METHODS[method]
     if row.missing or method in row.skipped:
         return row.missing or row.skipped[method]
-    if column.tuned and not settings_file(row, column.tuned).exists():
+    if column.tuned and not has_settings(row, column):
         return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
     rates = rates_of(column.after, experiment, place) if column.after else {}
     if rates is None:

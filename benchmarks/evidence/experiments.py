@@ -73,7 +73,7 @@ class Experiment:
         """Whether what is wanted can be counted, as modes can."""
         return self.wanted[0] != "kid"
 
-    def empty(self, searched: bool) -> str:
+    def empty(self, *, searched: bool) -> str:
         """Why a cell of it is empty that could be filled: what that would take.
 
         Args:

@@ -115,6 +115,11 @@ def settings_file(experiment: Experiment, method: str) -> Path:
     return BEST / experiment.networks / f"{method}.json"
 
 
+def has_settings(experiment: Experiment, method: Method) -> bool:
+    """Whether a search has found the settings that a method needs, or it needs none."""
+    return method.tuned is None or settings_file(experiment, method.tuned).exists()
+
+
 def gda(k: int | None = None) -> Lay:
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
         cfg.train_cfg.disc_steps = k or experiment.k

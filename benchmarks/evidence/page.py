@@ -11,7 +11,7 @@ from scipy import stats
 from benchmarks.evidence.collect import read_results
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
-from benchmarks.evidence.methods import METHODS, TUNED, columns, settings_file
+from benchmarks.evidence.methods import METHODS, TUNED, columns, has_settings
 from benchmarks.evidence.pictures import draw_decisions, strips_of
 
 NAMES = {
@@ -154,7 +154,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     """All of one experiment, from the files that :func:`~benchmarks.evidence.collect.write_results` wrote."""
     lines = [f"## {experiment.title}", ""]
     if not (source / f"{name}.csv").exists():
-        why = f"Empty {experiment.empty(True)} a method. `python -m benchmarks.evidence {name}` fills it"
+        why = f"Empty {experiment.empty(searched=True)} a method. `python -m benchmarks.evidence {name}` fills it"
         why += " (tuned methods after the same with `--tune`)"
         need = f", where `{experiment.data}` names its data" if experiment.data else ""
         return "\n".join([*lines, f"{why}{need}.", ""])
@@ -186,8 +186,8 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
     for method, column in columns(EXPERIMENTS[name]).items():
         mine = [batch for batch in batches if batch["method"] == method]
         if not mine:
-            searched = not column.tuned or settings_file(EXPERIMENTS[name], column.tuned).exists()
-            why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty(searched)}")
+            searched = has_settings(EXPERIMENTS[name], column)
+            why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty(searched=searched)}")
             commands = [f"`python -m benchmarks.evidence {name} {method}`"]
             if not searched:
                 commands.insert(0, f"`python -m benchmarks.evidence {name} {column.tuned} --tune`, then")
