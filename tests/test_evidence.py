@@ -5,9 +5,10 @@ import json
 
 import pandas
 import pytest
+import torch
 
 from benchmarks.evidence import __main__ as evidence
-from benchmarks.evidence import methods, page
+from benchmarks.evidence import methods, page, tuning
 from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, write_results
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
@@ -90,12 +91,21 @@ def test_a_tuned_method_trains_with_what_was_found(tmp_path, monkeypatch):
 def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
     small = dataclasses.replace(EXPERIMENTS["four_gaussians"], cycles=20, every=10, reported=(20,))
     monkeypatch.setitem(EXPERIMENTS, "four_gaussians", small)
+    monkeypatch.setattr(evidence, "RESULTS", tmp_path / "committed")
     for method in ("gda-6", "released", "random-released"):
         assert evidence.run_cell("four_gaussians", method, 2, 2, tmp_path) is None
-    assert evidence.run_cell("four_gaussians", "gda-6", 3, 2, tmp_path) is None
+    assert evidence.run_cell("four_gaussians", "gda-6", 1, 2, tmp_path, first=3) is None
+    reason = evidence.run_cell("four_gaussians", "gda-6", 1, 2, tmp_path, first=5)
+    assert "are of the seeds from 1: give a --first from that to 4" in reason
     write_results(tmp_path, "four_gaussians")
     frame, batches = read_results(tmp_path, "four_gaussians")
     about = {batch["method"]: batch for batch in batches}
+    rates = {name: about["released"][name] for name in ("accepted", "accepted_over_time", "kept_ascent")}
+    assert {name: batch.get("given") for name, batch in about.items()} == {
+        "gda-6": None,
+        "random-released": rates,
+        "released": None,
+    }
     assert {name: batch["seeds"] for name, batch in about.items()} == {
         "gda-6": [1, 2, 3],
         "random-released": [1, 2],
@@ -126,14 +136,29 @@ def test_a_cell_is_run_extended_and_reported(tmp_path, monkeypatch):
 
 
 def test_a_control_goes_by_the_committed_rates_where_its_method_was_not_run(tmp_path, monkeypatch):
-    batches = [{"method": "released", "seeds": [1], "accepted": 0.6, "kept_ascent": 10.0, "commit": "abc"}]
+    batches = [
+        {"method": "released", "seeds": [1], "accepted": 0.6, "kept_ascent": 10.0},
+        {"method": "released", "seeds": [2, 3, 4], "accepted": 0.4, "kept_ascent": 14.0},
+        {"method": "random-released", "seeds": [1], "accepted": 0.62, "given": {"accepted": 0.6}},
+    ]
     (tmp_path / "four_gaussians.json").write_text(json.dumps(batches))
     (tmp_path / "four_gaussians.csv").write_text("method,seed,cycle\nreleased,1,100\n")
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
-    assert evidence.rates_of("released", "four_gaussians", tmp_path / "runs") == {"accepted": 0.6, "kept_ascent": 10.0}
+    mean = {"accepted": 0.45, "kept_ascent": 13.0}  # over runs
+    assert evidence.rates_of("released", "four_gaussians", tmp_path / "runs") == mean
+    assert evidence.rates_given("gda-matched", "four_gaussians", tmp_path / "runs") == mean
+    # whoever adds seeds to a control trains what its earlier ones were
+    assert evidence.rates_given("random-released", "four_gaussians", tmp_path / "runs") == {"accepted": 0.6}
     for method, experiment in (("best", "four_gaussians"), ("released", "eight_gaussians")):
-        assert evidence.rates_of(method, experiment, tmp_path / "runs") is None
+        assert evidence.rates_of(method, experiment, tmp_path / "runs") == {}
     assert evidence.run_cell("eight_gaussians", "gda-matched", 1, 1, tmp_path / "runs") == "needs released first"
+
+
+def test_settings_are_searched_on_one_of_the_experiments_that_share_them(tmp_path):
+    reason = tuning.tune("eight_gaussians", "gda-1", 2, 1, tmp_path)
+    assert reason == "it trains with the settings that are searched on four_gaussians"
+    assert not list(tmp_path.iterdir())
+    assert {EXPERIMENTS[row.networks].networks for row in EXPERIMENTS.values()} <= set(EXPERIMENTS)
 
 
 def test_a_cell_whose_data_are_not_there_is_said_and_passed_over(tmp_path, monkeypatch, capsys):
@@ -193,12 +218,39 @@ def test_equal_cycles_and_equal_time_are_what_they_say():
     assert (ends["gda-6"].tolist(), ends["gda-1-tuned"].tolist()) == ([10, 10], [20, 20])
 
 
+def test_what_is_shown_is_measured_at_one_time():
+    frame = FRAME.assign(kid=1.0)
+    frame.loc[(frame["method"] == "gda-1") & (frame["cycle"] == 20), "kid"] = float("nan")  # it blew up
+    chosen = page.at_cost(frame, costs_of({"gda-6": 1.0, "gda-1": 0.5}), 10).set_index("method")
+    assert chosen.loc["gda-1", "kid"].isna().all()
+    assert page.at_end(frame.replace({"method": {"gda-1": "gda-1-tuned"}}), 10)["kid"].isna().sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("experiment", "strict", "by_eye"),
+    [("four_gaussians", 0, 4), ("eight_gaussians", 0, 8), ("gaussian_grid", 0, 25)],
+)
+def test_noise_has_the_modes_that_the_page_says(experiment, strict, by_eye):
+    from mmgen.core.registry import build_metric
+
+    cfg = EXPERIMENTS[experiment].plain()
+    (hook,) = (hook for hook in cfg.custom_hooks if hook["type"] == "SampleMetrics")
+    metric = build_metric(hook["metrics"][0])
+    noise = torch.rand(200_000, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = metric.measure(noise * 1.2 * metric.centres.abs().max())  # on a square around all modes
+    assert (found["modes"], found["modes_by_eye"]) == (strict, by_eye)
+
+
 def test_a_run_that_failed_counts_as_no_success():
-    about = [dict(method="gda-6", seeds=[1, 2]), dict(method="gda-6", seeds=[3]), dict(method="gda-1", seeds=[1, 2])]
+    about = [
+        dict(method="gda-6", seeds=[1, 2], failed={}),
+        dict(method="gda-6", seeds=[3], failed={"3": "diverged"}),  # before it was measured
+        dict(method="gda-1", seeds=[1, 2], failed={"1": "diverged"}),  # later
+    ]
     experiment = dataclasses.replace(EXPERIMENTS["four_gaussians"], shown=())
     table = page.table(experiment, about, page.at_cycle(FRAME, 20), costs_of({})).splitlines()
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table[2:]}
-    assert rows == {"GDA, k = 1": "1/2 (9%–91%)", "GDA, k = 6": "1/3 (6%–79%)"}
+    assert rows == {"GDA, k = 1": "0/2 (0%–66%)", "GDA, k = 6": "1/3 (6%–79%)"}
 
 
 def test_results_of_several_days_add_up(tmp_path):
@@ -207,7 +259,7 @@ def test_results_of_several_days_add_up(tmp_path):
         place.mkdir()
         rows = [dict(method="gda-6", seed=s, cycle=c, modes=modes) for s in seeds for c in (10, 20)]
         pandas.DataFrame(rows).to_csv(place / "x.csv", index=False)
-        batch = dict(method="gda-6", seeds=seeds, commit=day, failed={str(seeds[-1]): "diverged"})
+        batch = dict(method="gda-6", seeds=seeds, commit=day, failed={str(seeds[-1]): "diverged"}, command="all")
         (place / "x.json").write_text(json.dumps([batch]))
         merge_results(place, tmp_path / "all", "x")
 
@@ -215,7 +267,7 @@ def test_results_of_several_days_add_up(tmp_path):
     results("second", [3, 4], 2)
     rows, batches = read_results(tmp_path / "all", "x")
     assert rows[rows["cycle"] == 20]["modes"].tolist() == [1, 1, 2, 2]
-    assert [(b["commit"], b["seeds"], b["failed"]) for b in batches] == [
-        ("first", [1, 2], {}),
-        ("second", [3, 4], {"4": "diverged"}),
+    assert [(b["commit"], b["seeds"], b["failed"], b["command"]) for b in batches] == [
+        ("first", [1, 2], {}, "python -m benchmarks.evidence x gda-6 --seeds 2"),
+        ("second", [3, 4], {"4": "diverged"}, "all"),
     ]

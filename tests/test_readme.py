@@ -38,7 +38,7 @@ def test_what_is_said_of_runs_is_what_was_measured(bullet, experiment):
     from benchmarks.evidence.__main__ import RESULTS
     from benchmarks.evidence.collect import read_results
     from benchmarks.evidence.experiments import EXPERIMENTS
-    from benchmarks.evidence.page import at_end, seeds_of, succeeded
+    from benchmarks.evidence.page import at_end, succeeded
 
     # Each count must be some method's; that it is the one named is for the reader's eye.
     text = README[README.index(f"- {bullet}") :]
@@ -48,10 +48,10 @@ def test_what_is_said_of_runs_is_what_was_measured(bullet, experiment):
     frame, batches = read_results(RESULTS, experiment)
     measured = set()
     for cycle in row.reported:
-        for method, runs in at_end(frame, cycle).groupby("method"):
-            seeds = seeds_of(batches, method)
+        for _, runs in at_end(frame, cycle).groupby("method"):
             for counted in {row.wanted[0], *({"modes_by_eye"} & set(runs))}:
-                measured.add((int(succeeded(row, runs, seeds, counted).sum()), len(seeds)))
+                had = succeeded(row, runs, batches, counted)
+                measured.add((int(had.sum()), len(had)))
     words = {"none": "0", "three": "3"}
     assert said
     assert {tuple(int(words.get(n, n)) for n in pair) for pair in said} <= measured

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import yaml
 
-from benchmarks.evidence.collect import Cell, merge_results, read_results, write_results
+from benchmarks.evidence.collect import Cell, merge_results, rates_file, read_results, write_results
 from benchmarks.evidence.cost import measure_cost, merge_costs
-from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS, TRIALS
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS
 from benchmarks.evidence.methods import METHODS, TUNABLE, columns, has_settings, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
@@ -41,24 +42,26 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         return row.missing or row.skipped[method]
     if column.tuned and not has_settings(row, column):
         return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
-    rates = rates_of(column.after, experiment, place) if column.after else {}
-    if rates is None:
+    rates = rates_given(method, experiment, place) if column.after else {}
+    if column.after and not rates:
         return f"needs {column.after} first"
     folder = place / experiment / method
     configs = place / experiment / "configs"
     configs.mkdir(parents=True, exist_ok=True)
-    config, space, used = configs / f"{method}.py", configs / "seeds.yaml", configs / f"{method}_rates.json"
-    if used.exists() and (folder / "search.json").exists():
-        rates = json.loads(used.read_text())  # more seeds get what the first ones had
-    used.write_text(json.dumps(rates))
+    config, space = configs / f"{method}.py", configs / "seeds.yaml"
+    rates_file(place, experiment, method).write_text(json.dumps(rates))
     column.config(row, rates).dump(str(config))
     command = [sys.executable, str(ROOT / "tune/search.py")]
     if (folder / "search.json").exists():
         ((_, begun),) = (record := SearchRecord.open(folder)).configs.items()
         if begun._cfg_dict != load_config(config)._cfg_dict:
             return f"its runs in {folder} were begun with other settings than {config} has now: remove that folder"
-        done = record.options.num_samples
-        command += ["--resume", str(folder)] + (["--extend", str(seeds - done)] if seeds > done else [])
+        one = record.space.points[0]["seed"]
+        following = one + record.options.num_samples
+        if not one <= first <= following:
+            return f"its runs in {folder} are of the seeds from {one}: give a --first from that to {following}"
+        more = first + seeds - following
+        command += ["--resume", str(folder)] + (["--extend", str(more)] if more > 0 else [])
     else:
         points = [{"seed": seed} for seed in range(first, SEEDS + 1)]
         entry = {"seed": {"type": "int", "low": 1, "high": SEEDS}}
@@ -69,18 +72,39 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
     ended = subprocess.run([*command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
     if ended not in (0, 1):  # 1: all of its trials failed
         return f"the search ended with exit code {ended}"
-    measure_cost(place, experiment, method, rates)
+    if ended == 0:
+        measure_cost(place, experiment, method, rates)
     return None
 
 
-def rates_of(method: str, experiment: str, place: Path) -> dict[str, Any] | None:
-    """How often a method kept its proposals, which its controls go by: in the runs that are here, or as committed."""
+def rates_given(control: str, experiment: str, place: Path) -> dict[str, Any]:
+    """The rates that a control goes by: what its earlier runs had, here or as committed; else its method's own."""
+    given = rates_file(place, experiment, control)
+    if given.exists() and (place / experiment / control / "search.json").exists():
+        return json.loads(given.read_text())
+    earlier = [batch["given"] for batch in committed(experiment, control) if batch.get("given")]
+    return earlier[-1] if earlier else rates_of(METHODS[control].after, experiment, place)
+
+
+def rates_of(method: str, experiment: str, place: Path) -> dict[str, Any]:
+    """How often a method kept its proposals, on average over its runs: those that are here, or as committed."""
     if (place / experiment / method / "search.json").exists():
         return Cell.read(place / experiment / method).rates()
+    batches = [batch for batch in committed(experiment, method) if "accepted" in batch]
+    runs = [len(batch["seeds"]) for batch in batches]
+    means = {
+        name: numpy.average([batch[name] for batch in batches], axis=0, weights=runs).round(4).tolist()
+        for name in RATES
+        if batches and all(name in batch for batch in batches)
+    }
+    return means
+
+
+def committed(experiment: str, method: str) -> list[dict[str, Any]]:
+    """The batches of a cell that the repository holds."""
     if not (RESULTS / f"{experiment}.json").exists():
-        return None
-    batches = [batch for batch in read_results(RESULTS, experiment)[1] if batch["method"] == method]
-    return {name: batches[-1][name] for name in RATES if name in batches[-1]} if batches else None
+        return []
+    return [batch for batch in read_results(RESULTS, experiment)[1] if batch["method"] == method]
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -97,7 +121,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--tune", action="store_true", help="search the methods' settings instead, on seeds that are not reported"
     )
-    parser.add_argument("--trials", type=int, default=TRIALS, help="of each search with --tune (default: %(default)s)")
+    parser.add_argument("--trials", type=int, help="of each search with --tune (default: as many as for all methods)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
     args = parser.parse_args(argv)
     for name, given, known in (

@@ -115,12 +115,18 @@ def write_results(place: Path, experiment: str) -> None:
     cells = {method: cell for method, cell in cells.items() if cell.runs}
     if not cells:
         return
+
+    def given(method: str) -> dict[str, Any]:
+        """The rates of another method that a control was trained with."""
+        file = rates_file(place, experiment, method)
+        rates = json.loads(file.read_text()) if file.exists() else {}
+        return {"given": rates} if rates else {}
+
     rows = pandas.DataFrame([{"method": method, **row} for method, cell in cells.items() for row in cell.rows()])
     batches = [
         {
             "method": method,
-            "command": f"python -m benchmarks.evidence {experiment} {method} --seeds {len(cell.runs)}"
-            + (f" --first {cell.runs[0].seed}" if cell.runs[0].seed > 1 else ""),
+            "command": _command(experiment, method, [run.seed for run in cell.runs]),
             "commit": (cell.search["commit"] or "")[:10],
             "started": cell.search["started"],
             "seeds": [run.seed for run in cell.runs],
@@ -129,6 +135,7 @@ def write_results(place: Path, experiment: str) -> None:
             "machine": f"{cell.search['platform']}, one thread a run",
             "versions": {name: cell.search["versions"][name] for name in VERSIONS},
             **cell.rates(),
+            **given(method),
         }
         for method, cell in cells.items()
     ]
@@ -140,6 +147,11 @@ def read_results(place: Path, experiment: str) -> tuple[pandas.DataFrame, list[d
     return pandas.read_csv(place / f"{experiment}.csv"), json.loads((place / f"{experiment}.json").read_text())
 
 
+def rates_file(place: Path, experiment: str, method: str) -> Path:
+    """Where the rates are kept that a control is trained with."""
+    return place / experiment / "configs" / f"{method}_rates.json"
+
+
 def merge_results(fresh: Path, into: Path, experiment: str) -> None:
     """Add fresh results to those of other machines and days; of a run that is in both, the fresh one stays."""
     rows, batches = read_results(fresh, experiment)
@@ -149,8 +161,11 @@ def merge_results(fresh: Path, into: Path, experiment: str) -> None:
         kept = [run not in again for run in zip(old_rows["method"], old_rows["seed"], strict=True)]
         rows = pandas.concat([old_rows[kept], rows])
         for batch in old_batches:
-            batch["seeds"] = [seed for seed in batch["seeds"] if (batch["method"], seed) not in again]
-            batch["failed"] = {s: why for s, why in batch["failed"].items() if int(s) in batch["seeds"]}
+            seeds = [seed for seed in batch["seeds"] if (batch["method"], seed) not in again]
+            if seeds and seeds != batch["seeds"]:
+                batch["command"] = _command(experiment, batch["method"], seeds)
+            batch["seeds"] = seeds
+            batch["failed"] = {s: why for s, why in batch["failed"].items() if int(s) in seeds}
         batches = [*(batch for batch in old_batches if batch["seeds"]), *batches]
     into.mkdir(parents=True, exist_ok=True)
     _write(into, experiment, rows.sort_values(["method", "seed", "cycle"]), batches)
@@ -159,6 +174,13 @@ def merge_results(fresh: Path, into: Path, experiment: str) -> None:
 def _write(place: Path, experiment: str, rows: pandas.DataFrame, batches: list[dict[str, Any]]) -> None:
     rows.to_csv(place / f"{experiment}.csv", index=False, float_format="%.5g")
     (place / f"{experiment}.json").write_text(json.dumps(batches, indent=1) + "\n")
+
+
+def _command(experiment: str, method: str, seeds: list[int]) -> str:
+    """What trains these seeds, and those between them."""
+    first, last = min(seeds), max(seeds)
+    command = f"python -m benchmarks.evidence {experiment} {method} --seeds {last - first + 1}"
+    return command + (f" --first {first}" if first > 1 else "")
 
 
 def _least_share(config: Config) -> float:

@@ -14,7 +14,6 @@ from tune.prepare import lay_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 20  # of a cell, as its command makes them
-TRIALS = 16  # of a search for settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,8 @@ class Experiment:
         skipped: methods that are left out, and why.
         groups: of methods that are its columns.
         space: of the search for settings on it.
-        tuning_seeds: of each trial of that search.
+        trials: of that search, for each method.
+        tuning_seeds: of each trial.
     """
 
     title: str
@@ -61,11 +61,15 @@ class Experiment:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     groups: tuple[str, ...] = ("this algorithm", "controls", "baselines", "tuned baselines")
     space: str = "points.yaml"
+    trials: int = 16
     tuning_seeds: int = 4
 
     @property
     def networks(self) -> str:
-        """What it has in common with the experiments on the same config: networks, batch and learning rates."""
+        """What it has in common with the experiments on the same config: networks, batch and learning rates.
+
+        It is the name of the one of them that settings are searched on, for all.
+        """
         return Path(self.config).stem.removesuffix("_gda")
 
     @property
@@ -79,9 +83,12 @@ class Experiment:
         Args:
             searched: whether the settings that it needs have been found, or it needs none.
         """
-        runs = RUNS if searched else RUNS + TRIALS * self.tuning_seeds
-        search = "" if searched else f"a search of {TRIALS} trials of {self.tuning_seeds} seeds, then "
-        return f"for want of machine time: {search}{RUNS} runs, some {runs * self.minutes / 60:.2g} CPU hours"
+        minutes, search = RUNS * self.minutes, ""
+        if not searched:
+            on = EXPERIMENTS[self.networks]
+            minutes += on.trials * on.tuning_seeds * on.minutes
+            search = f"a search of {on.trials} trials of {on.tuning_seeds} seeds, then "
+        return f"for want of machine time: {search}{RUNS} runs, some {minutes / 60:.2g} CPU hours"
 
     @property
     def missing(self) -> str | None:
@@ -107,7 +114,7 @@ DIGITS = ("balance", "share_other", "kid", "forgotten")
 ONES = ("share_1", *DIGITS)
 _WHY = "some 20 minutes a run on a core: six imagined steps, each differentiated through"
 PICTURES: dict[str, Any] = dict(
-    skipped={"unrolled": _WHY, "unrolled-tuned": _WHY}, space="pictures.yaml", tuning_seeds=2
+    skipped={"unrolled": _WHY, "unrolled-tuned": _WHY}, space="pictures.yaml", trials=8, tuning_seeds=2
 )
 
 EXPERIMENTS = {

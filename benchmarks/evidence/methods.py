@@ -111,7 +111,7 @@ def tuned(method: str, test: bool = True) -> Lay:
 
 
 def settings_file(experiment: Experiment, method: str) -> Path:
-    """Where the settings of a tuned method are kept; experiments on one config share them."""
+    """Where the settings of a tuned method are kept; experiments on one config share them, found on one of them."""
     return BEST / experiment.networks / f"{method}.json"
 
 

@@ -65,14 +65,14 @@ def at_cycle(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
 def at_end(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
     """Each run's measurement at a cycle; of a tuned method with cheaper cycles at its end, for which it was tuned."""
     ends = frame["method"].isin([name for name, method in METHODS.items() if method.group == TUNED])
-    last = frame[ends].sort_values("cycle").groupby(["method", "seed"], as_index=False).last()
+    last = frame[ends].sort_values("cycle").groupby(["method", "seed"]).tail(1)
     return pandas.concat([at_cycle(frame[~ends], cycle), last])
 
 
 def at_cost(frame: pandas.DataFrame, costs: pandas.DataFrame, cycles: int) -> pandas.DataFrame:
     """Each run's last measurement within the cost of so many cycles of plain descent-ascent."""
     within = frame[frame["cycle"] * frame["method"].map(costs["ratio"]) <= cycles * (1 + DIFFERENT)]
-    return within.sort_values("cycle").groupby(["method", "seed"], as_index=False).last()
+    return within.sort_values("cycle").groupby(["method", "seed"]).tail(1)
 
 
 def price(cost: pandas.Series) -> str:
@@ -99,13 +99,12 @@ def table(
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for method, column in columns(experiment).items():
         runs = chosen[chosen["method"] == method]
-        seeds = seeds_of(batches, method)
         if runs.empty:
             continue
         cells = [column.title]
         if counted:
-            cells += [share(succeeded(experiment, runs, seeds)), mean(runs[wanted])]
-            cells += [share(succeeded(experiment, runs, seeds, name)) for name in successes]
+            cells += [share(succeeded(experiment, runs, batches)), mean(runs[wanted])]
+            cells += [share(succeeded(experiment, runs, batches, name)) for name in successes]
         else:
             cells.append(str(len(runs)))
         cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
@@ -116,11 +115,22 @@ def table(
 
 
 def succeeded(
-    experiment: Experiment, runs: pandas.DataFrame, seeds: list[int], measured: str | None = None
+    experiment: Experiment, runs: pandas.DataFrame, batches: list[dict[str, Any]], measured: str | None = None
 ) -> pandas.Series:
-    """Whether each run had what is wanted, as it is ``measured``; one that failed, and was not measured, had not."""
+    """Whether each run of one method had what is wanted, as it is ``measured``; one that failed had not.
+
+    Args:
+        experiment: what is wanted.
+        runs: a measurement of each of the method's runs; one that failed before it may be missing.
+        batches: of all methods.
+        measured: the measurement that is counted; what is wanted itself if None.
+    """
     wanted, least = experiment.wanted
-    return runs.set_index("seed")[measured or wanted].ge(least).reindex(seeds, fill_value=False)
+    mine = [batch for batch in batches if batch["method"] == runs["method"].iloc[0]]
+    failed = [int(seed) for batch in mine for seed in batch["failed"]]
+    seeds = sorted({seed for batch in mine for seed in batch["seeds"]} | set(failed))
+    had = runs.set_index("seed")[measured or wanted].ge(least).reindex(seeds, fill_value=False)
+    return had & ~had.index.isin(failed)
 
 
 def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
@@ -155,7 +165,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     lines = [f"## {experiment.title}", ""]
     if not (source / f"{name}.csv").exists():
         why = f"Empty {experiment.empty(searched=True)} a method. `python -m benchmarks.evidence {name}` fills it"
-        why += " (tuned methods after the same with `--tune`)"
+        why += f" (tuned methods after `python -m benchmarks.evidence {experiment.networks} --tune`)"
         need = f", where `{experiment.data}` names its data" if experiment.data else ""
         return "\n".join([*lines, f"{why}{need}.", ""])
     frame, batches = read_results(source, name)
@@ -169,6 +179,9 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
         cycles = experiment.reported[-1]
         lines += [f"**At equal time**, that of {cycles} cycles of GDA with k = {experiment.k}:", ""]
         lines += [table(experiment, batches, at_cost(frame, costs, cycles), costs), ""]
+        unknown = set(frame["method"]) - set(costs.index)
+        if left := [method.title for name, method in columns(experiment).items() if name in unknown]:
+            lines += [f"Left out here, since what their cycles cost is not measured: {'; '.join(left)}.", ""]
     if strips := strips_of(name, images):
         lines += ["Samples of seed 1 as the training goes, whatever that seed is like:", ""]
         lines += [line for strip in strips for line in (f"![samples over cycles]({images.name}/{strip})", "")]
@@ -190,7 +203,8 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
             why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty(searched=searched)}")
             commands = [f"`python -m benchmarks.evidence {name} {method}`"]
             if not searched:
-                commands.insert(0, f"`python -m benchmarks.evidence {name} {column.tuned} --tune`, then")
+                on = EXPERIMENTS[name].networks
+                commands.insert(0, f"`python -m benchmarks.evidence {on} {column.tuned} --tune`, then")
             lines.append(f"| {column.title} | {why} | {' '.join(commands)} | – | – | – |")
         for batch in mine:
             seeds = f"{min(batch['seeds'])} to {max(batch['seeds'])}"
@@ -199,11 +213,6 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
             lines.append(f"| {column.title} | {seeds} | `{batch['command']}` | {batch['commit']} | {kept} | {failed} |")
     where = {f"{b['machine']}; " + ", ".join(f"{p} {v}" for p, v in b["versions"].items()) for b in batches}
     return "\n".join([*lines, "", *(f"{place}." for place in sorted(where)), "", "</details>"])
-
-
-def seeds_of(batches: list[dict[str, Any]], method: str) -> list[int]:
-    """The seeds that a method was run with."""
-    return sorted({seed for batch in batches if batch["method"] == method for seed in batch["seeds"]})
 
 
 def summary(source: Path) -> str:
@@ -217,13 +226,12 @@ def summary(source: Path) -> str:
         frame, batches = read_results(source, name)
         for method, column in columns(experiment).items():
             runs = at_end(frame[frame["method"] == method], cycle)
-            seeds = seeds_of(batches, method)
-            if method not in SHORT or runs.empty or len(seeds) < FEWEST:
+            if method not in SHORT or len(runs) < FEWEST:
                 continue
             cells = [f"{experiment.title}, cycle {cycle}", column.title]
-            cells.append(share(succeeded(experiment, runs, seeds)) if experiment.counted else "–")
+            cells.append(share(succeeded(experiment, runs, batches)) if experiment.counted else "–")
             by_eye = "modes_by_eye" in runs
-            cells.append(share(succeeded(experiment, runs, seeds, "modes_by_eye")) if by_eye else "–")
+            cells.append(share(succeeded(experiment, runs, batches, "modes_by_eye")) if by_eye else "–")
             cells += [mean(runs[experiment.wanted[0]]) if experiment.counted else "–", mean(runs["kid"])]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -43,17 +43,20 @@ def objective_of(experiment: Experiment) -> str:
     return "balance:max" if "balance" in experiment.shown else "kid:min"
 
 
-def tune(name: str, method: str, trials: int, at_once: int, place: Path) -> str | None:
+def tune(name: str, method: str, trials: int | None, at_once: int, place: Path) -> str | None:
     """Search the settings of a method, and keep what was found; give the reason if it cannot be done.
 
     Args:
         name: of the experiment.
         method: whose settings.
-        trials: of the search.
+        trials: of the search; as many as for every other method if None.
         at_once: trials.
         place: the folder of the runs.
     """
     experiment = EXPERIMENTS[name]
+    if name != experiment.networks:
+        return f"it trains with the settings that are searched on {experiment.networks}"
+    trials = trials or experiment.trials
     if experiment.missing or method in experiment.skipped:
         return experiment.missing or experiment.skipped[method]
     folder = place / "tuning" / name / method
