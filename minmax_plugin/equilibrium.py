@@ -156,6 +156,7 @@ def solve(
     _check_pair(x, y, bounds)
     _check_positive(epsilon=epsilon, max_iterations=max_iterations, tau=1.0 if tau is None else tau)
     _check_not_negative(slack=slack, r_max=r_max)
+    _check_whole(r_max=r_max, max_iterations=max_iterations, max_ascent_steps=max_ascent_steps, seed=seed)
     x, y = x.detach(), y.detach()
     oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
     draw_proposal = _proposal(oracle, proposal, sigma, step_size)
@@ -270,11 +271,12 @@ def certify(
         raise ImportError("certify() needs scipy: pip install 'minmax-plugin[theory]'.") from error
     _check_pair(x, y, bounds)
     _check_positive(epsilon=epsilon, delta=delta)
+    _check_whole(samples=samples, max_ascent_steps=max_ascent_steps, seed=seed)
     for name, number in {"omega": omega, "confidence": confidence}.items():
         if not 0 < number < 1:
             raise ValueError(f"{name} must be between 0 and 1, but got {number!r}.")
     # Without a single improvement the bound is 1 − (1 − confidence)^(1/n).
-    fewest = math.floor(math.log(1 - confidence) / math.log(1 - omega)) + 1
+    fewest = math.floor(math.log1p(-confidence) / math.log1p(-omega)) + 1
     if samples < fewest:
         raise ValueError(
             f"samples must be {fewest} or more to show omega={omega} with confidence={confidence}, but got {samples}."
@@ -335,8 +337,7 @@ class _Oracle:
         self.gradients_x += 1
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self(x, y), x)
-        return gradient
+            return _gradient(self(x, y), x, "x")
 
     def slope(self, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
         """f, and the part of ∇y f that does not point out of the box."""
@@ -344,7 +345,7 @@ class _Oracle:
         with torch.enable_grad():
             y = y.detach().requires_grad_()
             value = self(x, y)
-            (gradient,) = torch.autograd.grad(value, y)
+            gradient = _gradient(value, y, "y")
         if self._box is not None:
             low, high = self._box
             gradient = gradient.masked_fill(((y <= low) & (gradient < 0)) | ((y >= high) & (gradient > 0)), 0)
@@ -370,6 +371,15 @@ class _Oracle:
                 return _Ascent(y, value, "unbounded" if value > first else "ascent did not converge")
             y = self.project(y + self._eta * gradient)
         return _Ascent(y, value, "ascent did not converge")
+
+
+def _gradient(value: Tensor, point: Tensor, name: str) -> Tensor:
+    gradient = None
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
+    if gradient is None:  # not taken for zero: f may have been detached by mistake
+        raise ValueError(f"f must be differentiable in {name} by autograd, but its value does not depend on it.")
+    return gradient
 
 
 def _proposal(
@@ -416,6 +426,12 @@ def _check_positive(**numbers: float) -> None:
     for name, number in numbers.items():
         if not 0 < number < math.inf:
             raise ValueError(f"{name} must be above 0 and finite, but got {number!r}.")
+
+
+def _check_whole(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if not isinstance(number, int) or not -(2**63) <= number < 2**63:
+            raise ValueError(f"{name} must be a whole number of 64 bits, but got {number!r}.")
 
 
 def _check_not_negative(**numbers: float) -> None:

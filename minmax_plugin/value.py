@@ -18,9 +18,10 @@ from torch import Tensor, nn
 def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator[None]:
     """Run a block in inference mode, leaving the training as if it had not run.
 
-    Within the block there are no gradients and the modules are in ``eval()``: no dropout, batch-norm
-    statistics and spectral-norm vectors are read but not moved. Training flags come back module by module,
-    and so do all random states (torch, CUDA, python, numpy).
+    Within the block there are no gradients and no module is ``training``: no dropout, batch-norm statistics and
+    spectral-norm vectors are read but not moved. What a module switches in an ``eval()`` of its own stays as the
+    training has it: StyleGAN's mixing of styles, for one, which belongs to its f. Training flags come back module by
+    module, and so do all random states (torch, CUDA, python, numpy).
 
     Args:
         modules: the modules that the block evaluates.
@@ -40,7 +41,7 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
         for module in training:
             module.training = False
         if seed is not None:
-            _seed_all(seed)
+            seed_all(seed)
         with torch.no_grad():
             yield
     finally:
@@ -188,7 +189,7 @@ class FreshBatch(Estimator):
         terms = []
         with inference(self._modules):
             for _ in range(self._batches):
-                _seed_all(self._seed * 1_000_003 + self.evaluations)
+                seed_all(self._seed * 1_000_003 + self.evaluations)
                 self.evaluations += 1
                 terms.append(torch.as_tensor(self._function(), dtype=torch.float64).reshape(-1))
         return torch.cat(terms)
@@ -206,7 +207,7 @@ def _error(terms: Tensor) -> Tensor | float:
     return terms.std() / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
 
 
-def _seed_all(seed: int) -> None:
+def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)  # torch.manual_seed() does the same, at a cost that shows
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)

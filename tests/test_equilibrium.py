@@ -323,6 +323,10 @@ def test_random_streams_are_their_own():
         (dict(bounds=(0.0, 1.0, 2.0)), r"bounds must be \(low, high\), numbers or tensors that broadcast to x"),
         (dict(bounds=(torch.zeros(2), 2.0)), r"bounds must be \(low, high\), numbers or tensors that broadcast to x"),
         (dict(f=lambda x, y: 1.0), "f must return a tensor with one element, but returned 1.0"),
+        (dict(f=lambda x, y: x.detach()), "f must be differentiable in y by autograd"),
+        (dict(f=lambda x, y: (x * y).detach()), "f must be differentiable in y by autograd"),
+        (dict(max_ascent_steps=1e4), "max_ascent_steps must be a whole number of 64 bits, but got 10000.0"),
+        (dict(seed=2**63), "seed must be a whole number of 64 bits, but got 9223372036854775808"),
         (dict(f=lambda x, y: y.expand(2)), "f must return a tensor with one element, but returned tensor"),
     ],
 )
@@ -344,6 +348,8 @@ def test_a_bad_argument_is_named_with_its_value(call, setting, message):
         (certify, dict(delta=0.0), "delta must be above 0 and finite, but got 0.0"),
         (certify, dict(omega=1.0), "omega must be between 0 and 1, but got 1.0"),
         (certify, dict(confidence=95), "confidence must be between 0 and 1, but got 95"),
+        (certify, dict(samples=100.0), "samples must be a whole number of 64 bits, but got 100.0"),
+        (certify, dict(omega=1e-17), "samples must be [0-9]+ or more to show omega=1e-17"),
         (certify, dict(samples=28), "samples must be 29 or more to show omega=0.1 with confidence=0.95, but got 28"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tune.files import link_or_copy, replaced, write_text
-from tune.record import SearchRecord
+from tune.record import SearchRecord, numbered
 from tune.tables import Row, commands
 
 
@@ -42,7 +42,8 @@ def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
 
 def row_samples(record: SearchRecord, row: Row) -> Path | None:
     """The last picture of the samples of a trial's first training, if it drew any."""
-    return _last(record.runs(row.study, row.number)[0].folder / "samples", "iter_*.png")
+    pictures = numbered(record.runs(row.study, row.number)[0].folder / "samples", "iter_*.png")
+    return pictures[-1] if pictures else None
 
 
 def _write(record: SearchRecord, row: Row, folder: Path) -> None:
@@ -63,11 +64,16 @@ def _write(record: SearchRecord, row: Row, folder: Path) -> None:
     write_text(folder / "params.json", json.dumps(params, indent=2) + "\n")
     lines = commands(record, row.study, row.number, {base: folder / name for base, name in names.items()})
     write_text(folder / "command.txt", "\n".join(lines) + "\n")
+    # What this trial does not have must not be left of the one that was best before.
     if samples := row_samples(record, row):
         with replaced(folder / "samples.png") as aside:
             shutil.copy(samples, aside)
-    if checkpoint := _last(record.runs(row.study, row.number)[0].folder, "**/iter_*.pth"):
-        link_or_copy(checkpoint, folder / "checkpoint.pth")
+    else:
+        (folder / "samples.png").unlink(missing_ok=True)
+    if checkpoints := numbered(record.runs(row.study, row.number)[0].folder, "**/iter_*.pth"):
+        link_or_copy(checkpoints[-1], folder / "checkpoint.pth")
+    else:
+        (folder / "checkpoint.pth").unlink(missing_ok=True)
 
 
 def _config(record: SearchRecord, row: Row, base: str) -> str:
@@ -77,8 +83,3 @@ def _config(record: SearchRecord, row: Row, base: str) -> str:
 
 def _bases(record: SearchRecord, row: Row) -> list[str]:
     return list(dict.fromkeys(run.base for run in record.runs(row.study, row.number)))
-
-
-def _last(folder: Path, pattern: str) -> Path | None:
-    files = sorted(folder.glob(pattern), key=lambda p: int(p.stem.removeprefix("iter_")))
-    return files[-1] if files else None

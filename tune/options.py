@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,6 +112,11 @@ class Options:
         """The objectives as (metric, ``min`` or ``max``), the first being the one that early stopping looks at."""
         return [(o.split(":")[0], o.split(":")[1]) for o in self.objectives]
 
+    @property
+    def processes(self) -> int:
+        """That each training runs in: one, or one for each of several GPUs."""
+        return max(1, int(self.gpus_per_trial or 0))
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
@@ -148,8 +154,20 @@ class Request:
     retry_errored: bool = False
 
     def options(self, stored: Options | None = None) -> Options:
-        """The options: what was given, over what was ``stored`` or the defaults."""
-        return Options(**self.given) if stored is None else dataclasses.replace(stored, **self.given)
+        """The options: what was given, over what was ``stored`` or the defaults.
+
+        Raises:
+            ConfigError: if they do not go with what was ``stored``.
+        """
+        if stored is None:
+            return Options(**self.given)
+        options = dataclasses.replace(stored, **self.given)
+        if options.processes != stored.processes:
+            raise ConfigError(
+                f"--gpus-per-trial={options.gpus_per_trial} would give the trials {options.processes} processes, each "
+                f"with a batch of its own, and others had {stored.processes}: they could not be compared."
+            )
+        return options
 
 
 def parse(argv: Sequence[str] | None = None) -> Request:
@@ -181,6 +199,11 @@ def parse(argv: Sequence[str] | None = None) -> Request:
     if "metric" in given or "mode" in given:
         given["objectives"] = (f"{given.pop('metric', 'balance')}:{given.pop('mode', 'max')}",)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    # A search may be gone on with from another directory.
+    if "warm_start" in given:
+        given["warm_start"] = str(Path(given["warm_start"]).absolute())
+    if "storage" in given:
+        given["storage"] = absolute_storage(given["storage"])
     folder = resume or report
     if folder is not None:
         allowed = MUTABLE if resume else ("export_best",)
@@ -198,6 +221,23 @@ def flag(field: str) -> str:
     """A field's name on the command line."""
     named = {"configs": "CONFIG", "objectives": "--objective", "baseline": "--no-baseline"}
     return named.get(field, "--" + field.replace("_", "-"))
+
+
+def absolute_storage(spec: str) -> str:
+    """A storage's address with the path of its file, if it is one, made absolute.
+
+    Examples:
+        >>> absolute_storage("postgresql://$USER@host/searches")
+        'postgresql://$USER@host/searches'
+        >>> absolute_storage("journal:/shared/optuna.log")
+        'journal:/shared/optuna.log'
+    """
+    for kind in ("journal:", "sqlite:///"):
+        place = spec.removeprefix(kind)
+        named = place and ":memory:" not in place and not os.path.isabs(os.path.expandvars(place))
+        if spec.startswith(kind) and named:
+            return f"{kind}{Path(place).absolute()}"
+    return spec
 
 
 def duration(text: str) -> float:

@@ -40,11 +40,12 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
         if options.baseline:
             queue.append(baseline(record.space, [configs[name]] if name in configs else list(configs.values())))
         queue += [(point, {"origin": "point"}) for point in record.space.points]
-        if options.warm_start and not any(str(origin).startswith(WARM) for origin, _ in known):
+        if options.warm_start and not study.user_attrs.get(WARM):
             queue += warm_points(record, name, _earlier(options.warm_start))
         for params, attrs in queue[: options.num_samples]:
             if (attrs["origin"], params) not in known:
                 enqueue(study, params, **attrs)
+        study.set_user_attr(WARM, True)  # the other search need not be there for ever
         if options.sampler == "grid":
             queue_grid(record, name)
 

@@ -146,7 +146,10 @@ def lay_dataset(cfg: Config, dataset: Config) -> None:
     """Give a config another data set, in place.
 
     Each part of ``data`` that ``dataset`` has is replaced, not merged: nothing of the old one stays behind.
-    The config's ``metrics_hook``, which measures its data set, is replaced in ``custom_hooks`` too.
+    The hook in ``custom_hooks`` that measures the old one gives way to the new ``metrics_hook`` too.
+
+    Raises:
+        ConfigError: if it cannot be told which of several hooks that is.
     """
     old = cfg.get("metrics_hook")
     for key, value in dataset._cfg_dict.items():
@@ -156,7 +159,15 @@ def lay_dataset(cfg: Config, dataset: Config) -> None:
         else:
             cfg[key] = value
     if "metrics_hook" in dataset:
-        cfg.custom_hooks = [dataset.metrics_hook if h == old else h for h in cfg.get("custom_hooks") or []]
+        hooks = cfg.get("custom_hooks") or []
+        # By its type where it was written out, or changed after the config had taken it over.
+        measuring = [h for h in hooks if h == old] or [h for h in hooks if h["type"] == dataset.metrics_hook["type"]]
+        if len(measuring) > 1:
+            raise ConfigError(
+                f"custom_hooks has {len(measuring)} entries of type {dataset.metrics_hook['type']!r}, and none is its "
+                "metrics_hook: name the one that measures the data set metrics_hook, for another one to take its place."
+            )
+        cfg.custom_hooks = [dataset.metrics_hook if h in measuring else h for h in hooks]
 
 
 def images_of(configs: Mapping[str, Config], seeds: int) -> int:

@@ -26,13 +26,14 @@ from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
 from tune.files import write_text
 from tune.options import ROOT, Options
-from tune.settings import set_paths
+from tune.settings import trial_config
 from tune.space import Space
 
 DATABASE = "optuna.db"
 UNBEGUN = {"base", DATABASE, "space.json"}  # what a search leaves that was killed before it was written down
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
+AGAIN = "again"  # folder in a trial's or a best config's, for whoever trains it once more
 SHARED = "shared"  # name of the one study over all data sets
 
 
@@ -173,7 +174,8 @@ class SearchRecord:
                 for name, study_name in stored["studies"].items()
             }
         except KeyError as error:
-            raise ConfigError(f"{folder}: its storage lacks the study {error}.") from error
+            names = ", ".join(stored["studies"].values())
+            raise ConfigError(f"{folder}: its storage {options.storage} lacks its studies, {names}.") from error
         # by its place in the folder, which may have been moved or copied
         bases = {name: str(folder / "base" / f"{name}.py") for name in stored["bases"]}
         return cls(folder, options, None, bases, studies)
@@ -231,16 +233,19 @@ class SearchRecord:
         return self.merged(base, trial.user_attrs.get("settings", {}))
 
     def merged(self, base: str, settings: Mapping[str, Any]) -> Config:
-        """A base config with settings, by path, laid over it."""
-        cfg = Config(self.configs[base]._cfg_dict.to_dict())
-        set_paths(cfg, settings)
-        return cfg
+        """The config that a trial of these settings, by path, trains on a base."""
+        return trial_config(self.configs[base], settings)
 
     def counted(self, study: str) -> list[FrozenTrial]:
         """The trials of a study that were begun and that no retry took the place of."""
         trials = self.studies[study].get_trials(deepcopy=False)
         replaced = {t.user_attrs.get("retry_of") for t in trials}
         return [t for t in trials if t.state != TrialState.WAITING and t.number not in replaced]
+
+    def any_succeeded(self) -> bool:
+        """Whether a trial of any study has ended without failing."""
+        good = (TrialState.COMPLETE, TrialState.PRUNED)
+        return any(study.get_trials(deepcopy=False, states=good) for study in self.studies.values())
 
     def remaining(self, study: str) -> int:
         """How many trials of a study have not been begun."""
@@ -300,16 +305,15 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
         raise ConfigError(f"--storage={spec!r} cannot be opened: {last[0]}") from error
 
 
-def trial_config(base: str | Path, settings: Mapping[str, Any]) -> Config:
-    """The config that a trial trains: the base config with its settings, by path, laid over it."""
-    cfg = load_config(base)
-    set_paths(cfg, settings)
-    return cfg
-
-
 def trial_folder(search: Path, study: str, number: int) -> Path:
     """Where a trial of the search in ``search`` keeps its files."""
     return search / TRIALS / f"{study}_{number}"
+
+
+def numbered(folder: Path, pattern: str) -> list[Path]:
+    """The files ``iter_N.*`` of a training by N; not those of someone who has trained it again."""
+    files = [path for path in folder.glob(pattern) if AGAIN not in path.relative_to(folder).parts]
+    return sorted(files, key=lambda path: int(path.stem.removeprefix("iter_")))
 
 
 def _commit() -> str | None:

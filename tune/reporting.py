@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import os
 from typing import Any
 
+import numpy
+import torch
 from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import master_only
 
@@ -50,8 +53,21 @@ class ReportToTune(Hook):
         if self.last is None or self.last is before:  # an old one may stay until the loggers clear it away
             return
         images = iterations * self.batch_size * runner.world_size
-        metrics = {name: float(value) for name, value in output.items() if isinstance(value, (int, float))}
+        metrics = {name: float(value) for name, value in output.items() if _is_number(value)}
         self.job.measure(metrics, iterations, images, last=self.is_last_iter(runner))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a hook has logged a number, of whatever library."""
+    return isinstance(value, numbers.Real) or (isinstance(value, (torch.Tensor, numpy.ndarray)) and value.ndim == 0)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # nothing is sent: is it there?
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class _Writer:
@@ -59,13 +75,13 @@ class _Writer:
 
     def __init__(self, folder: str, watcher: int, objective: str) -> None:
         self.objectives = [(objective, "")]
-        self._path = measurements(folder, watcher)
+        self.path = measurements(folder, watcher)
 
     def measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
         self.write(metrics=metrics, iterations=iterations, images=images, last=last)
 
     def write(self, **line: Any) -> None:
-        with open(self._path, "a") as file:
+        with open(self.path, "a") as file:
             file.write(json.dumps(line) + "\n")
 
 
@@ -85,10 +101,9 @@ class ReportToFile(ReportToTune):
         super().__init__(self._writer, batch_size)
 
     def after_train_iter(self, runner: Any) -> None:
-        try:
-            os.kill(self._watcher, 0)  # nothing is sent: is it there?
-        except ProcessLookupError:
-            raise SystemExit("its trial was killed") from None
+        # The process of a trial that has been stopped may live on, with another; its file does not.
+        if not (_lives(self._watcher) and self._writer.path.exists()):
+            raise SystemExit("its trial has ended")
         self._report(runner)
 
     @master_only

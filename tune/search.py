@@ -61,11 +61,11 @@ def resume(request: Request) -> int:
         connect(options.mlflow)
     with only_one(record.folder):
         record.update(options, extend=request.extend)
-        again = reconcile(record)
-        errored = retry_errored(record) if request.retry_errored else 0
-        plan(record, record.configs)
-        record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
         try:
+            again = reconcile(record)
+            errored = retry_errored(record) if request.retry_errored else 0
+            plan(record, record.configs)
+            record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
             return execute(record)
         except ConfigError:  # nothing ran, so that the same line, mended, shall not extend it once more
             record.update(record.options, extend=-request.extend)
@@ -85,6 +85,9 @@ def execute(record: SearchRecord) -> int:
     try:
         if left:
             run(record, [Progress(record, report), *loggers], ending)
+    except BaseException as error:
+        ending.end(f"{type(error).__name__}: {error}")
+        raise
     finally:
         record.log(f"ended: {ending.reason or 'all trials are done'}")
         report.write()

@@ -21,7 +21,7 @@ from tune.record import REPORTS, SearchRecord
 from tune.samplers import make_sampler
 
 TIME_BUDGET = "time budget"
-FAILING = 3  # as many failures and nothing else end a search
+FAILING = 3  # as many failures and nothing else, earlier ones included, end a search
 
 
 class Ending(Stopper):
@@ -237,7 +237,7 @@ class StudySearcher(Searcher):
             self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
         self._failures.append(f"{name} trial {trial.number}: {reason}")
         trials = self._record.options.num_samples * len(self._record.studies)
-        if len(self._failures) == self._finished >= min(FAILING, trials):
+        if len(self._failures) == self._finished >= min(FAILING, trials) and not self._record.any_succeeded():
             self._ending.end(f"nothing but failures: {self._failures[0]}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:

@@ -51,6 +51,49 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
         opt_out(cfg)
 
 
+def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
+    """The config that a trial trains: the base config with its settings, by path, laid over it.
+
+    With another batch size it trains on as many images as the base does, see :func:`equal_images`.
+    """
+    cfg = Config(base._cfg_dict.to_dict())
+    set_paths(cfg, settings)
+    equal_images(cfg, base)
+    return cfg
+
+
+def equal_images(cfg: Config, base: Config) -> None:
+    """Give a config with another batch size as many images as its base has, in place.
+
+    It is measured and saved at the same numbers of images, too. What is set otherwise than in the base stays so, and
+    so do learning-rate schedules that count iterations.
+
+    k, the ascent steps of a cycle, needs no such care: an iteration of the toolkit is one ascent step, and sees
+    one batch whatever k is.
+
+    Examples:
+        >>> base = Config(dict(total_iters=100, data=dict(samples_per_gpu=32), checkpoint_config=dict(interval=50)))
+        >>> cfg = trial_config(base, {"data.samples_per_gpu": 64})
+        >>> cfg.total_iters, cfg.checkpoint_config.interval
+        (50, 25)
+    """
+    ratio = base.data.samples_per_gpu / cfg.data.samples_per_gpu
+    if ratio == 1:
+        return
+    pairs = [("total_iters", cfg, base)]
+    for mine, its in zip(_measuring(cfg), _measuring(base), strict=False):  # a setting may add to the hooks
+        pairs.append(("interval", mine, its))
+    for name, mine, its in pairs:
+        if isinstance(its.get(name), int) and mine.get(name) == its[name]:
+            mine[name] = max(1, round(its[name] * ratio))
+
+
+def _measuring(cfg: Config) -> list[Any]:
+    """The parts of a config that measure or save at intervals."""
+    hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] == "SampleMetrics"]
+    return [cfg.get("checkpoint_config") or {}, cfg.get("evaluation") or {}, *hooks]
+
+
 def set_path(cfg: Config, path: str, value: Any) -> None:
     """Set one existing setting of a config, or its ``seed``.
 
@@ -85,9 +128,21 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
             prefix = "".join(f"{k}." for k in keys[:depth])
             raise SpaceError(f"it has no setting {path!r}{hint(prefix + key, [prefix + str(k) for k in known])}.")
         if depth == len(keys) - 1:
+            _check_number(path, value, node[index])
             node[index] = value
         else:
             parent, node = (node, index), node[index]
+
+
+def _check_number(path: str, value: Any, old: Any) -> None:
+    """Refuse text where there was a number: ``1e-4`` is text to YAML, which asks for ``1.0e-4``."""
+    if not isinstance(value, str) or not isinstance(old, (int, float)) or isinstance(old, bool):
+        return
+    try:
+        number = float(value)
+    except ValueError:
+        return
+    raise SpaceError(f"{path}={value!r} is text where the config has the number {old!r}: write {number!r}.")
 
 
 def get_path(cfg: Config, path: str) -> Any:

@@ -17,6 +17,10 @@ from mmcv import Config
 
 LOOK = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
+PATIENCE = 40  # seconds that the launcher has to end its processes; it gives them 30
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone")
+MODULE = ("-m", "minmax_plugin.mmgen.train")
+STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 
 
 def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, Any]]:
@@ -24,7 +28,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
 
     Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with whoever reads
     this: a trial that is stopped, or dies by an exception, leaves none behind, and those of one that is killed end
-    themselves at their next iteration.
+    themselves at their next iteration, as does any whose :func:`measurements` are gone.
 
     Args:
         cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.reporting.ReportToFile`, which is told
@@ -36,17 +40,16 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
         Lines of that file, as they come.
 
     Raises:
-        RuntimeError: if the training fails, with its last words.
+        FloatingPointError: if the training stops itself, because it diverged.
+        RuntimeError: if it fails otherwise, with its last words.
     """
     folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     measured, output, config = measurements(folder, os.getpid()), folder / "output.txt", folder / "apart.py"
     measured.write_text("")
     cfg.dump(str(config))
-    command = [sys.executable, "-m"]
-    if processes > 1:
-        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    command += ["minmax_plugin.mmgen.train", str(config), "--seed", str(seed), "--work-dir", str(folder)]
+    command = [sys.executable, *((*LAUNCHER, f"--nproc-per-node={processes}") if processes > 1 else ()), *MODULE]
+    command += [str(config), "--seed", str(seed), "--work-dir", str(folder)]
     command += ["--launcher", "pytorch"] if processes > 1 else []
     with open(output, "w") as words:
         # in a session of their own, so that all of them can be ended together
@@ -59,13 +62,42 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
                 yield from map(json.loads, _whole(lines))
                 time.sleep(0 if ended else LOOK)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
         measured.unlink(missing_ok=True)
+        stop(run, PATIENCE if processes > 1 else 0)
     if run.returncode:
-        words_left = "\n".join(output.read_text().splitlines()[-LAST_WORDS:])
-        raise RuntimeError(f"the training ended with exit code {run.returncode}: {words_left}")
+        said = last_words(output.read_text())
+        if diverged := [line for line in said if line.startswith(STOPPED)]:
+            raise FloatingPointError(diverged[0].removeprefix(STOPPED))
+        raise RuntimeError(f"the training ended with exit code {run.returncode}: {chr(10).join(said)}")
+
+
+def stop(run: subprocess.Popen[bytes], patience: float) -> None:
+    """End a process that leads a session, and all that it has started.
+
+    Args:
+        run: the process.
+        patience: seconds that it is given to end what it has started: PyTorch's launcher puts each of its processes
+            in a session of its own, where no signal to the launcher's reaches it.
+    """
+    if patience and run.poll() is None:
+        run.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(patience)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
+def last_words(output: str) -> list[str]:
+    """The last lines of a failed training, without what PyTorch's launcher has to say of it.
+
+    Examples:
+        >>> last_words("RuntimeError: CUDA out of memory\\nW1 torch/distributed/elastic/api.py:9] Sending SIGTERM")
+        ['RuntimeError: CUDA out of memory']
+    """
+    lines = output.splitlines()
+    launcher = next((i for i, line in enumerate(lines) if "torch/distributed/elastic/" in line), len(lines))
+    return (lines[:launcher] or lines)[-LAST_WORDS:]
 
 
 def measurements(folder: str | Path, watcher: int) -> Path:

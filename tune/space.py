@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -301,14 +302,18 @@ def _as_list(value: Any) -> list[Any]:
 def _holds(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
-    low, high = distribution.low, distribution.high  # type: ignore[attr-defined]
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    low, high, step = distribution.low, distribution.high, distribution.step  # type: ignore[attr-defined]
+    steps = (value - low) / step if step else 0.0
+    return low <= value <= high and math.isclose(steps, round(steps), abs_tol=1e-8)
 
 
 def _range(distribution: BaseDistribution) -> str:
     if isinstance(distribution, CategoricalDistribution):
         return str(list(distribution.choices))
-    return f"{distribution.low} to {distribution.high}"  # type: ignore[attr-defined]
+    low, high, step = distribution.low, distribution.high, distribution.step  # type: ignore[attr-defined]
+    return f"{low} to {high}" + (f" in steps of {step}" if step else "")
 
 
 def _one_line(error: Exception) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pandas
 from optuna.trial import FrozenTrial, TrialState
 
-from tune.record import SearchRecord
+from tune.record import AGAIN, SearchRecord
+from tune.several import LAUNCHER, MODULE
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
 
@@ -139,11 +140,14 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
     home = record.trial_folder(study, number)
     # As in the search: with another number of threads results may differ in their last digits.
     threads = f"OMP_NUM_THREADS={max(1, int(record.options.cpus_per_trial))}"
+    start = ["minmax-train"]
+    if (processes := record.options.processes) > 1:
+        start = ["python", *LAUNCHER, f"--nproc-per-node={processes}", *MODULE, "--launcher", "pytorch"]
     lines = []
     for run in record.runs(study, number):
         config = home / f"{run.base}.py" if configs is None else configs[run.base]
-        work = config.parent / "again" / f"{run.base}_seed_{run.seed}"
-        line = ["minmax-train", config, "--seed", run.seed, "--work-dir", work]
+        work = config.parent / AGAIN / f"{run.base}_seed_{run.seed}"
+        line = [*start, config, "--seed", run.seed, "--work-dir", work]
         lines.append(f"{threads} {shlex.join(map(str, line))}")
     return lines
 

@@ -23,10 +23,11 @@ import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
 from minmax_plugin.mmgen.checkpoints import is_whole
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.optin import import_also
-from minmax_plugin.mmgen.train import train
+from minmax_plugin.mmgen.train import load_config, train
 from tune.plan import DISK_FULL
-from tune.record import REPORTS, Run, trial_config, trial_folder
+from tune.record import REPORTS, Run, numbered, trial_folder
 from tune.reporting import Diverged
+from tune.settings import trial_config
 from tune.several import train_apart
 
 COLLAPSE = 3  # measurements in a row
@@ -164,8 +165,7 @@ class Job:
         return sum(values) / len(values)
 
     def _train(self, run: Run) -> None:
-        cfg = trial_config(self.bases[run.base], self.settings)
-        equal_images(cfg, Config.fromfile(self.bases[run.base]))
+        cfg = trial_config(load_config(self.bases[run.base]), self.settings)
         # Not Ray's idea of the trial's folder: a warm worker keeps that of its first trial.
         cfg.work_dir = str(run.folder)
         checkpoint = last_checkpoint(run.folder, before=cfg.total_iters)
@@ -263,27 +263,9 @@ def reason_of(error: Exception, folder: Path) -> str:
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-def equal_images(cfg: Config, base: Config) -> None:
-    """Give a config with another batch size as many images as its base has, in place.
-
-    k, the ascent steps of a cycle, needs no such care: an iteration of the toolkit is one ascent step, and sees
-    one batch whatever k is.
-
-    Examples:
-        >>> base = Config(dict(total_iters=100, data=dict(samples_per_gpu=32)))
-        >>> cfg = Config(dict(total_iters=100, data=dict(samples_per_gpu=64)))
-        >>> equal_images(cfg, base)
-        >>> cfg.total_iters
-        50
-    """
-    if cfg.data.samples_per_gpu != base.data.samples_per_gpu and cfg.total_iters == base.total_iters:
-        cfg.total_iters = max(1, round(base.total_iters * base.data.samples_per_gpu / cfg.data.samples_per_gpu))
-
-
 def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
     """The newest checkpoint of a run that is whole; ``before``: of an earlier iteration than this."""
-    checkpoints = sorted(folder.rglob("iter_*.pth"), key=_iteration, reverse=True)
-    for path in checkpoints:
+    for path in reversed(numbered(folder, "**/iter_*.pth")):
         if (before is None or _iteration(path) < before) and is_whole(path):
             return path
     return None

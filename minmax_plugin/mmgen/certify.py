@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
+import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from mmcv import DictAction
 from mmcv.parallel import collate
 from mmcv.runner import load_checkpoint
-from mmgen.models import build_model
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader
@@ -21,8 +23,8 @@ from torch.utils.data import DataLoader
 from minmax_plugin.equilibrium import Certificate, certify
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 from minmax_plugin.mmgen.gans import GAN, gan_of
-from minmax_plugin.mmgen.train import load_config
-from minmax_plugin.value import inference
+from minmax_plugin.mmgen.train import build_network, load_config
+from minmax_plugin.value import inference, seed_all
 
 
 def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **settings: Any) -> Certificate:
@@ -66,7 +68,7 @@ class _Value(nn.Module):
         self._gan, self._batch, self._seed = gan, batch, seed
 
     def forward(self) -> Tensor:
-        torch.manual_seed(self._seed)  # the same noise each time
+        seed_all(self._seed)  # the same noise each time; StyleGAN draws its mixing from python's
         return self._gan.fresh_value(self._batch).mean()
 
 
@@ -97,6 +99,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--eta", type=float, default=0.05, help="step size of the ascents (default: 0.05)")
     parser.add_argument("--max-ascent-steps", type=int, default=50, help="cap of each ascent (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of sample, noise and proposals (default: 0)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="settings to override, as a.b=value"
+    )
     return parser.parse_args(argv)
 
 
@@ -105,12 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = vars(parse_args(argv))
     path, checkpoint, size = (settings.pop(name) for name in ("config", "checkpoint", "batch"))
     try:
-        cfg = load_config(path)
+        cfg = load_config(path, settings.pop("cfg_options"))
+        cfg.evaluation = None  # its data are not needed
         check_config(cfg)
-        model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
+        model = build_network(cfg)
         try:
             load_checkpoint(model, checkpoint, map_location="cpu", strict=True, logger="silent")
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             raise ConfigError(f"checkpoint {checkpoint!r} does not load into this config's model: {error}") from error
         loader = DataLoader(read_data(cfg), batch_size=size, collate_fn=partial(collate, samples_per_gpu=size))
         with inference([], settings["seed"]):
@@ -122,8 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"minmax-certify: error: {error}", file=sys.stderr)
         return 2
-    result = {**dataclasses.asdict(certificate), "share": certificate.share, "sample": size, **settings}
-    print(json.dumps(result, indent=2))
+    found = {**dataclasses.asdict(certificate), "share": certificate.share}
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
+    print(json.dumps({**settings, "sample": size, **finite}, indent=2))
     print(
         f"An estimate, on a fixed sample in inference mode: {'an' if certificate.holds else 'not shown to be an'} "
         f"equilibrium ({certificate.reason}).",

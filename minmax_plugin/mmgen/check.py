@@ -15,6 +15,7 @@ from minmax_plugin.mmgen.estimates import OWN_TERMS
 from minmax_plugin.mmgen.gans import driven_classes, find_kind
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
+from minmax_plugin.mmgen.schedules import OfPlayerLrUpdaterHook
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
@@ -29,7 +30,7 @@ def check_config(cfg: Config, paths: bool = True) -> None:
 
     Args:
         cfg: the merged config, its ``custom_imports`` already imported.
-        paths: whether the data that it names must be there.
+        paths: whether it must be whole, and the data that it names must be there.
 
     Raises:
         ConfigError: for the first setting that is wrong.
@@ -45,6 +46,8 @@ def check_config(cfg: Config, paths: bool = True) -> None:
             "model.discriminator is missing: min-max training needs a discriminator; give the model one, or train "
             "this config with the toolkit's own script."
         )
+    if "type" not in model:
+        raise ConfigError("model.type is missing: name the toolkit's class of the model.")
     if ADA in active_shims and (model.get("discriminator") or {}).get("data_aug"):
         raise ConfigError(f"model.discriminator.data_aug: {ADA_MISSING}")
     try:
@@ -52,7 +55,13 @@ def check_config(cfg: Config, paths: bool = True) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _check_hooks(cfg)
-    data = cfg.get("data") or {} if paths else {}
+    if not paths:
+        return
+    data = cfg.get("data") or {}
+    if not data.get("train"):
+        raise ConfigError("data.train is missing: name the data set to train on.")
+    if not isinstance(cfg.get("total_iters"), int):
+        raise ConfigError(f"total_iters must be the number of iterations to train, but is {cfg.get('total_iters')!r}.")
     for name in ("train", "val") if cfg.get("evaluation") else ("train",):
         if isinstance(data.get(name), Mapping):
             _check_paths(f"data.{name}", data[name])
@@ -70,8 +79,16 @@ def _check_hooks(cfg: Config) -> None:
         )
     rates = cfg.get("lr_config") or {}
     players = cfg.get("optimizer")
-    if rates.get("policy") == "OfPlayer" and isinstance(players, Mapping) and rates.get("player") not in players:
+    if rates.get("policy") != "OfPlayer":
+        return
+    if isinstance(players, Mapping) and rates.get("player") not in players:
         raise ConfigError(f"lr_config.player must be one of {list(players)}, but got {rates.get('player')!r}.")
+    try:
+        OfPlayerLrUpdaterHook(**{name: value for name, value in rates.items() if name != "policy"})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    except (AssertionError, TypeError) as error:
+        raise ConfigError(f"lr_config: {error}") from error
 
 
 def read_data(cfg: Config) -> Any:
@@ -82,7 +99,7 @@ def read_data(cfg: Config) -> Any:
     """
     try:
         return build_dataset(cfg.data.train)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, TypeError, AttributeError, AssertionError) as error:
         raise ConfigError(f"data.train: {error}") from error
 
 
@@ -106,7 +123,7 @@ def _check_minmax(cfg: Config) -> None:
     train_cfg = cfg.get("train_cfg") or cfg.model.get("train_cfg") or {}
     if settings is None:
         if kind is not None:
-            kind.cycle(train_cfg)  # the toolkit itself cannot do without one
+            kind.cycle({**train_cfg, "batch_accumulation_steps": 1})  # the toolkit itself cannot do without one
         prefixed = [f"{path}.type={type_!r}" for path, type_ in types.items() if type_.startswith(PREFIX)]
         if prefixed:
             raise ConfigError(

@@ -82,14 +82,15 @@ def examine(cfg: Config) -> Verdict:
         model = build_network(cfg)
         gan = gan_of(model)
         order = _order(cfg, model, gan)
+        hook = build_hook(minmax_settings(cfg) or {})
+        memory = _memory(cfg, gan, hook)
     except ConfigError as error:
         return Verdict(False, str(error))
     except Exception as error:  # whatever the toolkit makes of a name that it does not know
         return Verdict(False, f"the toolkit cannot build it: {error}")
-    hook = build_hook(minmax_settings(cfg) or {})
     steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
     reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.value.kind!r}"
-    return Verdict(True, reason, order, _memory(cfg, gan, hook))
+    return Verdict(True, reason, order, memory)
 
 
 def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
@@ -115,7 +116,7 @@ def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
     lines = [f"{', '.join(type(h).__name__ for h in fetching) + '; ' if fetching else ''}next batch"]
     if not several:
         lines.append("MinMaxHook: the pending generator step, if there is one, becomes the proposal")
-    lines.append(f"other hooks: {_names(others, 'before_train_iter') or 'none'}")
+    lines.append(f"other hooks: {', '.join(_names(others, 'before_train_iter')) or 'none'}")
     lines.append(
         f"the discriminator's {k} ascent steps" if gan.whole_cycles else "the discriminator's pass, and its step"
     )
@@ -126,13 +127,15 @@ def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
         else f"{last}the generator's pass at the decided pair; its step is left pending"
     )
     lines.append("MinMaxHook: logs the decision; shows the decided pair to the hooks that are due")
-    lines.append(f"other hooks: {_names(others, 'after_train_iter') or 'none'}")
-    lines.append(f"then: {_names(saving, 'after_train_iter') or 'no checkpoints'}")
+    # The toolkit makes this one of the config's ``evaluation`` when it trains, before all others.
+    evaluation = [cfg.evaluation.get("type", "GenerativeEvalHook")] if cfg.get("evaluation") else []
+    lines.append(f"other hooks: {', '.join([*evaluation, *_names(others, 'after_train_iter')]) or 'none'}")
+    lines.append(f"then: {', '.join(_names(saving, 'after_train_iter')) or 'no checkpoints'}")
     return lines
 
 
-def _names(hooks: list[Any], stage: str) -> str:
-    return ", ".join(type(h).__name__ for h in hooks if stage in h.get_triggered_stages())
+def _names(hooks: list[Any], stage: str) -> list[str]:
+    return [type(h).__name__ for h in hooks if stage in h.get_triggered_stages()]
 
 
 def _memory(cfg: Config, gan: GAN, hook: MinMaxHook) -> dict[str, float]:

@@ -69,8 +69,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     try:
         cfg = Config.fromfile(str(path))
         cfg.merge_from_dict(options or {})
-    except (AssertionError, KeyError, TypeError) as error:
-        detail = error.args[0] if error.args else error  # a KeyError's text would be quoted
+    except (AssertionError, KeyError, TypeError, SyntaxError, FileNotFoundError) as error:
+        detail = error.args[0] if isinstance(error, KeyError) and error.args else error  # its text would be quoted
         raise ConfigError(f"config {str(path)!r} cannot be put together: {detail}") from error
     if cfg.get("custom_imports"):
         try:
@@ -102,7 +102,6 @@ def train(
     seed: int = 2021,
     deterministic: bool = False,
     rank_shift: bool = False,
-    validate: bool = True,
     distributed: bool = False,
     hooks: Sequence[dict[str, Any]] = (),
 ) -> None:
@@ -114,7 +113,6 @@ def train(
         seed: of model, data and the acceptance draw.
         deterministic: whether cuDNN must be deterministic.
         rank_shift: whether each rank adds its number to the seed.
-        validate: whether to run the config's ``evaluation``.
         distributed: whether ``torch.distributed`` is initialised.
         hooks: more entries of ``custom_hooks``, for this run alone: the copy of the config does not have them.
 
@@ -152,7 +150,7 @@ def train(
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
         meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks]
-        train_model(model, [dataset], cfg, distributed=distributed, validate=validate, timestamp=timestamp, meta=meta)
+        train_model(model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta)
         logger.info("Everything of this run is in %s%s", work_dir, _what_is_in(work_dir))
 
 
@@ -282,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         default = Path("work_dirs") / Path(args.config).stem
         cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default)
         cfg.gpu_ids = [args.gpu_id]
+        if args.no_validate:
+            cfg.evaluation = None  # nor are its data needed
         if args.resume_from:
             cfg.resume_from = args.resume_from
         if cfg.get("resume_from") == "auto":
@@ -302,7 +302,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=args.seed,
             deterministic=args.deterministic,
             rank_shift=args.diff_seed,
-            validate=not args.no_validate,
             distributed=args.launcher != "none",
         )
     except (ConfigError, FileNotFoundError) as error:

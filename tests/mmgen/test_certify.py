@@ -1,13 +1,17 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from mmcv import Config
 from mmgen_runs import run, small_config
 
+from minmax_plugin.mmgen import certify
 from minmax_plugin.mmgen.certify import certify_gan, main
-from minmax_plugin.mmgen.train import build_model
+from minmax_plugin.mmgen.train import SHIPPED, build_model
 
+STYLEGAN = SHIPPED[0] / "styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py"
 GAUSSIANS = str(Path(__file__).parents[2] / "configs" / "four_gaussians_minmax.py")
 
 
@@ -40,6 +44,19 @@ def test_a_gan_that_no_proposal_improves_is_certified():
     assert certificate.improved == 0
 
 
+def test_f_is_one_function_for_generators_that_mix_styles_too(monkeypatch):
+    # StyleGAN draws what it mixes from python's random numbers, and mixes outside of training too.
+    cfg = Config.fromfile(STYLEGAN).model
+    cfg.generator |= dict(out_size=8, style_channels=16, channel_multiplier=1, mix_prob=0.5)
+    cfg.discriminator |= dict(in_size=8, channel_multiplier=1)
+    cfg.disc_auxiliary_loss = cfg.gen_auxiliary_loss = None
+    model = build_model(cfg, train_cfg=dict(disc_steps=1), test_cfg=None)
+    values = []
+    monkeypatch.setattr(certify, "certify", lambda f, x, y, **settings: values.extend(f(x, y).item() for _ in range(8)))
+    certify.certify_gan(model, {"real_img": torch.rand(4, 3, 8, 8)})
+    assert len(set(values)) == 1
+
+
 def test_the_command_prints_a_certificate(tmp_path, capsys, recorded):
     cfg = small_config(1, dict(), total_iters=4, checkpoint_config=dict(interval=4))
     run(cfg, tmp_path)
@@ -47,7 +64,8 @@ def test_the_command_prints_a_certificate(tmp_path, capsys, recorded):
     (config,) = tmp_path.glob("config.py")
     assert main([str(config), str(checkpoint), "--batch", "50", "--samples", "30", "--epsilon", "1e-6"]) == 1
     out = capsys.readouterr()
-    result = json.loads(out.out)
+    result = json.loads(out.out, parse_constant=pytest.fail)  # no NaN, which is none of JSON
+    assert (result["samples"], result["share"]) == (0, None)  # the gradient had settled it
     assert (result["holds"], result["reason"], result["sample"]) == (False, "gradient above epsilon", 50)
     assert "An estimate, on a fixed sample in inference mode: not shown to be an equilibrium" in out.err
 
@@ -57,6 +75,9 @@ def test_the_command_prints_a_certificate(tmp_path, capsys, recorded):
     [
         (["nowhere.py", "x.pth"], "config 'nowhere.py' does not exist"),
         ([GAUSSIANS, "nowhere.pth"], "checkpoint 'nowhere.pth' does not load"),
+        ([GAUSSIANS, GAUSSIANS], "does not load"),
+        ([GAUSSIANS, os.devnull], "does not load"),
+        ([GAUSSIANS, "x.pth", "--cfg-options", "model.generator.type=Foo"], "'Foo is not in the"),
     ],
 )
 def test_bad_input_is_one_clear_error(capsys, arguments, message):

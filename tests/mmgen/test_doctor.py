@@ -30,6 +30,11 @@ def test_it_describes_one_iteration_of_a_stock_config(capsys):
     assert sorted(steps, key=output.index) == steps
 
 
+def test_it_names_the_evaluation_among_the_hooks(capsys):
+    assert main([DCGAN, "--cfg-options", "evaluation.type=GenerativeEvalHook"]) == 0
+    assert "other hooks: GenerativeEvalHook, Visualize" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -1,5 +1,6 @@
 """The training command, its errors before training, and resuming."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -97,6 +98,8 @@ BAD = [
     (["custom_hooks.1.ascent_steps=0"], "ascent_steps must be 1 or more, but got 0"),
     (["custom_hooks.1.pool=0"], "pool must be 1 batch or more, but got 0"),
     (["train_cfg.disc_steps=0"], "train_cfg.disc_steps is k, .* must be 1 or more, got 0"),
+    (["data.train=None"], "data.train is missing: name the data set"),
+    (["total_iters=None"], "total_iters must be the number of iterations to train, but is None"),
     (["data.train.root=/no/such/folder"], "data.train.root='/no/such/folder' does not exist"),
     (["optimizer.generator.type=Adam"], "optimizer.generator.type is 'Adam'; under MinMaxHook it must be 'MinMaxAdam'"),
     (["custom_hooks.1.type=SampleMetrics"], "optimizer.generator.type='MinMaxAdam' needs a MinMaxHook"),
@@ -123,21 +126,43 @@ def test_bad_input_is_one_clear_error_before_training(tmp_path, capsys, options,
     assert not (tmp_path / "new").exists()
 
 
-def test_data_that_cannot_be_read_are_one_clear_error(tmp_path, capsys):
-    arguments = [
-        str(CONFIGS / "mnist01_minmax.py"),
-        "--work-dir",
-        str(tmp_path),
-        "--cfg-options",
-        "data.train.digits=[11]",
-    ]
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("data.train.digits=[11]", "data.train: MNIST: digits=[11] leaves no image"),
+        ("data.train.digit=1", "data.train: MNIST: MNIST.__init__() got an unexpected keyword argument 'digit'"),
+    ],
+)
+def test_data_that_cannot_be_read_are_one_clear_error(tmp_path, capsys, option, message):
+    config = str(CONFIGS / "mnist01_minmax.py")
+    assert main([config, "--work-dir", str(tmp_path), "--cfg-options", option]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # mmcv leaves its copy open
+def test_a_config_that_does_not_parse_is_one_clear_error(tmp_path, capsys):
+    for text, message in (("x = ", "cannot be put together"), ("_base_ = 'nowhere.py'", "nowhere.py")):
+        (tmp_path / "config.py").write_text(text)
+        assert main([str(tmp_path / "config.py")]) == 2
+        assert message in (error := capsys.readouterr().err)
+        assert error.count("\n") == 1
+    gc.collect()
+
+
+def test_data_for_an_evaluation_that_is_skipped_need_not_be_there(tmp_path, capsys, recorded):
+    cfg = small_config(1, total_iters=1, evaluation=dict(type="GenerativeEvalHook", interval=1))
+    cfg.data.val = dict(type="UnconditionalImageDataset", imgs_root="/nowhere")
+    cfg.dump(str(tmp_path / "config.py"))
+    arguments = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run")]
     assert main(arguments) == 2
-    assert "data.train: MNIST: digits=[11] leaves no image" in capsys.readouterr().err
+    assert "data.val.imgs_root='/nowhere' does not exist" in capsys.readouterr().err
+    assert main([*arguments, "--no-validate"]) == 0
 
 
 def test_a_plain_config_is_not_held_to_what_minmax_needs():
     cfg = small_config(8, None)
     cfg.train_cfg.gen_steps = 2
+    cfg.train_cfg.batch_accumulation_steps = 5
     cfg.data.test = dict(imgs_root="/nowhere")
     check_config(cfg)
 
@@ -147,6 +172,11 @@ ANNEALED = [
         "policy='OfPlayer', player='generator'",
         "annealed.py' cannot be put together: lr_config",
     ),  # it is None in the base
+    (
+        "_delete_=True, policy='OfPlayer', player='generator', schedule=dict(policy='Nope')",
+        "lr_config.schedule.policy must be a policy of the toolkit, but got 'Nope'",
+    ),
+    ("_delete_=True, policy='OfPlayer', player='generator'", "lr_config: "),
     ("_delete_=True, policy='OfPlayer', player='critic'", "lr_config.player must be one of ['generator', 'discrimi"),
 ]
 

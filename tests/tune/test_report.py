@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import matplotlib.image
 import optuna
 import pandas
 import pytest
@@ -230,6 +231,11 @@ def test_the_best_config_is_the_base_with_the_trials_settings_and_its_checkpoint
     assert [h.type for h in best.custom_hooks] == ["SampleMetrics"]
     assert [h.type for h in second.custom_hooks] == ["SampleMetrics", "MinMaxHook"]
     assert (folder / "checkpoint.pth").read_text() == "iter_1500.pth"
+    # what someone has trained again is not the trial's
+    (run / "again" / "points_seed_1").mkdir(parents=True)
+    (run / "again" / "points_seed_1" / "iter_9999.pth").write_text("another's")
+    Report(record).write()
+    assert (folder / "checkpoint.pth").read_text() == "iter_1500.pth"
     # each row's own command trains the same
     words = shlex.split(read_rows(record)["points"][0].commands[0])
     assert words[:2] == ["OMP_NUM_THREADS=1", "minmax-train"]
@@ -239,6 +245,36 @@ def test_the_best_config_is_the_base_with_the_trials_settings_and_its_checkpoint
     Report(SearchRecord.open(tmp_path / "moved")).write()
     assert (tmp_path / "moved" / "best" / "points" / "checkpoint.pth").read_text() == "iter_1500.pth"
     assert str(tmp_path / "moved") in (tmp_path / "moved" / "best" / "points" / "command.txt").read_text()
+
+
+def test_nothing_of_the_best_before_stays_beside_a_new_one(tmp_path):
+    record = new_record(tmp_path / "s")
+    add(record, values=[0.5], method="gda", rate=1e-3)
+    run = record.runs("points", 0)[0].folder
+    (run / "samples").mkdir(parents=True)
+    (run / "iter_900.pth").write_text("weights")
+    matplotlib.image.imsave(run / "samples" / "iter_900.png", [[0, 1]])
+    best = tmp_path / "s" / "best" / "points"
+    Report(record).write()
+    assert {"checkpoint.pth", "samples.png"} < {path.name for path in best.iterdir()}
+    add(record, values=[0.9], method="gda", rate=2e-3)
+    Report(record).write()
+    assert {path.name for path in best.iterdir()} == {"config.py", "params.json", "command.txt"}
+
+
+def test_on_several_gpus_the_command_shown_has_as_many_processes(tmp_path):
+    record = new_record(tmp_path / "s", gpus_per_trial=4)
+    add(record, values=[0.5], baseline=True)
+    words = shlex.split(read_rows(record)["points"][0].commands[0])
+    assert words[1:5] == ["python", "-m", "torch.distributed.run", "--standalone"]
+    assert words[5:10] == ["--nproc-per-node=4", "-m", "minmax_plugin.mmgen.train", "--launcher", "pytorch"]
+
+
+def test_a_config_of_another_batch_size_is_the_one_that_was_trained(tmp_path):
+    record = new_record(tmp_path / "s")
+    base = record.configs["points"]
+    cfg = record.merged("points", {"data.samples_per_gpu": base.data.samples_per_gpu // 2})
+    assert cfg.total_iters == 2 * base.total_iters
 
 
 def test_results_follow_each_trial_and_pictures_at_the_end(tmp_path):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmcv import Config
 from search_runs import GAUSSIANS, ROOT, search, short_config, space_file, trials
 
+from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
 from tune.engine import only_one
 from tune.options import Options, parse
@@ -66,7 +68,7 @@ BAD = [
     ([GAUSSIANS, "--points", "nowhere.yaml"], "--points='nowhere.yaml' does not exist"),
     ([GAUSSIANS, "--points", BROKEN], "is no valid YAML"),
     ([GAUSSIANS, "--points", MINMAX_YAML], "must hold a list of points"),
-    ([GAUSSIANS, "--warm-start", "nowhere"], "--warm-start: 'nowhere' holds no search: it has no search.json"),
+    ([GAUSSIANS, "--warm-start", "nowhere"], "/nowhere' holds no search: it has no search.json"),
     ([GAUSSIANS, "--storage", "nosql://x"], "--storage='nosql://x' cannot be opened"),
     ([GAUSSIANS, "--sampler", "grid"], "--sampler grid needs a step for each float of the space"),
     (
@@ -168,6 +170,43 @@ def test_another_data_set_replaces_the_old_one_and_its_measurement():
     assert cfg.data.train == dict(type="GaussianMixture", modes=8, radius=1.0, sigma=0.01)
     assert cfg.custom_hooks[0].metrics[0].modes == 8
     assert [h.type for h in cfg.custom_hooks] == ["SampleMetrics", "MinMaxHook"]
+
+
+MEASURE = dict(type="SampleMetrics", interval=9, metrics=[dict(type="ModeCoverage", modes=4)])
+
+
+@pytest.mark.parametrize(
+    "written", [dict(custom_hooks=[MEASURE]), dict(custom_hooks=[MEASURE], metrics_hook=dict(MEASURE, interval=1))]
+)
+def test_a_measurement_that_is_written_out_is_replaced_too(written):
+    cfg = Config(dict(data=dict(train=dict(type="GaussianMixture")), **written))
+    lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
+    assert [hook.metrics[0].modes for hook in cfg.custom_hooks] == [8]
+
+
+def test_which_of_several_measurements_is_the_data_sets_must_be_said():
+    cfg = Config(dict(data=dict(train=dict(type="GaussianMixture")), custom_hooks=[MEASURE, dict(MEASURE, interval=2)]))
+    with pytest.raises(ConfigError, match="custom_hooks has 2 entries of type 'SampleMetrics'"):
+        lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
+
+
+def test_a_search_can_be_gone_on_with_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLACE", "/shared")
+    options = parse([GAUSSIANS, "--warm-start", "old", "--storage", "journal:studies.log"]).options()
+    assert options.warm_start == f"{tmp_path}/old"
+    assert options.storage == f"journal:{tmp_path}/studies.log"
+    kept = ["sqlite:///$PLACE/studies.db", "postgresql://user@host/studies", "journal:/shared/studies.log"]
+    assert [parse(["--storage", place]).options().storage for place in kept] == kept
+    assert parse(["--storage", "sqlite:///s.db"]).options().storage == f"sqlite:///{tmp_path}/s.db"
+
+
+def test_a_resumed_search_keeps_its_processes():
+    stored = Options(gpus_per_trial=2)
+    assert parse(["--resume", "x", "--gpus-per-trial", "2"]).options(stored).gpus_per_trial == 2
+    assert parse(["--resume", "x", "--gpus-per-trial", "0.5"]).options(Options()).gpus_per_trial == 0.5
+    with pytest.raises(ConfigError, match=r"--gpus-per-trial=4.0 would give the trials 4 processes.* others had 2"):
+        parse(["--resume", "x", "--gpus-per-trial", "4"]).options(stored)
 
 
 @pytest.mark.slow

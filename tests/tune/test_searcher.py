@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import optuna
 import pytest
@@ -134,6 +135,18 @@ def test_one_success_among_failures_lets_it_go_on(make):
     searcher.on_trial_complete("0", result(0.1, outcome="complete"))
     for i in range(1, 4):
         searcher.on_trial_complete(str(i), dict(outcome="failed", reason="ValueError"))
+    assert not ending.stop_all()
+
+
+def test_what_succeeded_before_a_resume_counts_as_a_success(make):
+    record = make(num_samples=9)
+    searcher, _ = ask(record)
+    searcher.on_trial_complete("0", result(0.1, outcome="complete"))
+    ending = Ending(None)
+    resumed = StudySearcher(SearchRecord.open(record.folder), ending)
+    for i in range(3):
+        resumed.suggest(str(i))
+        resumed.on_trial_complete(str(i), dict(outcome="failed", reason="diverged: loss is nan"))
     assert not ending.stop_all()
 
 
@@ -272,6 +285,8 @@ def test_a_warm_start_tries_the_best_of_another_search_first(make):
     narrow = {"space": {"lr": {"type": "float", "low": 0.1, "high": 0.11}}}
     record = make(narrow, ["b"], folder="narrow", warm_start=str(earlier.folder))
     assert any("passes over" in line for line in record.lines())
+    shutil.rmtree(earlier.folder)  # it is not asked again
+    plan(SearchRecord.open(record.folder), {"b": CONFIG})
 
 
 def test_several_objectives_are_told_and_their_history_kept(make):

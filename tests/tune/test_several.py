@@ -8,12 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy
 import pytest
+import torch
 from mmgen_runs import small_config
 
-from minmax_plugin.mmgen.optin import import_also
-from tune.several import _whole, measurements, train_apart
+from minmax_plugin.mmgen.optin import import_also, opt_in
+from tune.reporting import ReportToFile, ReportToTune
+from tune.several import LAUNCHER, PATIENCE, _whole, last_words, measurements, stop, train_apart
 
 
 def config(folder, **overlay):
@@ -81,6 +85,61 @@ def test_a_trial_that_is_killed_leaves_no_process_behind(tmp_path):
     while subprocess.run(mine).returncode == 0:
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+LAUNCHED = [sys.executable, *LAUNCHER, "--nproc-per-node=2"]
+
+
+def test_processes_that_the_launcher_started_end_with_it(tmp_path):
+    script = tmp_path / "sleep.py"
+    script.write_text("import os, time; open(f'{__file__}_{os.getpid()}', 'w').close(); time.sleep(999)")
+    run = subprocess.Popen([*LAUNCHED, str(script)], start_new_session=True)
+    until = time.monotonic() + 60
+    while len(begun := list(tmp_path.glob("sleep.py_*"))) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    stop(run, PATIENCE)
+    assert [Path("/proc", path.name.rpartition("_")[2]).exists() for path in begun] == [False, False]
+
+
+def test_the_cause_is_told_and_not_what_the_launcher_says(tmp_path):
+    script = tmp_path / "fail.py"
+    script.write_text("raise RuntimeError('CUDA out of memory')")
+    done = subprocess.run([*LAUNCHED, str(script)], capture_output=True, text=True)
+    assert done.returncode
+    assert last_words(done.stdout + done.stderr)[-1] == "RuntimeError: CUDA out of memory"
+
+
+@pytest.mark.slow
+def test_a_training_apart_that_diverges_says_so(tmp_path):
+    cfg = config(tmp_path)
+    cfg.optimizer = {name: dict(type="Adam", lr=1e30) for name in ("generator", "discriminator")}
+    opt_in(cfg, "practical")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        list(train_apart(cfg, seed=3, processes=1))
+
+
+def test_a_training_whose_trial_has_ended_ends_though_its_worker_lives(tmp_path):
+    hook = ReportToFile(str(tmp_path), watcher=os.getpid(), objective="hq", batch_size=1)
+    with pytest.raises(SystemExit, match="its trial has ended"):
+        hook.after_train_iter(None)
+
+
+def test_numbers_of_any_library_are_reported():
+    class Job:
+        objectives = [("score", "max")]
+
+        def measure(self, metrics, *args, **more):
+            self.metrics = metrics
+
+    output = {"score": numpy.float32(0.5), "a": torch.tensor(2.0), "b": numpy.array(3), "text": "x", "many": [1]}
+    runner = SimpleNamespace(
+        iter=9, outputs=None, world_size=1, max_iters=10, log_buffer=SimpleNamespace(output=output)
+    )
+    (hook := ReportToTune(Job(), batch_size=1))._guarded = False
+    hook.is_last_iter = lambda runner: True
+    hook.after_train_iter(runner)
+    assert hook.job.metrics == {"score": 0.5, "a": 2.0, "b": 3.0}
 
 
 def test_half_a_line_waits_for_its_end(tmp_path):

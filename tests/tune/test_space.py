@@ -13,9 +13,8 @@ from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.train import load_config, train
 from tune.entries import Choice, Fragments
 from tune.prepare import measured_metrics
-from tune.settings import get_path, set_path, set_paths
+from tune.settings import get_path, set_path, set_paths, trial_config
 from tune.space import Space, SpaceError
-from tune.trial import equal_images
 
 ROOT = Path(__file__).parents[2]
 SPACES = ROOT / "tune" / "spaces"
@@ -139,11 +138,23 @@ def test_gda_holds_back_all_settings_of_minmax():
 
 
 def test_a_batch_size_keeps_the_images():
-    space, cfg = Space.read(SPACES / "gan.yaml"), config("four_gaussians_gda")
+    space, base = Space.read(SPACES / "gan.yaml"), config("four_gaussians_gda")
+    base.checkpoint_config = dict(interval=3000)
     _, settings = draw(space, **{"data.samples_per_gpu": 128})
-    set_paths(cfg, settings)
-    equal_images(cfg, config("four_gaussians_gda"))
+    cfg = trial_config(base, settings)
     assert (cfg.data.samples_per_gpu, cfg.total_iters) == (128, 4 * 9000)
+    assert (cfg.custom_hooks[0].interval, cfg.checkpoint_config.interval) == (
+        4 * base.custom_hooks[0].interval,
+        4 * 3000,
+    )
+    # what a search sets itself stays
+    assert trial_config(base, {**settings, "total_iters": 500}).total_iters == 500
+
+
+def test_a_number_that_yaml_reads_as_text_is_refused():
+    space = Space.load(yaml.safe_load("space: {optimizer.generator.lr: {type: choice, options: [1e-4, 1.0e-3]}}"))
+    with pytest.raises(SpaceError, match=r"lr='1e-4' is text where the config has the number .*: write 0.0001"):
+        space.check({"gda": config("four_gaussians_gda")})
 
 
 # --- what is drawn -----------------------------------------------------------------------------------------
@@ -301,11 +312,15 @@ def test_a_malformed_space_is_one_clear_error(tmp_path, content, message):
 
 
 TWO = {**LR, "method": {"type": "fragments", "options": {"minmax": {}, "gda": {"minmax": False}}}}
+WHOLE = {"total_iters": {"type": "int", "low": 1, "high": 9}}
+STEPS = {"optimizer.generator.lr": {"type": "float", "low": 0, "high": 1, "step": 0.25}}
 RESTORE = {"minmax.restore": {"type": "choice", "options": ["both", "generator"], "when": {"method": "minmax"}}}
 BAD_POINTS = [
     (LR, {"optimizer.generator.l": 1}, "points: 'optimizer.generator.l' is no entry .* did you mean"),
     (LR, {"optimizer.generator.lr": 1}, "points: optimizer.generator.lr=1 is not among 0.0001 to 0.001"),
     (LR, {"optimizer.generator.lr": True}, "points: optimizer.generator.lr=True is not among"),
+    (WHOLE, {"total_iters": 2.5}, "points: total_iters=2.5 is not among 1 to 9 in steps of 1"),
+    (STEPS, {"optimizer.generator.lr": 0.3}, "points: optimizer.generator.lr=0.3 is not among 0.0 to 1.0 in steps of"),
     (TWO, {"method": "gad"}, r"points: method='gad' is not among \['minmax', 'gda'\]"),
     (
         TWO | RESTORE,
