@@ -72,6 +72,9 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     except (AssertionError, KeyError, TypeError, SyntaxError, FileNotFoundError) as error:
         detail = error.args[0] if isinstance(error, KeyError) and error.args else error  # its text would be quoted
         raise ConfigError(f"config {str(path)!r} cannot be put together: {detail}") from error
+    for part in cfg._cfg_dict.values():
+        if isinstance(part, dict):
+            part.pop("_delete_", None)  # mmcv leaves it where the base has nothing to take the place of
     if cfg.get("custom_imports"):
         try:
             import_modules_from_strings(**cfg["custom_imports"])

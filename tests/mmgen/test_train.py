@@ -167,6 +167,13 @@ def test_a_plain_config_is_not_held_to_what_minmax_needs():
     check_config(cfg)
 
 
+def test_a_schedule_may_take_the_place_of_nothing(tmp_path):
+    schedule = "_delete_=True, policy='OfPlayer', player='generator', schedule=dict(policy='CosineAnnealing', min_lr=0)"
+    (tmp_path / "base.py").write_text("optimizer = dict(generator=dict(), discriminator=dict())")
+    (tmp_path / "config.py").write_text(f"_base_ = 'base.py'\nlr_config = dict({schedule})")
+    assert set(load_config(tmp_path / "config.py").lr_config) == {"policy", "player", "schedule"}
+
+
 ANNEALED = [
     (
         "policy='OfPlayer', player='generator'",
