@@ -35,7 +35,12 @@ SHORT = (
     "gda-best",
     "gda-1",
     "gda-6",
+    "gda-1-tuned",
     "gda-6-tuned",
+    "omd-tuned",
+    "extragradient-tuned",
+    "lookahead-tuned",
+    "unrolled-tuned",
 )  # the README's
 FEWEST = 5  # runs of a method that the README shows
 DIFFERENT = 0.05  # share by which the cost of a run may pass the anchor's
