@@ -19,7 +19,6 @@ LOOK = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
 PATIENCE = 40  # seconds that the launcher has to end its processes; it gives them 30
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone")
-MODULE = ("-m", "minmax_plugin.mmgen.train")
 STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 
 
@@ -48,9 +47,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     measured, output, config = measurements(folder, os.getpid()), folder / "output.txt", folder / "apart.py"
     measured.write_text("")
     cfg.dump(str(config))
-    command = [sys.executable, *((*LAUNCHER, f"--nproc-per-node={processes}") if processes > 1 else ()), *MODULE]
-    command += [str(config), "--seed", str(seed), "--work-dir", str(folder)]
-    command += ["--launcher", "pytorch"] if processes > 1 else []
+    command = [sys.executable, *training(processes), str(config), "--seed", str(seed), "--work-dir", str(folder)]
     with open(output, "w") as words:
         # in a session of their own, so that all of them can be ended together
         run = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, start_new_session=True)
@@ -68,7 +65,21 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
         said = last_words(output.read_text())
         if diverged := [line for line in said if line.startswith(STOPPED)]:
             raise FloatingPointError(diverged[0].removeprefix(STOPPED))
-        raise RuntimeError(f"the training ended with exit code {run.returncode}: {chr(10).join(said)}")
+        words_left = "\n".join(said)
+        raise RuntimeError(f"the training ended with exit code {run.returncode}: {words_left}")
+
+
+def training(processes: int) -> list[str]:
+    """What Python is told to run ``minmax-train`` in so many processes; its own arguments follow.
+
+    Examples:
+        >>> training(1)
+        ['-m', 'minmax_plugin.mmgen.train']
+    """
+    module = ["-m", "minmax_plugin.mmgen.train"]
+    if processes == 1:
+        return module
+    return [*LAUNCHER, f"--nproc-per-node={processes}", *module, "--launcher", "pytorch"]
 
 
 def stop(run: subprocess.Popen[bytes], patience: float) -> None:

@@ -13,7 +13,7 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from tune.record import AGAIN, SearchRecord
-from tune.several import LAUNCHER, MODULE
+from tune.several import training
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
 
@@ -140,9 +140,8 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
     home = record.trial_folder(study, number)
     # As in the search: with another number of threads results may differ in their last digits.
     threads = f"OMP_NUM_THREADS={max(1, int(record.options.cpus_per_trial))}"
-    start = ["minmax-train"]
-    if (processes := record.options.processes) > 1:
-        start = ["python", *LAUNCHER, f"--nproc-per-node={processes}", *MODULE, "--launcher", "pytorch"]
+    processes = record.options.processes
+    start = ["python", *training(processes)] if processes > 1 else ["minmax-train"]
     lines = []
     for run in record.runs(study, number):
         config = home / f"{run.base}.py" if configs is None else configs[run.base]

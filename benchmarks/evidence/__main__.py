@@ -92,12 +92,11 @@ def rates_of(method: str, experiment: str, place: Path) -> dict[str, Any]:
         return Cell.read(place / experiment / method).rates()
     batches = [batch for batch in committed(experiment, method) if "accepted" in batch]
     runs = [len(batch["seeds"]) for batch in batches]
-    means = {
+    return {
         name: numpy.average([batch[name] for batch in batches], axis=0, weights=runs).round(4).tolist()
         for name in RATES
         if batches and all(name in batch for batch in batches)
     }
-    return means
 
 
 def committed(experiment: str, method: str) -> list[dict[str, Any]]:
