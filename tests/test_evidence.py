@@ -71,19 +71,22 @@ def test_the_tuned_config_is_what_was_found(experiment):
         assert shipped.optimizer[player] == dict(settings, betas=tuple(settings["betas"]))
 
 
-def test_a_tuned_method_trains_with_what_was_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize("chosen", [{}, {"four_gaussians": "tried-faster"}])
+def test_a_tuned_method_trains_with_what_was_found(tmp_path, monkeypatch, chosen):
     monkeypatch.setattr(methods, "BEST", tmp_path)
+    monkeypatch.setattr(methods, "CHOSEN", chosen)
     row = EXPERIMENTS["four_gaussians"]
     settings = {"optimizer.generator.lr": 0.002, "minmax.restore": "generator"}
     file = settings_file(row, "practical")
     file.parent.mkdir()
     file.write_text(json.dumps({"settings": settings}))
     best, coin, without = (METHODS[m].config(row, RATES) for m in ("best", "random-best", "gda-best"))
-    assert {cfg.optimizer.generator.lr for cfg in (best, coin, without)} == {0.002}
+    assert {cfg.optimizer.generator.lr for cfg in (best, coin, without)} == {0.0025 if chosen else 0.002}
     assert minmax_settings(best)["restore"] == minmax_settings(coin)["restore"] == "generator"
     assert minmax_settings(coin)["acceptance"] == dict(type="random", rate=0.4)
     assert minmax_settings(without) is None
     assert without.optimizer.generator.type == "Adam"
+    assert METHODS["tried-ascent"].config(row, {}).iterations_per_cycle == 12
 
 
 @pytest.mark.slow
@@ -258,16 +261,16 @@ def test_results_of_several_days_add_up(tmp_path):
         place = tmp_path / day
         place.mkdir()
         rows = [dict(method="gda-6", seed=s, cycle=c, modes=modes) for s in seeds for c in (10, 20)]
-        pandas.DataFrame(rows).to_csv(place / "x.csv", index=False)
+        pandas.DataFrame(rows).to_csv(place / "four_gaussians.csv", index=False)
         batch = dict(method="gda-6", seeds=seeds, commit=day, failed={str(seeds[-1]): "diverged"}, command="all")
-        (place / "x.json").write_text(json.dumps([batch]))
-        merge_results(place, tmp_path / "all", "x")
+        (place / "four_gaussians.json").write_text(json.dumps([batch]))
+        merge_results(place, tmp_path / "all", "four_gaussians")
 
     results("first", [1, 2, 3], 1)
     results("second", [3, 4], 2)
-    rows, batches = read_results(tmp_path / "all", "x")
+    rows, batches = read_results(tmp_path / "all", "four_gaussians")
     assert rows[rows["cycle"] == 20]["modes"].tolist() == [1, 1, 2, 2]
     assert [(b["commit"], b["seeds"], b["failed"], b["command"]) for b in batches] == [
-        ("first", [1, 2], {}, "python -m benchmarks.evidence x gda-6 --seeds 2"),
+        ("first", [1, 2], {}, "python -m benchmarks.evidence four_gaussians gda-6 --seeds 2"),
         ("second", [3, 4], {"4": "diverged"}, "all"),
     ]

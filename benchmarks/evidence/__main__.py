@@ -35,9 +35,21 @@ SEEDS = 100  # that a cell could have
 RATES = ("accepted", "accepted_over_time", "kept_ascent")
 
 
-def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE, first: int = 1) -> str | None:
-    """Run a cell's seeds that are missing, from the ``first`` on; give the reason if it cannot be run."""
+def run_cell(
+    experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE, first: int | None = None
+) -> str | None:
+    """Run a cell's seeds that are missing, from the ``first`` on; give the reason if it cannot be run.
+
+    Args:
+        experiment: the row.
+        method: the column.
+        seeds: that it is to have, from the ``first`` on.
+        at_once: trainings.
+        place: the folder of the runs.
+        first: of the seeds; the experiment's if None.
+    """
     row, column = EXPERIMENTS[experiment], METHODS[method]
+    first = first or row.first
     if row.missing or method in row.skipped:
         return row.missing or row.skipped[method]
     if column.tuned and not has_settings(row, column):
@@ -63,8 +75,8 @@ def run_cell(experiment: str, method: str, seeds: int, at_once: int, place: Path
         more = first + seeds - following
         command += ["--resume", str(folder)] + (["--extend", str(more)] if more > 0 else [])
     else:
-        points = [{"seed": seed} for seed in range(first, SEEDS + 1)]
-        entry = {"seed": {"type": "int", "low": 1, "high": SEEDS}}
+        points = [{"seed": seed} for seed in range(first, row.first + SEEDS)]
+        entry = {"seed": {"type": "int", "low": row.first, "high": row.first + SEEDS - 1}}
         space.write_text(yaml.safe_dump({"space": entry, "points": points}))
         command += [str(config), "--space", str(space), "--no-baseline", "--sampler", "random"]
         command += ["--metric", row.wanted[0], "--num-samples", str(seeds)]
@@ -114,7 +126,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if not given")
     parser.add_argument("--seeds", type=int, default=RUNS, help="runs of each cell (default: %(default)s)")
     parser.add_argument(
-        "--first", type=int, default=1, help="the first seed, where others ran those before (default: 1)"
+        "--first", type=int, help="the first seed, where others ran those before (default: the experiment's first)"
     )
     parser.add_argument("--at-once", type=int, default=2, help="trainings at a time, one thread each (default: 2)")
     parser.add_argument(

@@ -11,6 +11,7 @@ from typing import Any
 import pandas
 from mmcv import Config
 
+from benchmarks.evidence.experiments import EXPERIMENTS
 from minmax_plugin.acceptance import NO_DECISION
 from minmax_plugin.mmgen.check import build_hook, minmax_settings
 from tune.plan import BLAMELESS
@@ -180,7 +181,7 @@ def _command(experiment: str, method: str, seeds: list[int]) -> str:
     """What trains these seeds, and those between them."""
     first, last = min(seeds), max(seeds)
     command = f"python -m benchmarks.evidence {experiment} {method} --seeds {last - first + 1}"
-    return command + (f" --first {first}" if first > 1 else "")
+    return command + (f" --first {first}" if first != EXPERIMENTS[experiment].first else "")
 
 
 def _least_share(config: Config) -> float:

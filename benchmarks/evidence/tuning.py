@@ -11,13 +11,12 @@ from typing import Any
 
 import yaml
 
-from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, Experiment
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, TUNING, Experiment
 from benchmarks.evidence.methods import METHODS, settings_file
 from tune.record import SearchRecord
 from tune.settings import MINMAX
 
 SPACES = ROOT / "benchmarks/evidence/spaces"
-SEED = 1001  # the first of each trial
 
 
 def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def tune(name: str, method: str, trials: int | None, at_once: int, place: Path) 
         METHODS[method].config(experiment, {}).dump(str(config))
         space.write_text(yaml.safe_dump(space_of(experiment, method), sort_keys=False))
         command += [str(config), "--space", str(space), "--objective", objective_of(experiment)]
-        command += ["--num-samples", str(trials), "--seed", str(SEED), "--seeds", str(experiment.tuning_seeds)]
+        command += ["--num-samples", str(trials), "--seed", str(TUNING), "--seeds", str(experiment.tuning_seeds)]
         command += ["--scheduler", "median", "--storage-path", str(folder.parent), "--name", method]
     ended = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
     if ended:
