@@ -32,7 +32,7 @@ class Experiment:
         rate: p, as published.
         wanted: what counts as success: a measurement, and the least value of it.
         shown: further measurements, for tables.
-        drawn: the one that is drawn over cycles too, below what is wanted.
+        drawn: the one that is drawn over cycles too, below what is wanted; None for no picture.
         minutes: of a processor that a run of plain descent-ascent takes, to say what an empty cell would cost.
         dataset: a config of another data set, laid over ``config``.
         data: environment variable that names the data, if they must be given.
@@ -55,7 +55,7 @@ class Experiment:
     rate: float
     wanted: tuple[str, float]
     shown: tuple[str, ...]
-    drawn: str
+    drawn: str | None
     minutes: float
     dataset: str | None = None
     data: str | None = None
@@ -131,7 +131,7 @@ EXPERIMENTS = {
     ),
     "tried": Experiment(
         "what was tried for our best setting, on four Gaussians", "configs/four_gaussians_gda.py", 6, 1500, 100,
-        (1500,), "released-gaussians", 1 / 4, ("modes", 4), POINTS, "hq", 1, groups=("tried",), first=TUNING,
+        (1500,), "released-gaussians", 1 / 4, ("modes", 4), POINTS, None, 1, groups=("tried",), first=TUNING,
     ),
     "eight_gaussians": Experiment(
         "eight Gaussians", "configs/four_gaussians_gda.py", 6, 1500, 100, (1500,), "released-gaussians", 1 / 4,

@@ -18,30 +18,6 @@ from tune.settings import MINMAX, set_paths
 
 BEST = ROOT / "benchmarks/evidence/best"  # settings that searches have found: CONFIG/METHOD.json
 
-STEPS = "train_cfg.disc_steps"
-
-# What was tried by hand around the settings that a search had found for MinMax on four Gaussians, on seeds that are
-# not reported: titles, and what is laid over those settings.
-_FASTER = {"optimizer.generator.lr": 2.5e-3, "optimizer.discriminator.lr": 3.0e-4}
-TRIED: dict[str, tuple[str, dict[str, Any]]] = {
-    "tried-kept": ("p = 0.8", {"minmax.acceptance.rate": 0.8}),
-    "tried-ascent": ("k = 12", {STEPS: 12}),
-    "tried-slower": (
-        "p = 0.8, discriminator 1.4e-4",
-        {"minmax.acceptance.rate": 0.8, "optimizer.discriminator.lr": 1.4e-4},
-    ),
-    "tried-faster": ("generator 2.5e-3, discriminator 3e-4", _FASTER),
-    "tried-momentum": (
-        "the same, the discriminator without momentum",
-        {**_FASTER, "optimizer.discriminator.betas.0": 0.0},
-    ),
-    "tried-fastest": (
-        "generator 3.4e-3, discriminator 4.2e-4",
-        {"optimizer.generator.lr": 3.4e-3, "optimizer.discriminator.lr": 4.2e-4},
-    ),
-}
-CHOSEN = {"four_gaussians": "tried-faster"}  # by networks: our best setting, where it is not the search's own
-
 Lay = Callable[[Config, Experiment, dict[str, Any]], float]
 
 
@@ -115,24 +91,40 @@ def _released_rule(experiment: Experiment) -> dict[str, Any]:
     return dict(type="periodic", every=round(1 / experiment.rate), **reverse)
 
 
-def tuned(method: str, test: bool = True, tried: str | None = None) -> Lay:
+def tuned(method: str, test: bool = True) -> Lay:
     """As another method, with the settings that a search has found for it.
 
     Args:
         method: the other one.
         test: whether the algorithm is used, where it is what was tuned; else what remains is plain GDA.
-        tried: of :data:`TRIED`, what is laid over them; for the algorithm what was :data:`CHOSEN`, if None.
     """
 
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         settings = json.loads(settings_file(experiment, method).read_text())["settings"]
-        if method == "practical" and (over := tried or CHOSEN.get(experiment.networks)):
-            settings |= TRIED[over][1]
         if not test:
             settings = {path: v for path, v in settings.items() if path.split(".")[0] != MINMAX}
         per_cycle = (METHODS[method].lay if test else gda())(cfg, experiment, rates)
         set_paths(cfg, settings)
-        return settings.get(STEPS, per_cycle)
+        return per_cycle
+
+    return lay
+
+
+def tried(settings: dict[str, Any], k: int = 6, hook: dict[str, Any] | None = None) -> Lay:
+    """The algorithm with what a search has found for it, but for these.
+
+    Args:
+        settings: of the config, by path.
+        k: ascent steps.
+        hook: one more.
+    """
+
+    def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
+        tuned("practical")(cfg, experiment, rates)
+        set_paths(cfg, settings)
+        cfg.train_cfg.disc_steps = k
+        cfg.custom_hooks = [*cfg.custom_hooks, *([hook] if hook else [])]
+        return k
 
     return lay
 
@@ -260,9 +252,58 @@ for k in (1, 6):
             after=f"on-{restore}-fresh-k{k}",
         )
 
+
+def _lr(generator: float, discriminator: float) -> dict[str, Any]:
+    return {"optimizer.generator.lr": generator, "optimizer.discriminator.lr": discriminator}
+
+
+def _momenta(generator: float, discriminator: float) -> dict[str, Any]:
+    return {"optimizer.generator.betas.0": generator, "optimizer.discriminator.betas.0": discriminator}
+
+
+def _warm(player: str, iterations: int, start: float, policy: str, **settings: Any) -> dict[str, Any]:
+    rise = dict(warmup="linear", warmup_iters=iterations, warmup_ratio=start)
+    return dict(player=player, schedule=dict(policy=policy, **settings, **rise))
+
+
+def _late_generator(iterations: int) -> dict[str, Any]:
+    schedule = _warm("generator", iterations, 0.01, "CosineAnnealing", min_lr=0)
+    return {"lr_config": dict(policy="OfPlayer", **schedule)}
+
+
+_FAST, _FOUND = _lr(2.5e-3, 3e-4), _lr(1.7e-3, 2e-4)
+_OTHER_LOSS = {"model.gan_loss": dict(type="GANLoss", gan_type="vanilla")}
+_LATE_DISCRIMINATOR = dict(type="OfPlayerLrUpdaterHook", **_warm("discriminator", 1800, 0.1, "fixed"))
+
+# By hand, towards a better setting on four Gaussians; rates are the generator's and the discriminator's.
 METHODS |= {
-    name: Method("tried", title, tuned("practical", tried=name), tuned="practical")
-    for name, (title, _) in TRIED.items()
+    f"tried-{name}": Method("tried", title, lay, tuned="practical")
+    for name, title, lay in (
+        ("kept", "p = 0.8", tried({"minmax.acceptance.rate": 0.8})),
+        (
+            "slower",
+            "p = 0.8, discriminator 1.4e-4",
+            tried({"minmax.acceptance.rate": 0.8, "optimizer.discriminator.lr": 1.4e-4}),
+        ),
+        ("ascent", "k = 12", tried({}, k=12)),
+        ("gentle", "k = 12, rates 1.7e-3, 1e-4", tried(_lr(1.7e-3, 1e-4), k=12)),
+        ("faster", "rates 2.5e-3, 3e-4", tried(_FAST)),
+        ("again", "rates 2.5e-3, 3e-4, on the seeds that are reported", tried(_FAST)),
+        ("fastest", "rates 3.4e-3, 4.2e-4", tried(_lr(3.4e-3, 4.2e-4))),
+        ("apart", "rates 3e-3, 2e-4", tried(_lr(3e-3, 2e-4))),
+        (
+            "half",
+            "rates 2.5e-3, 3e-4, discriminator without momentum",
+            tried(_FAST | {"optimizer.discriminator.betas.0": 0.0}),
+        ),
+        ("none", "rates 2e-3, 2.5e-4, neither with momentum", tried(_lr(2e-3, 2.5e-4) | _momenta(0.0, 0.0))),
+        ("heavy", "rates 1.2e-3, 2e-4, momenta 0.9", tried(_lr(1.2e-3, 2e-4) | _momenta(0.9, 0.9))),
+        ("late", "rates 2.5e-3, 3e-4, generator's rising for 100 cycles", tried(_FAST | _late_generator(600))),
+        ("later", "rates 1.7e-3, 2e-4, generator's rising for 300 cycles", tried(_FOUND | _late_generator(1800))),
+        ("early", "rates 2.5e-3, 3e-4, discriminator's rising for 300 cycles", tried(_FAST, hook=_LATE_DISCRIMINATOR)),
+        ("loss", "rates 1.7e-3, 2e-4, non-saturating loss", tried(_FOUND | _OTHER_LOSS)),
+        ("loss-equal", "rates 1e-3, non-saturating loss", tried(_lr(1e-3, 1e-3) | _OTHER_LOSS)),
+    )
 }
 
 

@@ -175,8 +175,9 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
         return "\n".join([*lines, f"{why}{need}.", ""])
     frame, batches = read_results(source, name)
     costs = read_costs(source, name)
-    draw(experiment, frame, images / f"results_{name}.png")
-    lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
+    if experiment.drawn:
+        draw(experiment, frame, images / f"results_{name}.png")
+        lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
     for cycle in experiment.reported:
         lines += [f"**At cycle {cycle}** (one generator proposal or step each):", ""]
         lines += [table(experiment, batches, at_end(frame, cycle), costs), ""]
