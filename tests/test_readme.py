@@ -48,7 +48,7 @@ def test_what_is_said_of_runs_is_what_was_measured(bullet, experiment):
     frame, batches = read_results(RESULTS, experiment)
     measured = set()
     for cycle in row.reported:
-        for _, runs in at_end(frame, cycle).groupby("method"):
+        for _, runs in at_end(row, frame, cycle).groupby("method"):
             for counted in {row.wanted[0], *({"modes_by_eye"} & set(runs))}:
                 had = succeeded(row, runs, batches, counted)
                 measured.add((int(had.sum()), len(had)))

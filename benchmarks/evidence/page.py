@@ -67,9 +67,10 @@ def at_cycle(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
     return frame[frame["cycle"] == cycle]
 
 
-def at_end(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
+def at_end(experiment: Experiment, frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
     """Each run's measurement at a cycle; of a tuned method with cheaper cycles at its end, for which it was tuned."""
-    ends = frame["method"].isin([name for name, method in METHODS.items() if method.group == TUNED])
+    tuned = frame["method"].isin([name for name, method in METHODS.items() if method.group == TUNED])
+    ends = tuned & (frame.groupby("method")["cycle"].transform("max") > experiment.cycles)
     last = frame[ends].sort_values("cycle").groupby(["method", "seed"]).tail(1)
     return pandas.concat([at_cycle(frame[~ends], cycle), last])
 
@@ -180,7 +181,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
         lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
     for cycle in experiment.reported:
         lines += [f"**At cycle {cycle}** (one generator proposal or step each):", ""]
-        lines += [table(experiment, batches, at_end(frame, cycle), costs), ""]
+        lines += [table(experiment, batches, at_end(experiment, frame, cycle), costs), ""]
     if set(costs.index) & set(frame["method"]):
         cycles = experiment.reported[-1]
         lines += [f"**At equal time**, that of {cycles} cycles of GDA with k = {experiment.k}:", ""]
@@ -231,7 +232,7 @@ def summary(source: Path) -> str:
         cycle = experiment.reported[0]
         frame, batches = read_results(source, name)
         for method, column in columns(experiment).items():
-            runs = at_end(frame[frame["method"] == method], cycle)
+            runs = at_end(experiment, frame[frame["method"] == method], cycle)
             if method not in SHORT or len(runs) < FEWEST:
                 continue
             cells = [f"{experiment.title}, cycle {cycle}", column.title]
