@@ -46,10 +46,10 @@ def run_cell(
         seeds: that it is to have, from the ``first`` on.
         at_once: trainings.
         place: the folder of the runs.
-        first: of the seeds; the experiment's if None.
+        first: of the seeds; the method's or experiment's if None.
     """
     row, column = EXPERIMENTS[experiment], METHODS[method]
-    first = first or row.first
+    first = first or column.first or row.first
     if row.missing or method in row.skipped:
         return row.missing or row.skipped[method]
     if column.tuned and not has_settings(row, column):
@@ -75,8 +75,8 @@ def run_cell(
         more = first + seeds - following
         command += ["--resume", str(folder)] + (["--extend", str(more)] if more > 0 else [])
     else:
-        points = [{"seed": seed} for seed in range(first, row.first + SEEDS)]
-        entry = {"seed": {"type": "int", "low": row.first, "high": row.first + SEEDS - 1}}
+        points = [{"seed": seed} for seed in range(first, first + SEEDS)]
+        entry = {"seed": {"type": "int", "low": first, "high": first + SEEDS - 1}}
         space.write_text(yaml.safe_dump({"space": entry, "points": points}))
         command += [str(config), "--space", str(space), "--no-baseline", "--sampler", "random"]
         command += ["--metric", row.wanted[0], "--num-samples", str(seeds)]
