@@ -126,7 +126,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)}; all if not given")
     parser.add_argument("--seeds", type=int, default=RUNS, help="runs of each cell (default: %(default)s)")
     parser.add_argument(
-        "--first", type=int, help="the first seed, where others ran those before (default: the experiment's first)"
+        "--first", type=int, help="first seed, where others ran those before (default: the method's or experiment's)"
     )
     parser.add_argument("--at-once", type=int, default=2, help="trainings at a time, one thread each (default: 2)")
     parser.add_argument(

@@ -112,21 +112,21 @@ def tuned(method: str, test: bool = True) -> Lay:
     return lay
 
 
-def tried(settings: dict[str, Any], k: int = 6, hook: dict[str, Any] | None = None) -> Lay:
+def tried(settings: dict[str, Any], k: int | None = None, hook: dict[str, Any] | None = None) -> Lay:
     """The algorithm with what a search has found for it, but for these.
 
     Args:
         settings: of the config, by path.
-        k: ascent steps.
+        k: ascent steps; the experiment's own if None.
         hook: one more.
     """
 
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         tuned("practical")(cfg, experiment, rates)
         set_paths(cfg, settings)
-        cfg.train_cfg.disc_steps = k
+        cfg.train_cfg.disc_steps = k or experiment.k
         cfg.custom_hooks = [*cfg.custom_hooks, *([hook] if hook else [])]
-        return k
+        return cfg.train_cfg.disc_steps
 
     return lay
 
