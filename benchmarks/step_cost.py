@@ -3,7 +3,8 @@
 ``python benchmarks/step_cost.py`` trains each pair of configs in turns, a few iterations of the one, as many of the
 other, each in a process of its own, and compares their times turn by turn; peak memory is that of a fresh process. It
 writes ``benchmarks/results/step_cost.csv``, from which docs/performance.md is made. ``--quick`` runs two cases in under
-two minutes and fails if one is surely slower than 1.3 times the plain toolkit. It runs on a GPU if there is one.
+two minutes and fails if one is surely slower than 1.3 times the plain toolkit, three times over. It runs on a GPU if
+there is one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from minmax_plugin.mmgen.train import load_config  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "step_cost.csv"
 GROSS = 1.3  # a ratio that --quick takes for a regression
+TRIES = 3  # of --quick: two processes may be unlucky in one another for as long as they live, a regression is so always
 
 
 @DATASETS.register_module()
@@ -139,23 +141,25 @@ def main() -> int:
     if args.quick:
         args.cases, args.variants, args.rounds = ["four Gaussians", "MNIST networks"], ["last", DEFAULT], 10
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    rows = []
+    regressed = False
     for name in args.cases:
         case = CASES[name]
         for variant in args.variants:
             if not fits(case, variant):
                 continue
             row = {"case": name, "k": case.k, "variant": variant, "threads": args.threads, "device": device}
-            row |= compare(case, variant, args.rounds)
+            for _ in range(TRIES if args.quick else 1):
+                row |= compare(case, variant, args.rounds)
+                if row["ratio_low"] <= GROSS:
+                    break
+            else:
+                regressed = True
             memory = examine(config(case, variant, "")).memory
             row["snapshots_mib"] = next(mib for what, mib in memory.items() if what.startswith("kept"))
-            rows.append(row)
             if not args.quick:
                 keep(RESULT, [row | {"commit": commit()}], ["case", "variant", "threads", "device"])
             print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
-    if args.quick:
-        return int(any(row["ratio_low"] > GROSS for row in rows))  # beyond the noise
-    return 0
+    return int(args.quick and regressed)
 
 
 if __name__ == "__main__":
