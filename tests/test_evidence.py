@@ -10,9 +10,10 @@ import torch
 from benchmarks.evidence import __main__ as evidence
 from benchmarks.evidence import methods, page, tuning
 from benchmarks.evidence.collect import Cell, Run, merge_results, read_results, write_results
+from benchmarks.evidence.columns import METHODS, TUNABLE, columns
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT
-from benchmarks.evidence.methods import METHODS, TUNABLE, columns, settings_file
+from benchmarks.evidence.methods import settings_file
 from benchmarks.evidence.pictures import write_decisions
 from benchmarks.evidence.tuning import space_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings

@@ -20,9 +20,10 @@ import numpy
 import yaml
 
 from benchmarks.evidence.collect import Cell, merge_results, rates_file, read_results, write_results
+from benchmarks.evidence.columns import METHODS, TUNABLE, columns
 from benchmarks.evidence.cost import measure_cost, merge_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS
-from benchmarks.evidence.methods import METHODS, TUNABLE, columns, has_settings, settings_file
+from benchmarks.evidence.methods import has_settings, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
 from benchmarks.evidence.tuning import tune

@@ -13,8 +13,8 @@ import pandas
 import torch
 from mmcv import Config
 
+from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS
-from benchmarks.evidence.methods import METHODS
 from benchmarks.tables import commit, keep
 from benchmarks.turns import bare, compare
 

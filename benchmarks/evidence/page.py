@@ -9,9 +9,10 @@ import pandas
 from scipy import stats
 
 from benchmarks.evidence.collect import read_results
+from benchmarks.evidence.columns import METHODS, TUNED, columns
 from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS, Experiment
-from benchmarks.evidence.methods import METHODS, TUNED, columns, has_settings
+from benchmarks.evidence.methods import has_settings
 from benchmarks.evidence.pictures import draw_decisions, strips_of
 
 NAMES = {

@@ -11,8 +11,8 @@ import matplotlib
 import pandas
 from mmcv import Config
 
+from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS
-from benchmarks.evidence.methods import METHODS
 from benchmarks.tables import keep
 from tune.record import SearchRecord
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, TUNING, Experiment
-from benchmarks.evidence.methods import METHODS, settings_file
+from benchmarks.evidence.methods import settings_file
 from tune.record import SearchRecord
 from tune.settings import MINMAX
 
