@@ -78,9 +78,13 @@ CLAIMS = [
         "has them in {} and the test's coin in {}, and then in all.",
         [(DIGITS, "gda-best"), (DIGITS, "random-best")],
     ),
+    ("readme", "OMD has them in {}, at both, and", [(DIGITS, "omd-tuned")]),
+    ("readme", "OMD has them in {}, at both, and", [(DIGITS, "omd-tuned", None, 2000)]),
+    ("accept", "one for OMD to both digits in {} runs, at both times", [(DIGITS, "omd-tuned")]),
+    ("accept", "one for OMD to both digits in {} runs, at both times", [(DIGITS, "omd-tuned", None, 2000)]),
     (
         "readme",
-        "Lookahead has them in {}, then in {}.",
+        "Lookahead in {}, then in {}.",
         [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, 2000)],
     ),
     *[
