@@ -33,7 +33,7 @@ from minmax_plugin.mmgen.train import load_config  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "step_cost.csv"
 GROSS = 1.3  # a ratio that --quick takes for a regression
-TRIES = 3  # of --quick: two processes may be unlucky in one another for as long as they live, a regression is so always
+TRIES = 3  # of --quick: a pair of processes may be slow by luck for as long as it lives, a regression is slow each time
 
 
 @DATASETS.register_module()

@@ -12,6 +12,7 @@ from mmcv import Config
 
 from benchmarks.evidence.collect import WINDOW
 from benchmarks.evidence.experiments import ROOT, Experiment
+from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.presets import preset
 from tune.settings import MINMAX, set_paths
@@ -104,7 +105,7 @@ def tuned(of: Lay, method: str) -> Lay:
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         settings = json.loads(settings_file(experiment, method).read_text())["settings"]
         per_cycle = of(cfg, experiment, rates)
-        if not any(hook["type"] == "MinMaxHook" for hook in cfg.custom_hooks):
+        if minmax_settings(cfg) is None:
             settings = {path: v for path, v in settings.items() if path.split(".")[0] != MINMAX}
         set_paths(cfg, settings)
         return per_cycle
@@ -160,7 +161,7 @@ def random_rejection(of: Lay) -> Lay:
 
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         per_cycle = of(cfg, experiment, rates)
-        hook = next(h for h in cfg.custom_hooks if h["type"] == "MinMaxHook")
+        hook = minmax_settings(cfg)
         changes = hook["acceptance"]["type"] == "annealed"
         rate = dict(rate=rates["accepted_over_time"], window=WINDOW) if changes else dict(rate=rates["accepted"])
         hook["acceptance"] = dict(type="random", **rate)

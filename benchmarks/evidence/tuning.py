@@ -14,6 +14,7 @@ import yaml
 from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, TUNING, Experiment
 from benchmarks.evidence.methods import settings_file
+from minmax_plugin.mmgen.check import minmax_settings
 from tune.record import SearchRecord
 from tune.settings import MINMAX
 
@@ -28,7 +29,7 @@ def space_of(experiment: Experiment, method: str) -> dict[str, Any]:
     """
     content = yaml.safe_load((SPACES / experiment.space).read_text())
     cfg = METHODS[method].config(experiment, {})
-    without = [] if any(h["type"] == "MinMaxHook" for h in cfg.custom_hooks) else [MINMAX]
+    without = [] if minmax_settings(cfg) else [MINMAX]
     without += ["proposal"] if method.startswith("omd") else []
 
     def kept(entries: dict[str, Any]) -> dict[str, Any]:
