@@ -101,6 +101,8 @@ def _late_generator(iterations: int) -> dict[str, Any]:
     return {"lr_config": dict(policy="OfPlayer", **schedule)}
 
 
+_NEARLY_ALL = {"minmax.acceptance": dict(type="annealed", tau1=3000)}  # at first, and 61 % of the worse at the end
+_BOTH_ANNEALED = {"lr_config": dict(policy="CosineAnnealing", min_lr=0)}
 _FAST, _FOUND = _lr(2.5e-3, 3e-4), _lr(1.7e-3, 2e-4)
 _OTHER_LOSS = {"model.gan_loss": dict(type="GANLoss", gan_type="vanilla")}
 _LATE_DISCRIMINATOR = dict(type="OfPlayerLrUpdaterHook", **_warm("discriminator", 1800, 0.1, "fixed"))
@@ -131,6 +133,12 @@ METHODS |= {
         ("later", "rates 1.7e-3, 2e-4, generator's rising for 300 cycles", tried(_FOUND | _late_generator(1800))),
         ("early", "rates 2.5e-3, 3e-4, discriminator's rising for 300 cycles", tried(_FAST, hook=_LATE_DISCRIMINATOR)),
         ("loss", "rates 1.7e-3, 2e-4, non-saturating loss", tried(_FOUND | _OTHER_LOSS)),
+        ("theory", "the theory's rule, τ₁ = 3000", tried(_NEARLY_ALL)),
+        (
+            "theory-faster",
+            "the theory's rule, τ₁ = 3000, rates 2.5e-3, 3e-4, both annealed",
+            tried(_FAST | _NEARLY_ALL | _BOTH_ANNEALED),
+        ),
         ("loss-equal", "rates 1e-3, non-saturating loss", tried(_lr(1e-3, 1e-3) | _OTHER_LOSS)),
     )
 }
