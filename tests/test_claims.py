@@ -21,7 +21,7 @@ def prose(page, begin, end):
 
 
 PAGES = {
-    "readme": prose("README.md", "Read it as it stands", "## Searching"),
+    "readme": prose("README.md", "Should you use it?", "## Searching"),
     "accept": prose("docs/accept-test.md", "## What can be said so far", "<!-- ablation -->"),
 }
 
@@ -36,17 +36,33 @@ def count(experiment, method, measure=None, cycle=None):
     return f"{had.sum()} of {len(had)}"
 
 
+def mean(experiment, method, measure):
+    """Over runs, at the first cycle that is reported: a share of samples in percent, modes as a number."""
+    frame, _ = read_results(RESULTS, experiment)
+    found = at_cycle(frame[frame["method"].isin(method.split("+"))], EXPERIMENTS[experiment].reported[0])[
+        measure
+    ].mean()
+    return f"{found:.0%}".replace("%", " %") if measure.startswith("hq") else f"{found:.2f}"
+
+
 FOUR, EIGHT, GRID, DIGITS, TRIED = "four_gaussians", "eight_gaussians", "gaussian_grid", "mnist01", "tried"
-EYE = "modes_by_eye"
+EYE, EARLY, LATE = "modes_by_eye", 1000, 2000
+
+
+def both(*methods, experiment=DIGITS):
+    """The cells of both times at which 0-1 MNIST is reported, as two claims with one phrase."""
+    return [[(experiment, method, None, cycle) for method in methods] for cycle in (EARLY, LATE)]
+
+
 # By page: a phrase, and what is counted in it.
 CLAIMS = {
     "readme": [
         ("The released rule has all four modes by eye in {} runs", [(FOUR, "released", EYE)]),
         ("its coin in {}, GDA at the same", [(FOUR, "random-released", EYE)]),
-        ("learning rates in {}, but", [(FOUR, "gda-6", EYE)]),
-        ("GDA with as many ascent steps as survive that rule in {}.", [(FOUR, "gda-matched", EYE)]),
+        (" rates in {}, and GDA with", [(FOUR, "gda-6", EYE)]),
+        (" as many ascent steps as survive that rule in {}.", [(FOUR, "gda-matched", EYE)]),
         (
-            "the test has all four, counted strictly, in {} runs, its coin in {}, plain GDA in {}:",
+            "the test has all four, counted strictly, in {} runs, its coin in {}, plain GDA in {}.",
             [(FOUR, "best"), (FOUR, "random-best"), (FOUR, "gda-best")],
         ),
         ("Lookahead {} ({} by eye)", [(FOUR, "lookahead-tuned"), (FOUR, "lookahead-tuned", EYE)]),
@@ -54,103 +70,149 @@ CLAIMS = {
             "extragradient {}, GDA with k = 6 {}, with k = 1 {}, OMD {}.",
             [(FOUR, f"{name}-tuned") for name in ("extragradient", "gda-6", "gda-1", "omd")],
         ),
-        ("the released rule {},", [(EIGHT, "released")]),
-        ("its coin and GDA with the ascent that survives it {} each", [(EIGHT, "random-released")]),
-        ("its coin and GDA with the ascent that survives it {} each", [(EIGHT, "gda-matched")]),
-        ("ours {} and so its coin,", [(EIGHT, "best")]),
-        ("ours {} and so its coin,", [(EIGHT, "random-best")]),
-        ("GDA at our settings {}, GDA as published {}.", [(EIGHT, "gda-best"), (EIGHT, "gda-6")]),
-        ("GDA with k = 1 has them in {}, after as many gradients", [(EIGHT, "gda-1-tuned")]),
-        ("Lookahead has them in {}, Unrolled in {}.", [(EIGHT, "lookahead"), (EIGHT, "unrolled")]),
+        ("the test {} and its coin too", [(EIGHT, "best")]),
+        ("the test {} and its coin too", [(EIGHT, "random-best")]),
+        (
+            "GDA {}, GDA with k = 1 {}, Lookahead {}, extragradient {}.",
+            [(EIGHT, name) for name in ("gda-best", "gda-1-tuned", "lookahead-tuned", "extragradient-tuned")],
+        ),
+        (
+            "At the published rates the released rule {}, its coin {}, GDA {}.",
+            [(EIGHT, "released"), (EIGHT, "random-released"), (EIGHT, "gda-6")],
+        ),
         *[
             ("{} runs each has all 25 modes", [(GRID, name)])
             for name in read_results(RESULTS, GRID)[0]["method"].unique()
         ],
-        ("both digits are there in {} runs with the practical rule", [(DIGITS, "practical")]),
+        ("after 1,000 cycles in {} runs with the practical rule", [(DIGITS, "practical")]),
         ("in {} with the released one and with its coin", [(DIGITS, "released")]),
         ("in {} with the released one and with its coin", [(DIGITS, "random-released")]),
-        ("both are there in {} runs, at 1,000 and at 2,000;", [(DIGITS, "best")]),
-        ("both are there in {} runs, at 1,000 and at 2,000;", [(DIGITS, "best", None, 2000)]),
-        (
-            "has them in {} and the test's coin in {}, and then in all.",
-            [(DIGITS, "gda-best"), (DIGITS, "random-best")],
-        ),
+        *[("they are there in {} runs, at 1,000 and at 2,000;", cells) for cells in both("best")],
+        ("with the test's coin in {} and then in all", [(DIGITS, "random-best")]),
         *[
-            (
-                "OMD has them in {}, extragradient in {}, at both,",
-                [(DIGITS, name, None, cycle) for name in ("omd-tuned", "extragradient-tuned")],
-            )
-            for cycle in (1000, 2000)
+            ("OMD has them in {}, extragradient in {}, at both,", cells)
+            for cells in both("omd-tuned", "extragradient-tuned")
         ],
-        (
-            "Lookahead in {}, then in {}.",
-            [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, 2000)],
-        ),
-        *[
-            ("GDA with k = 6, Lookahead, extragradient and the theory's rule have them in {} each", [cell])
-            for name in ("gda-6", "lookahead", "extragradient", "theory")
-            for cell in ((DIGITS, name), (DIGITS, name, None, 2000))
-        ],
+        ("Lookahead in {}, then in {}.", [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, LATE)]),
     ],
     "accept": [
+        ("the test has all modes in {} runs, its coin in {},", [(FOUR, "best"), (FOUR, "random-best")]),
+        ("with the same rates and no test in {}.", [(FOUR, "gda-best")]),
+        ("On eight Gaussians it is {}, {} and {}.", [(EIGHT, "best"), (EIGHT, "random-best"), (EIGHT, "gda-best")]),
         (
-            "all four modes, counted strictly, in {} runs; with a coin of the same rate in {};",
-            [(FOUR, "best"), (FOUR, "random-best")],
+            "both digits are there at cycle 1,000 in {}, {} and {},",
+            [(DIGITS, "best"), (DIGITS, "random-best"), (DIGITS, "gda-best")],
         ),
-        ("plain descent-ascent at the same learning rates, in {} (", [(FOUR, "gda-best")]),
-        ("that we had aimed at are {}, which only the runs without", [(FOUR, "gda-best")]),
-        ("descent-ascent itself found other settings, and {};", [(FOUR, "gda-6-tuned")]),
-        ("gave Lookahead-Minmax {} runs ({} by eye)", [(FOUR, "lookahead-tuned"), (FOUR, "lookahead-tuned", EYE)]),
+        ("has both digits at cycle 500 in {} runs", [(DIGITS, "gda-1", None, 500)]),
+        ("the practical rule has them at cycle 1,000 in {} and", [(DIGITS, "practical")]),
+        ("in {} each at 1,000.", [(DIGITS, "released")]),
+        ("in {} each at 1,000.", [(DIGITS, "random-released")]),
+        ("at 1,500 it is {} against {},", [(FOUR, "released", EYE), (FOUR, "random-released", EYE)]),
+        ("the coin does no worse ({} against {})", [(EIGHT, "random-released"), (EIGHT, "released")]),
+        ("as many ascent steps as survive that rule has {} by eye", [(FOUR, "gda-matched", EYE)]),
         (
-            "extragradient {}, descent-ascent with one ascent step {}, and OMD {}.",
-            [(FOUR, "extragradient-tuned"), (FOUR, "gda-1-tuned"), (FOUR, "omd-tuned")],
+            "strictly it is {} with the rule, {} with its coin, {} with as much ascent and {} with plain",
+            [(FOUR, name) for name in ("released", "random-released", "gda-matched", "gda-6")],
         ),
+        (
+            "descent-ascent with k = 6 has all modes in {} runs at the published rates, in {} with",
+            [(FOUR, "gda-6"), (FOUR, "gda-6-tuned")],
+        ),
+        ("and in {} with the rates that were found for MinMax", [(FOUR, "gda-best")]),
+        ("is enough for {} at cycle 1,500", [(FOUR, "gda-1-tuned", None, 1500)]),
+        ("on eight Gaussians for {} after as many gradients", [(EIGHT, "gda-1-tuned")]),
+        (
+            "on four Gaussians by eye ({} against {}) and on eight ({} against {}).",
+            [(FOUR, "gda-matched", EYE), (FOUR, "gda-6", EYE), (EIGHT, "gda-matched"), (EIGHT, "gda-6")],
+        ),
+        ("twelve steps at our rates end with one mode ({})", [(TRIED, "tried-ascent")]),
+        ("Lookahead-Minmax {} ({} by eye), at", [(FOUR, "lookahead-tuned"), (FOUR, "lookahead-tuned", EYE)]),
+        (
+            "(92 %), descent-ascent with one ascent step {}, and OMD {}.",
+            [(FOUR, "gda-1-tuned"), (FOUR, "omd-tuned")],
+        ),
+        ("over as many gradients extragradient {}, which", [(FOUR, "extragradient-tuned")]),
+        *[("at both times: OMD {}, extragradient {};", cells) for cells in both("omd-tuned", "extragradient-tuned")],
+        (
+            "Lookahead-Minmax {}, then {}. None",
+            [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, LATE)],
+        ),
+        (
+            "extragradient's setting has {} on eight Gaussians, Lookahead-Minmax {}.",
+            [(EIGHT, "extragradient-tuned"), (EIGHT, "lookahead-tuned")],
+        ),
+        ("is not reached with the test**: {}.", [(FOUR, "best")]),
+        ("Only the runs without it have that, {}.", [(FOUR, "gda-best")]),
         (
             "rates half as high again all four modes were there in {} runs, and then in {} on the reported seeds",
             [(TRIED, "tried-faster"), (TRIED, "tried-again")],
         ),
         ("With p = 0.8, nearer to descent-ascent, it was {}.", [(TRIED, "tried-kept")]),
-        ("twelve steps give {})", [(TRIED, "tried-gentle")]),
-        ("with a discriminator that starts slowly it is {},", [(TRIED, "tried-early")]),
+        ("(at faster rates) {} has all,", [(TRIED, "tried-late")]),
+        ("with a discriminator that starts slowly {},", [(TRIED, "tried-early")]),
         ("with rates further apart {}.", [(TRIED, "tried-apart")]),
         ("none in the discriminator alone gave {}.", [(TRIED, "tried-half")]),
-        (
-            "all modes by eye in {} runs against {}.",
-            [(FOUR, "released", EYE), (FOUR, "random-released", EYE)],
-        ),
-        ("does at least as well without a test ({})", [(FOUR, "gda-matched", EYE)]),
-        (
-            "Counted strictly it is {}, {} and {}, and",
-            [(FOUR, name) for name in ("released", "random-released", "gda-matched")],
-        ),
-        ("plain descent-ascent at those rates has {}:", [(FOUR, "gda-6")]),
-        ("GDA's samples at cycle 500 in {} runs", [(DIGITS, "gda-1", None, 500)]),
-        ("at cycle 1,000 in {}, {} and {}.", [(DIGITS, "best"), (DIGITS, "random-best"), (DIGITS, "gda-best")]),
-        *[
-            (
-                "one for OMD to both digits in {} runs and one for extragradient in {}, at both times",
-                [(DIGITS, name, None, cycle) for name in ("omd-tuned", "extragradient-tuned")],
-            )
-            for cycle in (1000, 2000)
-        ],
-        (
-            "one for Lookahead-Minmax to both digits in {} runs, in {} at the end.",
-            [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, 2000)],
-        ),
-        (
-            "descent-ascent has all eight modes in {} runs, the released rule in {}, its coin in {}, and",
-            [(EIGHT, "gda-6"), (EIGHT, "released"), (EIGHT, "random-released")],
-        ),
-        ("as many ascent steps as survive that rule in {}. The practical", [(EIGHT, "gda-matched")]),
-        ("takes the ascent back too, has them in {}, and so has", [(EIGHT, "practical")]),
-        ("takes the ascent back too, has them in {}, and so has", [(EIGHT, "gda-1")]),
-        ("has all four at the end of 5,200 cycles in {} runs", [(FOUR, "gda-1-tuned")]),
-        ("on eight Gaussians all eight in {}, within", [(EIGHT, "gda-1-tuned")]),
-        ("all eight in {}, within three standard deviations too", [(EIGHT, "gda-1-tuned", "modes_3sigma")]),
+        ("aim is reached**: both digits at cycle 1,000 in {} runs", [(DIGITS, "best")]),
     ],
 }
-# Counts of other tables: of docs/performance.md, and of an earlier commit; and what follows from a claim of README's.
-OTHERS = ("20 of 29", "37 of 40", "14 of 20 with the test, 7 of 8 with the coin, 0 of 7", "ones alone in 3 of 3")
+READINGS = ("last", "fresh", "paired")
+
+
+def ablated(which):
+    return "+".join(f"on-{which}-{value}-k6" for value in READINGS)
+
+
+MEANS = [
+    (
+        "readme",
+        "{} of GDA's lie within three standard deviations of a mode, {} with the test or",
+        [(FOUR, "gda-best", "hq_3sigma"), (FOUR, "best", "hq_3sigma")],
+    ),
+    ("readme", "{} with the test or its coin", [(FOUR, "random-best", "hq_3sigma")]),
+    (
+        "accept",
+        "{} of them lie within three standard deviations of a mode, with the test, as with its coin, {}.",
+        [(FOUR, "gda-best", "hq_3sigma"), (FOUR, "best", "hq_3sigma")],
+    ),
+    ("accept", "as with its coin, {}.", [(FOUR, "random-best", "hq_3sigma")]),
+    (
+        "accept",
+        "{} against {} of the four, and fewer of them near any, {} against {}.",
+        [(FOUR, method, measure) for measure in ("modes", "hq") for method in ("practical", "gda-6")],
+    ),
+    (
+        "accept",
+        "as the coin's share: {} modes and {}, with the test {} and {},",
+        [
+            ("ablation", method, measure)
+            for method in ("coin-both-k6", "on-both-fresh-k6")
+            for measure in ("modes", "hq")
+        ],
+    ),
+    (
+        "accept",
+        "{} modes against {}, strictly counted.",
+        [(FOUR, "released", "modes"), (FOUR, "random-released", "modes")],
+    ),
+    ("accept", "near a mode by then ({} against {})", [(FOUR, "random-released", "hq"), (FOUR, "released", "hq")]),
+    (
+        "accept",
+        "({} against {}, over all ways to read f) and more samples near one ({} against {});",
+        [("ablation", ablated(which), measure) for measure in ("modes", "hq") for which in ("generator", "both")],
+    ),
+    (
+        "accept",
+        "it is the same ({} against {}, {} against {}).",
+        [("ablation", f"coin-{which}-k6", measure) for measure in ("modes", "hq") for which in ("generator", "both")],
+    ),
+]
+# Counts of other tables: of docs/performance.md, of an earlier commit, and of two columns together.
+OTHERS = (
+    "20 of 29",
+    "37 of 40",
+    "14 of 20 with the test, 7 of 8 with the coin, 0 of 7",
+    "14 of 15 (two columns of the table)",
+)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +220,11 @@ OTHERS = ("20 of 29", "37 of 40", "14 of 20 with the test, 7 of 8 with the coin,
 )
 def test_a_claim_is_what_was_measured(page, phrase, cells):
     assert phrase.format(*(count(*cell) for cell in cells)) in PAGES[page]
+
+
+@pytest.mark.parametrize(("page", "phrase", "cells"), MEANS, ids=str)
+def test_a_mean_is_what_was_measured(page, phrase, cells):
+    assert phrase.format(*(mean(*cell) for cell in cells)) in PAGES[page]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -43,7 +43,18 @@ SHORT = (
     "lookahead-tuned",
     "unrolled-tuned",
 )  # the README's
-FEWEST = 5  # runs of a method that the README shows
+# The README's columns: experiment, title, cycle, what is counted (or None for what is wanted).
+SUMMARY: tuple[tuple[str, str, int, str | None], ...] = (
+    ("four_gaussians", "four Gaussians: all 4 modes", 1500, None),
+    ("four_gaussians", "by eye", 1500, "modes_by_eye"),
+    ("four_gaussians", "samples near a mode", 1500, "hq"),
+    ("eight_gaussians", "eight Gaussians: all 8", 1500, None),
+    ("mnist01", "0-1 MNIST: both digits at cycle 1,000", 1000, None),
+    ("mnist01", "at cycle 2,000", 2000, None),
+)
+FEW = 5  # runs below which an interval of their mean says nothing
+FEWEST = 3  # runs of a cell that the README shows
+HEAVY = ("kid", "fd")  # measurements of which a single run can outweigh all others
 DIFFERENT = 0.05  # share by which the cost of a run may pass the anchor's
 
 
@@ -53,14 +64,15 @@ def share(hits: pandas.Series) -> str:
     return f"{int(hits.sum())}/{len(hits)} ({interval.low:.0%}–{interval.high:.0%})"
 
 
-def mean(values: pandas.Series) -> str:
-    """Mean with its 95 % interval (Student's t) over runs."""
+def middle(values: pandas.Series, name: str) -> str:
+    """Mean with its 95 % interval (Student's t) over runs; of few runs, or of a distance, median and range."""
     values = values.dropna()
     if len(values) < 2:
-        return "–" if values.empty else f"{values.mean():.2f}"
+        return "–" if values.empty else f"{values.mean():.3g}"
+    if len(values) < FEW or name in HEAVY:
+        return f"{values.median():.3g} ({values.min():.3g} to {values.max():.3g})"
     half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    digits = 2 if values.abs().max() >= 0.1 else 4
-    return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
+    return f"{values.mean():.2f} ± {half:.2f}"
 
 
 def at_cycle(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:
@@ -110,11 +122,11 @@ def table(
             continue
         cells = [column.title]
         if counted:
-            cells += [share(succeeded(experiment, runs, batches)), mean(runs[wanted])]
+            cells += [share(succeeded(experiment, runs, batches)), middle(runs[wanted], wanted)]
             cells += [share(succeeded(experiment, runs, batches, name)) for name in successes]
         else:
             cells.append(str(len(runs)))
-        cells += [mean(runs[name]) if name in runs else "–" for name in experiment.shown]
+        cells += [middle(runs[name], name) if name in runs else "–" for name in experiment.shown]
         cells.append(f"{runs['cycle'].median():.0f}")
         cells += [f(costs.loc[method]) if method in costs.index else "–" for f in (price, memory)]
         lines.append(f"| {' | '.join(cells)} |")
@@ -162,7 +174,7 @@ def draw(experiment: Experiment, frame: pandas.DataFrame, path: Path) -> None:
         axes.set_title(kind if measure == rows[0] else "")
         axes.set_ylabel(NAMES.get(measure, measure))
         if measure == rows[0]:
-            axes.legend(fontsize=6, title=None)
+            axes.legend(fontsize=6, title=None, loc="lower left", bbox_to_anchor=(0, 1.12))
     path.parent.mkdir(exist_ok=True)
     grid.figure.savefig(path, dpi=110, bbox_inches="tight")
 
@@ -182,7 +194,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
         lines += [f"![{experiment.wanted[0]} over cycles]({images.name}/results_{name}.png)", ""]
     for cycle in experiment.reported:
         lines += [f"**At cycle {cycle}** (one generator proposal or step each):", ""]
-        lines += [table(experiment, batches, at_end(experiment, frame, cycle), costs), ""]
+        lines += [table(experiment, batches, at_cycle(frame, cycle), costs), ""]
     if set(costs.index) & set(frame["method"]):
         cycles = experiment.reported[-1]
         lines += [f"**At equal time**, that of {cycles} cycles of GDA with k = {experiment.k}:", ""]
@@ -192,7 +204,7 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
             lines += [f"Left out here, since what their cycles cost is not measured: {'; '.join(left)}.", ""]
     if strips := strips_of(name, images):
         lines += ["Samples of seed 1 as the training goes, whatever that seed is like:", ""]
-        lines += [line for strip in strips for line in (f"![samples over cycles]({images.name}/{strip})", "")]
+        lines += [line for alt, strip in strips.items() for line in (f"![{alt}]({images.name}/{strip})", "")]
     if picture := draw_decisions(source, name, images):
         lines += ["f and the share of proposals that were kept, over one run (seed 1):", ""]
         lines += [f"![f and kept proposals over a run]({images.name}/{picture})", ""]
@@ -224,25 +236,33 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
 
 
 def summary(source: Path) -> str:
-    """The experiments in short, for the README: success and quality at the first reported cycle."""
-    head = ["experiment", "method", "all modes or digits, runs", "all by eye, runs", "modes or digits", "KID"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, experiment in EXPERIMENTS.items():
-        if not (source / f"{name}.csv").exists() or "this algorithm" not in experiment.groups:
-            continue
-        cycle = experiment.reported[0]
-        frame, batches = read_results(source, name)
-        for method, column in columns(experiment).items():
-            runs = at_end(experiment, frame[frame["method"] == method], cycle)
-            if method not in SHORT or len(runs) < FEWEST:
-                continue
-            cells = [f"{experiment.title}, cycle {cycle}", column.title]
-            cells.append(share(succeeded(experiment, runs, batches)) if experiment.counted else "–")
-            by_eye = "modes_by_eye" in runs
-            cells.append(share(succeeded(experiment, runs, batches, "modes_by_eye")) if by_eye else "–")
-            cells += [mean(runs[experiment.wanted[0]]) if experiment.counted else "–", mean(runs["kid"])]
+    """The main methods in short, for the README: in how many runs each had what is wanted."""
+    names = ["method", *(title for _, title, _, _ in SUMMARY), "cost of a cycle"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    results = {name: read_results(source, name) for name, *_ in SUMMARY}
+    costs = read_costs(source, SUMMARY[0][0])
+    for method in SHORT:
+        cells = [METHODS[method].title]
+        for name, _, cycle, measured in SUMMARY:
+            frame, batches = results[name]
+            runs = at_end(EXPERIMENTS[name], frame[frame["method"] == method], cycle)
+            cells.append(cell(EXPERIMENTS[name], runs, batches, cycle, measured))
+        cells.append(f"{costs.loc[method, 'ratio']:.2f}" if method in costs.index else "–")
+        if set(cells[1:]) != {"–"}:
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def cell(
+    experiment: Experiment, runs: pandas.DataFrame, batches: list[dict[str, Any]], cycle: int, measured: str | None
+) -> str:
+    """A cell of the README's table, with the cycle that it is of if that is another than the column's."""
+    if len(runs) < FEWEST:
+        return "–"
+    if measured == "hq":
+        return f"{runs[measured].mean():.0%}"
+    of = f" at {runs['cycle'].max()}" if runs["cycle"].max() != cycle else ""
+    return share(succeeded(experiment, runs, batches, measured)) + of
 
 
 def between(text: str, name: str, new: str) -> str:

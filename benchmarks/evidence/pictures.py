@@ -77,10 +77,11 @@ def draw_samples(place: Path, experiment: str, images: Path) -> None:
         figure.savefig(images / f"samples_{experiment}_{method}.png", dpi=90)
 
 
-def strips_of(experiment: str, images: Path) -> list[str]:
-    """The names of the strips that :func:`draw_samples` has drawn."""
-    names = [f"samples_{experiment}_{method}.png" for method in STRIPS]
-    return [name for name in names if (images / name).exists()]
+def strips_of(experiment: str, images: Path) -> dict[str, str]:
+    """The names of the strips that :func:`draw_samples` has drawn, by what they show."""
+    names = {method: f"samples_{experiment}_{method}.png" for method in STRIPS}
+    title = f"on {EXPERIMENTS[experiment].title}: samples over cycles, seed {SEED}"
+    return {f"{METHODS[m].title}, {title}": name for m, name in names.items() if (images / name).exists()}
 
 
 def _samples(folder: Path) -> list[tuple[int, Path]]:

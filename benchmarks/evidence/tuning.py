@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def tune(name: str, method: str, trials: int | None, at_once: int, place: Path) 
 
 
 def keep(folder: Path, file: Path, name: str, method: str, trials: int) -> None:
-    """Write the settings of a search's best trial to a file of the repository, and how they came about."""
+    """Write the settings of a search's best trial to a file of the repository, how they came about, and all trials."""
     (found,) = (json.loads(path.read_text()) for path in folder.glob("best/*/params.json"))
     started = json.loads((folder / "search.json").read_text())
     kept = {
@@ -96,3 +97,4 @@ def keep(folder: Path, file: Path, name: str, method: str, trials: int) -> None:
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(kept, indent=1) + "\n")
+    shutil.copy(folder / "trials.csv", file.with_name(f"{method}_trials.csv"))
