@@ -135,7 +135,7 @@ class TakesTurns(Hook):
     reads_weights = False
 
     def __init__(self, turns: Connection, iterations: int) -> None:
-        self._turns, self._iterations, self._done = turns, iterations, 0
+        self._turns, self._iterations, self._done, self._begun = turns, iterations, 0, False
 
     def before_run(self, runner: Any) -> None:
         if torch.cuda.is_available():
@@ -145,16 +145,22 @@ class TakesTurns(Hook):
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from here
 
     def before_train_iter(self, runner: Any) -> None:
-        if self._done == 0:
-            if not self._turns.recv():
-                self._turns.send(peak_mib())
-                raise Done
-            self._began = now()
+        if not self._begun:
+            self._wait()
+            self._begun = True
 
     def after_train_iter(self, runner: Any) -> None:
         self._done = (self._done + 1) % self._iterations
         if self._done == 0:
             self._turns.send(now() - self._began)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the next turn, and start the clock: before any hook of its first iteration, whatever its order."""
+        if not self._turns.recv():
+            self._turns.send(peak_mib())
+            raise Done
+        self._began = now()
 
 
 def now() -> float:
