@@ -32,7 +32,7 @@ def count(experiment, method, measure=None, cycle=None):
     frame, batches = read_results(RESULTS, experiment)
     frame = frame[frame["method"] == method]
     runs = at_cycle(frame, cycle) if cycle else at_end(row, frame, row.reported[0])
-    had = succeeded(row, runs, batches, measure)
+    had = succeeded(row, method, runs, batches, measure)
     return f"{had.sum()} of {len(had)}"
 
 
@@ -110,8 +110,9 @@ CLAIMS = {
         ("at 1,500 it is {} against {},", [(FOUR, "released", EYE), (FOUR, "random-released", EYE)]),
         ("the coin does no worse ({} against {})", [(EIGHT, "random-released"), (EIGHT, "released")]),
         ("as many ascent steps as survive that rule has {} by eye", [(FOUR, "gda-matched", EYE)]),
+        ("without a test, and {} after 1,000 cycles", [(FOUR, "gda-matched", EYE, 1000)]),
         (
-            "strictly it is {} with the rule, {} with its coin, {} with as much ascent and {} with plain",
+            "Strictly it is {} with the rule, {} with its coin, {} with as much ascent and {} with plain",
             [(FOUR, name) for name in ("released", "random-released", "gda-matched", "gda-6")],
         ),
         (

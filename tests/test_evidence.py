@@ -147,13 +147,63 @@ def test_a_control_goes_by_the_committed_rates_where_its_method_was_not_run(tmp_
     (tmp_path / "four_gaussians.csv").write_text("method,seed,cycle\nreleased,1,100\n")
     monkeypatch.setattr(evidence, "RESULTS", tmp_path)
     mean = {"accepted": 0.45, "kept_ascent": 13.0}  # over runs
+    # of one that has runs of several rates those count that the asked-for seeds had
+    more = [{"method": "random-released", "seeds": [2, 3], "accepted": 0.5, "given": {"accepted": 0.5}}]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/four_gaussians.json").write_text(json.dumps(batches + more))
+    (tmp_path / "more/four_gaussians.csv").write_text("method,seed,cycle\nreleased,1,100\n")
     assert evidence.rates_of("released", "four_gaussians", tmp_path / "runs") == mean
     assert evidence.rates_given("gda-matched", "four_gaussians", tmp_path / "runs") == mean
     # whoever adds seeds to a control trains what its earlier ones were
     assert evidence.rates_given("random-released", "four_gaussians", tmp_path / "runs") == {"accepted": 0.6}
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "RESULTS", tmp_path / "more")
+        for seeds, rate in (([1], 0.6), ([2, 3], 0.5), ([3, 4], 0.5)):
+            rates = evidence.rates_given("random-released", "four_gaussians", tmp_path / "runs", seeds)
+            assert rates == {"accepted": rate}
     for method, experiment in (("best", "four_gaussians"), ("released", "eight_gaussians")):
         assert evidence.rates_of(method, experiment, tmp_path / "runs") == {}
     assert evidence.run_cell("eight_gaussians", "gda-matched", 1, 1, tmp_path / "runs") == "needs released first"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["five_gaussians"], "no such experiment: 'five_gaussians'"),
+        (["four_gaussians", "tried-kept"], "no such method of four_gaussians: 'tried-kept'"),
+        (["four_gaussians", "gda-best", "--tune"], "no such method to tune: 'gda-best'"),
+        (["four_gaussians", "--seeds", "0"], "--seeds must be 1 to 100, but got 0"),
+        (["four_gaussians", "--seeds", "150"], "--seeds must be 1 to 100, but got 150"),
+        (["four_gaussians", "--first", "0"], "--first must be 1 or more, but got 0"),
+        (["four_gaussians", "--at-once", "0"], "--at-once must be 1 or more, but got 0"),
+        (["four_gaussians", "gda-6", "--trials", "3"], "--trials is for --tune"),
+        (["four_gaussians", "gda-6", "--publish"], "--publish trains nothing"),
+        (["four_gaussians", "best", "--first", "1001"], "--first=1001: seeds from 1001 have chosen settings"),
+        (["four_gaussians", "best", "--first", "990"], "--first=990: seeds from 1001 have chosen settings"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(arguments, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        evidence.parse(arguments)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["tried", "tried-kept"], ["tried", "tried-again"], ["--tune"], ["--publish"]])
+def test_what_makes_sense_is_not(arguments):
+    assert evidence.parse(arguments)
+
+
+def test_nothing_is_published_of_what_has_no_run_that_ended(tmp_path):
+    (tmp_path / "four_gaussians/configs").mkdir(parents=True)
+    assert not write_results(tmp_path, "four_gaussians")
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_runs_are_parted_by_the_code_that_they_were_begun_with():
+    cfg = METHODS["gda-6"].config(EXPERIMENTS["four_gaussians"], {})
+    runs = [Run(1, None, [], [], "a"), Run(2, None, [], [], "b-dirty"), Run(3, None, [], [], "a")]
+    assert [[run.seed for run in part.runs] for part in Cell(cfg, {}, runs).by_commit()] == [[1, 3], [2]]
 
 
 def test_settings_are_searched_on_one_of_the_experiments_that_share_them(tmp_path):
@@ -167,7 +217,7 @@ def test_a_cell_whose_data_are_not_there_is_said_and_passed_over(tmp_path, monke
     monkeypatch.delenv("MINMAX_MNIST", raising=False)
     monkeypatch.setattr(evidence, "PLACE", tmp_path / "none yet")
     monkeypatch.setattr("sys.argv", ["evidence", "mnist01", "gda-1"])
-    assert evidence.main() == 0
+    assert evidence.main() == 1
     assert "mnist01, gda-1: not run: MINMAX_MNIST does not name its data" in capsys.readouterr().out
 
 
@@ -254,11 +304,16 @@ def test_a_run_that_failed_counts_as_no_success():
         dict(method="gda-6", seeds=[1, 2], failed={}),
         dict(method="gda-6", seeds=[3], failed={"3": "diverged"}),  # before it was measured
         dict(method="gda-1", seeds=[1, 2], failed={"1": "diverged"}),  # later
+        dict(method="omd", seeds=[1], failed={"1": "diverged"}),  # all before they were measured
     ]
     experiment = dataclasses.replace(EXPERIMENTS["four_gaussians"], shown=())
     table = page.table(experiment, about, page.at_cycle(FRAME, 20), costs_of({})).splitlines()
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1] for row in table[2:]}
-    assert rows == {"GDA, k = 1": "0/2 (0%–66%)", "GDA, k = 6": "1/3 (6%–79%)"}
+    assert rows == {
+        "GDA, k = 1": "0/2 (0%–66%)",
+        "GDA, k = 6": "1/3 (6%–79%)",
+        "OMD, Wasserstein loss, weights clipped": "0/1 (0%–79%)",
+    }
 
 
 def test_results_of_several_days_add_up(tmp_path):

@@ -59,6 +59,7 @@ class SearchRecord:
     (the merged base configs), ``search.log``, ``trials/``; and unless ``--storage`` names another place, the
     Optuna studies in ``optuna.db``. What the search adds to an Optuna trial is in its user attributes:
 
+    - ``commit``: of the code that it was begun with, for a search may be resumed with another;
     - ``baseline``: whether it is the unmodified config; ``settings``: what it lays over the base, by path;
     - ``origin``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
       ``retry_of``: number of the trial that it runs again;
@@ -132,7 +133,7 @@ class SearchRecord:
         record = cls(folder, options, space, bases, studies)
         record._write(
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-            commit=_commit(),
+            commit=code_commit(),
             platform=platform.platform(),
             versions={
                 name: importlib.metadata.version(name) for name in ("torch", "mmcv", "mmgen", "ray", "optuna", "numpy")
@@ -316,13 +317,18 @@ def numbered(folder: Path, pattern: str) -> list[Path]:
     return sorted(files, key=lambda path: int(path.stem.removeprefix("iter_")))
 
 
-def _commit() -> str | None:
-    """The commit of this project's code, if it is a clone."""
+@functools.cache
+def code_commit() -> str | None:
+    """The commit of this project's code as this process has it, if it is a clone; marked where files differ from it."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True).stdout.strip()
+
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+        head, differ = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except OSError:
         return None
-    return done.stdout.strip() or None
+    return head + "-dirty" * bool(differ) if head else None
 
 
 def _directions(options: Options) -> list[StudyDirection]:

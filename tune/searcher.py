@@ -17,7 +17,7 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from tune.plan import INTERRUPTED, NOT_STARTED, fail
-from tune.record import REPORTS, SearchRecord
+from tune.record import REPORTS, SearchRecord, code_commit
 from tune.samplers import make_sampler
 
 TIME_BUDGET = "time budget"
@@ -122,6 +122,7 @@ class StudySearcher(Searcher):
             fail(study, trial, f"the space failed: {error}")
             self._ending.end(f"the space failed at trial {trial.number} of {name}: {error}")
             return Searcher.FINISHED
+        trial.set_user_attr("commit", code_commit())
         trial.set_user_attr("settings", settings)
         trial.set_user_attr("baseline", bool(attrs.get("baseline")))
         if "origin" not in attrs:

@@ -22,7 +22,7 @@ import yaml
 from benchmarks.evidence.collect import Cell, merge_results, rates_file, read_results, write_results
 from benchmarks.evidence.columns import METHODS, TUNABLE, columns
 from benchmarks.evidence.cost import measure_cost, merge_costs
-from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS
+from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, RUNS, TUNING
 from benchmarks.evidence.methods import has_settings, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
@@ -37,7 +37,7 @@ RATES = ("accepted", "accepted_over_time", "kept_ascent")
 
 
 def run_cell(
-    experiment: str, method: str, seeds: int, at_once: int, place: Path = PLACE, first: int | None = None
+    experiment: str, method: str, seeds: int, at_once: int, place: Path, first: int | None = None
 ) -> str | None:
     """Run a cell's seeds that are missing, from the ``first`` on; give the reason if it cannot be run.
 
@@ -50,18 +50,18 @@ def run_cell(
         first: of the seeds; the method's or experiment's if None.
     """
     row, column = EXPERIMENTS[experiment], METHODS[method]
-    first = first or column.first or row.first
+    first = first or first_seed(experiment, method)
     if row.missing or method in row.skipped:
         return row.missing or row.skipped[method]
     if column.tuned and not has_settings(row, column):
         return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
-    rates = rates_given(method, experiment, place) if column.after else {}
+    rates = rates_given(method, experiment, place, range(first, first + seeds)) if column.after else {}
     if column.after and not rates:
         return f"needs {column.after} first"
     folder = place / experiment / method
     configs = place / experiment / "configs"
     configs.mkdir(parents=True, exist_ok=True)
-    config, space = configs / f"{method}.py", configs / "seeds.yaml"
+    config, space = configs / f"{method}.py", configs / f"{method}_seeds.yaml"
     rates_file(place, experiment, method).write_text(json.dumps(rates))
     column.config(row, rates).dump(str(config))
     command = [sys.executable, str(ROOT / "tune/search.py")]
@@ -83,32 +83,49 @@ def run_cell(
         command += ["--metric", row.wanted[0], "--num-samples", str(seeds)]
         command += ["--storage-path", str(folder.parent), "--name", method]
     ended = subprocess.run([*command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
-    if ended not in (0, 1):  # 1: all of its trials failed
+    if ended == 1:
+        return "all of its trainings failed: see error.txt in the folders of its trials"
+    if ended:
         return f"the search ended with exit code {ended}"
-    if ended == 0:
-        measure_cost(place, experiment, method, rates)
+    measure_cost(place, experiment, method, rates)
     return None
 
 
-def rates_given(control: str, experiment: str, place: Path) -> dict[str, Any]:
-    """The rates that a control goes by: what its earlier runs had, here or as committed; else its method's own."""
+def first_seed(experiment: str, method: str) -> int:
+    return METHODS[method].first or EXPERIMENTS[experiment].first
+
+
+def rates_given(control: str, experiment: str, place: Path, seeds: Sequence[int] = ()) -> dict[str, Any]:
+    """The rates that a control goes by: what these seeds had, or else its other runs; else its method's own.
+
+    Args:
+        control: the method.
+        experiment: the row.
+        place: the folder of the runs; what the repository holds counts too.
+        seeds: that are to be trained.
+    """
     given = rates_file(place, experiment, control)
     if given.exists() and (place / experiment / control / "search.json").exists():
         return json.loads(given.read_text())
-    earlier = [batch["given"] for batch in committed(experiment, control) if batch.get("given")]
-    return earlier[-1] if earlier else rates_of(METHODS[control].after, experiment, place)
+    earlier = [batch for batch in committed(experiment, control) if batch.get("given")]
+    earlier.sort(key=lambda batch: len(set(batch["seeds"]) & set(seeds)))
+    return earlier[-1]["given"] if earlier else rates_of(METHODS[control].after, experiment, place)
 
 
 def rates_of(method: str, experiment: str, place: Path) -> dict[str, Any]:
-    """How often a method kept its proposals, on average over its runs: those that are here, or as committed."""
-    if (place / experiment / method / "search.json").exists():
-        return Cell.read(place / experiment / method).rates()
-    batches = [batch for batch in committed(experiment, method) if "accepted" in batch]
-    runs = [len(batch["seeds"]) for batch in batches]
+    """How often a method kept its proposals, on average over its runs: those that are here, and those committed."""
+    here = place / experiment / method
+    cell = Cell.read(here) if (here / "search.json").exists() else None
+    found = [(len(cell.runs), cell.rates())] if cell else []
+    fresh = {run.seed for run in cell.runs} if cell else set()
+    found += [(len(set(b["seeds"]) - fresh), b) for b in committed(experiment, method)]
+    found = [(runs, rates) for runs, rates in found if runs and "accepted" in rates]
     return {
-        name: numpy.average([batch[name] for batch in batches], axis=0, weights=runs).round(4).tolist()
+        name: numpy.average([rates[name] for _, rates in found], axis=0, weights=[n for n, _ in found])
+        .round(4)
+        .tolist()
         for name in RATES
-        if batches and all(name in batch for batch in batches)
+        if found and all(name in rates for _, rates in found)
     }
 
 
@@ -136,12 +153,25 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, help="of each search with --tune (default: as many as for all methods)")
     parser.add_argument("--publish", action="store_true", help="train nothing: write what is there to the docs")
     args = parser.parse_args(argv)
-    for name, given, known in (
-        ("experiment", [args.experiment] if args.experiment else [], EXPERIMENTS),
-        ("method", args.methods, TUNABLE if args.tune else METHODS),
-    ):
-        if unknown := sorted(set(given) - set(known)):
-            parser.error(f"no such {name}{' to tune' * args.tune}: {unknown[0]!r}; there are {list(known)}")
+    if args.experiment and args.experiment not in EXPERIMENTS:
+        parser.error(f"no such experiment: {args.experiment!r}; there are {list(EXPERIMENTS)}")
+    known = list(TUNABLE) if args.tune else list(columns(EXPERIMENTS[args.experiment])) if args.experiment else []
+    if unknown := [method for method in args.methods if method not in known]:
+        what = "to tune" if args.tune else f"of {args.experiment}"
+        parser.error(f"no such method {what}: {unknown[0]!r}; there are {known}")
+    for name, least, most in (("seeds", 1, SEEDS), ("first", 1, None), ("at_once", 1, None), ("trials", 1, None)):
+        number = getattr(args, name)
+        if number is not None and not least <= number <= (most or number):
+            flag = f"--{name.replace('_', '-')}"
+            parser.error(f"{flag} must be {least} {f'to {most}' if most else 'or more'}, but got {number}")
+    if args.trials and not args.tune:
+        parser.error("--trials is for --tune")
+    if args.publish and (args.tune or args.methods):
+        parser.error("--publish trains nothing, and takes an experiment at most")
+    for method in args.methods if not args.tune else ():
+        begin = args.first or first_seed(args.experiment, method)
+        if first_seed(args.experiment, method) < TUNING <= begin + args.seeds - 1:
+            parser.error(f"--first={begin}: seeds from {TUNING} have chosen settings, and are not reported")
     return args
 
 
@@ -151,28 +181,30 @@ def main() -> int:
     if args.publish:
         publish(experiments)
         return 0
+    missed = False
     try:
         for experiment in experiments:
             for method in args.methods or (TUNABLE if args.tune else columns(EXPERIMENTS[experiment])):
                 if args.tune:
                     reason = tune(experiment, method, args.trials, args.at_once, PLACE)
                 else:
-                    reason = run_cell(experiment, method, args.seeds, args.at_once, first=args.first)
+                    try:
+                        reason = run_cell(experiment, method, args.seeds, args.at_once, PLACE, args.first)
+                    finally:
+                        write_results(PLACE, experiment)  # of seeds that have ended, whatever became of the others
                 if reason:
+                    missed = True
                     print(f"{experiment}, {method}: not {'tuned' if args.tune else 'run'}: {reason}", flush=True)
-                elif not args.tune:
-                    write_results(PLACE, experiment)
     finally:
         if not args.tune and PLACE.exists():
             write_page(PLACE, PLACE / "results.md")
-    return 0
+    return int(missed and bool(args.methods))  # where all are asked for, those that cannot be run are passed over
 
 
 def publish(experiments: list[str]) -> None:
     """Make the results that are there those of the documentation."""
     for experiment in experiments:
-        if (PLACE / experiment).exists():
-            write_results(PLACE, experiment)
+        if write_results(PLACE, experiment):
             merge_results(PLACE, RESULTS, experiment)
             merge_costs(PLACE, RESULTS, experiment)
             write_decisions(PLACE, RESULTS, experiment)

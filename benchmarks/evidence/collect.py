@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import platform
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pandas
 from mmcv import Config
+from optuna.trial import FrozenTrial
 
 from benchmarks.evidence.experiments import EXPERIMENTS
 from minmax_plugin.acceptance import NO_DECISION
@@ -30,12 +33,14 @@ class Run:
         failure: why it failed, if it did.
         measured: lines of its ``metrics.jsonl``.
         kept: for each proposal, whether it was kept.
+        commit: of the code that it was begun with.
     """
 
     seed: int
     failure: str | None
     measured: list[dict[str, Any]]
     kept: list[bool]
+    commit: str = ""
 
 
 @dataclasses.dataclass
@@ -56,16 +61,20 @@ class Cell:
     def read(cls, folder: Path) -> Cell:
         record = SearchRecord.open(folder)
         ((study, config),) = record.configs.items()
-        runs = []
-        for trial in record.counted(study):
-            failure = None if trial.state.name == "COMPLETE" else trial.user_attrs.get("reason", "")
-            cut = (failure or "").startswith(BLAMELESS)  # it goes on with the search
-            if trial.state.is_finished() and not cut:
-                place = record.trial_folder(study, trial.number)
-                kept = [d["accepted"] for d in _lines(place / "decisions.jsonl") if d["reason"] not in NO_DECISION]
-                runs.append(Run(trial.params["seed"], failure, _lines(place / "metrics.jsonl"), kept))
         search = json.loads((folder / "search.json").read_text())
+        runs = []
+        for trial in ended(record, study):
+            place = record.trial_folder(study, trial.number)
+            failure = None if trial.state.name == "COMPLETE" else trial.user_attrs.get("reason", "")
+            kept = [d["accepted"] for d in _lines(place / "decisions.jsonl") if d["reason"] not in NO_DECISION]
+            commit = short(trial.user_attrs.get("commit") or search["commit"] or "")
+            runs.append(Run(trial.params["seed"], failure, _lines(place / "metrics.jsonl"), kept, commit))
         return cls(config, search, sorted(runs, key=lambda run: run.seed))
+
+    def by_commit(self) -> list[Cell]:
+        """Its runs, parted by the code that they were begun with."""
+        commits = dict.fromkeys(run.commit for run in self.runs)
+        return [dataclasses.replace(self, runs=[r for r in self.runs if r.commit == commit]) for commit in commits]
 
     def rates(self) -> dict[str, Any]:
         """How often proposals were kept, over all runs.
@@ -103,10 +112,26 @@ class Cell:
         return rows
 
 
-def write_results(place: Path, experiment: str) -> None:
+def ended(record: SearchRecord, study: str) -> list[FrozenTrial]:
+    """The trials of a study that have come to their end, or failed; one that was cut goes on with the search."""
+
+    def cut(trial: FrozenTrial) -> bool:
+        return trial.state.name != "COMPLETE" and trial.user_attrs.get("reason", "").startswith(BLAMELESS)
+
+    return [trial for trial in record.counted(study) if trial.state.is_finished() and not cut(trial)]
+
+
+def short(commit: str) -> str:
+    """Ten digits of a commit, and whether files differed from it."""
+    digits, mark, dirty = commit.partition("-")
+    return digits[:10] + mark + dirty
+
+
+def write_results(place: Path, experiment: str) -> bool:
     """Write ``EXPERIMENT.csv``, a line for each run and measurement, and ``EXPERIMENT.json``, how they came about.
 
-    The latter is a list of batches: runs of one method from one commit, machine and command.
+    The latter is a list of batches: runs of one method from one commit, machine and command. Tells whether there were
+    any runs.
 
     Args:
         place: the folder with the experiments' folders, in which their cells are; the files go there too.
@@ -115,7 +140,7 @@ def write_results(place: Path, experiment: str) -> None:
     cells = {path.parent.name: Cell.read(path.parent) for path in sorted((place / experiment).glob("*/search.json"))}
     cells = {method: cell for method, cell in cells.items() if cell.runs}
     if not cells:
-        return
+        return False
 
     def given(method: str) -> dict[str, Any]:
         """The rates of another method that a control was trained with."""
@@ -127,20 +152,22 @@ def write_results(place: Path, experiment: str) -> None:
     batches = [
         {
             "method": method,
-            "command": _command(experiment, method, [run.seed for run in cell.runs]),
-            "commit": (cell.search["commit"] or "")[:10],
+            "command": _command(experiment, method, [run.seed for run in batch.runs]),
+            "commit": batch.runs[0].commit,
             "started": cell.search["started"],
-            "seeds": [run.seed for run in cell.runs],
-            "failed": {run.seed: run.failure for run in cell.runs if run.failure is not None},
+            "seeds": [run.seed for run in batch.runs],
+            "failed": {run.seed: run.failure for run in batch.runs if run.failure is not None},
             "iterations": cell.config.total_iters,
-            "machine": f"{cell.search['platform']}, one thread a run",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
             "versions": {name: cell.search["versions"][name] for name in VERSIONS},
-            **cell.rates(),
+            **batch.rates(),
             **given(method),
         }
         for method, cell in cells.items()
+        for batch in cell.by_commit()
     ]
     _write(place, experiment, rows, batches)
+    return True
 
 
 def read_results(place: Path, experiment: str) -> tuple[pandas.DataFrame, list[dict[str, Any]]]:

@@ -108,7 +108,14 @@ def memory(cost: pandas.Series) -> str:
 def table(
     experiment: Experiment, batches: list[dict[str, Any]], chosen: pandas.DataFrame, costs: pandas.DataFrame
 ) -> str:
-    """A line for each method: success, and means over its runs. A run that failed counts as no success."""
+    """A line for each method: success, and means over its runs. A run that failed counts as no success.
+
+    Args:
+        experiment: what is wanted.
+        batches: of all methods that are to have a line.
+        chosen: a measurement of each run; one that failed before it may be missing.
+        costs: see :func:`~benchmarks.evidence.cost.read_costs`.
+    """
     wanted, least = experiment.wanted
     counted = experiment.counted
     successes = [name for name in ("modes_by_eye",) if name in experiment.shown]  # counted in two ways
@@ -118,37 +125,46 @@ def table(
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for method, column in columns(experiment).items():
         runs = chosen[chosen["method"] == method]
-        if runs.empty:
+        if not (seeds := seeds_of(method, batches)):
             continue
         cells = [column.title]
         if counted:
-            cells += [share(succeeded(experiment, runs, batches)), middle(runs[wanted], wanted)]
-            cells += [share(succeeded(experiment, runs, batches, name)) for name in successes]
+            cells += [share(succeeded(experiment, method, runs, batches)), middle(runs[wanted], wanted)]
+            cells += [share(succeeded(experiment, method, runs, batches, name)) for name in successes]
         else:
-            cells.append(str(len(runs)))
+            cells.append(str(len(seeds)))
         cells += [middle(runs[name], name) if name in runs else "–" for name in experiment.shown]
-        cells.append(f"{runs['cycle'].median():.0f}")
+        cells.append(f"{runs['cycle'].median():.0f}" if len(runs) else "–")
         cells += [f(costs.loc[method]) if method in costs.index else "–" for f in (price, memory)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def seeds_of(method: str, batches: list[dict[str, Any]]) -> list[int]:
+    """The seeds that a method was trained with."""
+    mine = [batch for batch in batches if batch["method"] == method]
+    return sorted({int(seed) for batch in mine for seed in (*batch["seeds"], *batch["failed"])})
+
+
 def succeeded(
-    experiment: Experiment, runs: pandas.DataFrame, batches: list[dict[str, Any]], measured: str | None = None
+    experiment: Experiment,
+    method: str,
+    runs: pandas.DataFrame,
+    batches: list[dict[str, Any]],
+    measured: str | None = None,
 ) -> pandas.Series:
-    """Whether each run of one method had what is wanted, as it is ``measured``; one that failed had not.
+    """Whether each run of a method had what is wanted, as it is ``measured``; one that failed had not.
 
     Args:
         experiment: what is wanted.
+        method: of the runs.
         runs: a measurement of each of the method's runs; one that failed before it may be missing.
         batches: of all methods.
         measured: the measurement that is counted; what is wanted itself if None.
     """
     wanted, least = experiment.wanted
-    mine = [batch for batch in batches if batch["method"] == runs["method"].iloc[0]]
-    failed = [int(seed) for batch in mine for seed in batch["failed"]]
-    seeds = sorted({seed for batch in mine for seed in batch["seeds"]} | set(failed))
-    had = runs.set_index("seed")[measured or wanted].ge(least).reindex(seeds, fill_value=False)
+    failed = [int(seed) for batch in batches if batch["method"] == method for seed in batch["failed"]]
+    had = runs.set_index("seed")[measured or wanted].ge(least).reindex(seeds_of(method, batches), fill_value=False)
     return had & ~had.index.isin(failed)
 
 
@@ -198,7 +214,8 @@ def section(name: str, experiment: Experiment, source: Path, images: Path) -> st
     if set(costs.index) & set(frame["method"]):
         cycles = experiment.reported[-1]
         lines += [f"**At equal time**, that of {cycles} cycles of GDA with k = {experiment.k}:", ""]
-        lines += [table(experiment, batches, at_cost(frame, costs, cycles), costs), ""]
+        known = [batch for batch in batches if batch["method"] in costs.index]
+        lines += [table(experiment, known, at_cost(frame, costs, cycles), costs), ""]
         unknown = set(frame["method"]) - set(costs.index)
         if left := [method.title for name, method in columns(experiment).items() if name in unknown]:
             lines += [f"Left out here, since what their cycles cost is not measured: {'; '.join(left)}.", ""]
@@ -229,6 +246,10 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
         for batch in mine:
             seeds = f"{min(batch['seeds'])} to {max(batch['seeds'])}"
             kept = f"{batch['accepted']:.0%}" if "accepted" in batch else "–"
+            if given := batch.get("given"):  # a control's own: a coin's rate, or ascent steps
+                kept = (
+                    f"{kept}, given {given['accepted']:.1%}" if "accepted" in batch else f"k = {given['kept_ascent']}"
+                )
             failed = "; ".join(f"{seed}: {why}" for seed, why in batch["failed"].items()) or "–"
             lines.append(f"| {column.title} | {seeds} | `{batch['command']}` | {batch['commit']} | {kept} | {failed} |")
     where = {f"{b['machine']}; " + ", ".join(f"{p} {v}" for p, v in b["versions"].items()) for b in batches}
@@ -246,7 +267,7 @@ def summary(source: Path) -> str:
         for name, _, cycle, measured in SUMMARY:
             frame, batches = results[name]
             runs = at_end(EXPERIMENTS[name], frame[frame["method"] == method], cycle)
-            cells.append(cell(EXPERIMENTS[name], runs, batches, cycle, measured))
+            cells.append(cell(EXPERIMENTS[name], method, runs, batches, cycle, measured))
         cells.append(f"{costs.loc[method, 'ratio']:.2f}" if method in costs.index else "–")
         if set(cells[1:]) != {"–"}:
             lines.append(f"| {' | '.join(cells)} |")
@@ -254,15 +275,20 @@ def summary(source: Path) -> str:
 
 
 def cell(
-    experiment: Experiment, runs: pandas.DataFrame, batches: list[dict[str, Any]], cycle: int, measured: str | None
+    experiment: Experiment,
+    method: str,
+    runs: pandas.DataFrame,
+    batches: list[dict[str, Any]],
+    cycle: int,
+    measured: str | None,
 ) -> str:
     """A cell of the README's table, with the cycle that it is of if that is another than the column's."""
-    if len(runs) < FEWEST:
+    if len(seeds_of(method, batches)) < FEWEST:
         return "–"
     if measured == "hq":
         return f"{runs[measured].mean():.0%}"
-    of = f" at {runs['cycle'].max()}" if runs["cycle"].max() != cycle else ""
-    return share(succeeded(experiment, runs, batches, measured)) + of
+    of = "".join(f" at {end}" for end in runs["cycle"].unique() if end != cycle)
+    return share(succeeded(experiment, method, runs, batches, measured)) + of
 
 
 def between(text: str, name: str, new: str) -> str:

@@ -11,6 +11,7 @@ import matplotlib
 import pandas
 from mmcv import Config
 
+from benchmarks.evidence.collect import ended
 from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS
 from benchmarks.tables import keep
@@ -105,6 +106,6 @@ def _run_folder(folder: Path) -> Path:
     record = SearchRecord.open(folder)
     (study,) = record.configs
     found: Iterable[Path] = (
-        record.trial_folder(study, trial.number) for trial in record.counted(study) if trial.params.get("seed") == SEED
+        record.trial_folder(study, trial.number) for trial in ended(record, study) if trial.params["seed"] == SEED
     )
     return next(iter(found), folder / "none")

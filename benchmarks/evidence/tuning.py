@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 
+from benchmarks.evidence.collect import short
 from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, TUNING, Experiment
 from benchmarks.evidence.methods import settings_file
 from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.mmgen.train import load_config
 from tune.record import SearchRecord
 from tune.settings import MINMAX
 
@@ -64,27 +66,33 @@ def tune(name: str, method: str, trials: int | None, at_once: int, place: Path) 
     folder = place / "tuning" / name / method
     config, space = folder.parent / f"{method}.py", folder.parent / f"{method}.yaml"
     command = ["tune/search.py"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    METHODS[method].config(experiment, {}).dump(str(config))
+    content = space_of(experiment, method)
     if (folder / "search.json").exists():
-        done = SearchRecord.open(folder).options.num_samples
+        record = SearchRecord.open(folder)
+        ((_, begun),) = record.configs.items()
+        if begun._cfg_dict != load_config(config)._cfg_dict or yaml.safe_load(space.read_text()) != content:
+            return f"its search in {folder} was begun with another config or space: remove that folder"
+        done = record.options.num_samples
         command += ["--resume", str(folder)] + (["--extend", str(trials - done)] if trials > done else [])
     else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        METHODS[method].config(experiment, {}).dump(str(config))
-        space.write_text(yaml.safe_dump(space_of(experiment, method), sort_keys=False))
+        space.write_text(yaml.safe_dump(content, sort_keys=False))
         command += [str(config), "--space", str(space), "--objective", objective_of(experiment)]
         command += ["--num-samples", str(trials), "--seed", str(TUNING), "--seeds", str(experiment.tuning_seeds)]
         command += ["--scheduler", "median", "--storage-path", str(folder.parent), "--name", method]
     ended = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
     if ended:
         return f"the search ended with exit code {ended}; the same command goes on"
-    keep(folder, settings_file(experiment, method), name, method, trials)
+    keep(folder, settings_file(experiment, method), name, method)
     return None
 
 
-def keep(folder: Path, file: Path, name: str, method: str, trials: int) -> None:
+def keep(folder: Path, file: Path, name: str, method: str) -> None:
     """Write the settings of a search's best trial to a file of the repository, how they came about, and all trials."""
     (found,) = (json.loads(path.read_text()) for path in folder.glob("best/*/params.json"))
     started = json.loads((folder / "search.json").read_text())
+    trials = SearchRecord.open(folder).options.num_samples
     kept = {
         "settings": found["settings"],
         "objectives": found["objectives"],
@@ -93,7 +101,7 @@ def keep(folder: Path, file: Path, name: str, method: str, trials: int) -> None:
         "command": shlex.join(
             ["python", "-m", "benchmarks.evidence", name, method, "--tune", "--trials", str(trials)],
         ),
-        "commit": (started["commit"] or "")[:10],
+        "commit": short(started["commit"] or ""),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(kept, indent=1) + "\n")
