@@ -148,7 +148,11 @@ CLAIMS = {
             "rates half as high again all four modes were there in {} runs, and then in {} on the reported seeds",
             [(TRIED, "tried-faster"), (TRIED, "tried-again")],
         ),
-        ("With p = 0.8, nearer to descent-ascent, it was {}.", [(TRIED, "tried-kept")]),
+        ("With p = 0.8, nearer to descent-ascent, it was {};", [(TRIED, "tried-kept")]),
+        (
+            "which keeps nearly everything at first, {} too, and at faster rates {}.",
+            [(TRIED, "tried-theory"), (TRIED, "tried-theory-faster")],
+        ),
         ("(at faster rates) {} has all,", [(TRIED, "tried-late")]),
         ("with a discriminator that starts slowly {},", [(TRIED, "tried-early")]),
         ("with rates further apart {}.", [(TRIED, "tried-apart")]),
