@@ -88,7 +88,7 @@ CLAIMS = {
         ("in {} with the released one and with its coin", [(DIGITS, "released")]),
         ("in {} with the released one and with its coin", [(DIGITS, "random-released")]),
         *[("they are there in {} runs, at 1,000 and at 2,000;", cells) for cells in both("best")],
-        ("with the test's coin in {} and then in all", [(DIGITS, "random-best")]),
+        ("with the test's coin in {}, with", [(DIGITS, "random-best")]),
         *[
             ("OMD has them in {}, extragradient in {}, at both,", cells)
             for cells in both("omd-tuned", "extragradient-tuned")
@@ -216,7 +216,7 @@ OTHERS = (
     "20 of 29",
     "37 of 40",
     "14 of 20 with the test, 7 of 8 with the coin, 0 of 7",
-    "14 of 15 (two columns of the table)",
+    "14 of 15 (two lines of the table)",
 )
 
 
