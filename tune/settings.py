@@ -54,11 +54,14 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
 def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
     """The config that a trial trains: the base config with its settings, by path, laid over it.
 
-    With another batch size it trains on as many images as the base does, see :func:`equal_images`.
+    With another batch size it trains on as many images as the base does, see :func:`equal_images`. Its checkpoints
+    go into its work dir.
     """
     cfg = Config(base._cfg_dict.to_dict())
     set_paths(cfg, settings)
     equal_images(cfg, base)
+    # trials would share that folder, and none would find its own checkpoints again
+    (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
     return cfg
 
 

@@ -15,6 +15,7 @@ from tune.entries import Choice, Fragments
 from tune.prepare import measured_metrics
 from tune.settings import get_path, set_path, set_paths, trial_config
 from tune.space import Space, SpaceError
+from tune.trial import last_checkpoint
 
 ROOT = Path(__file__).parents[2]
 SPACES = ROOT / "tune" / "spaces"
@@ -149,6 +150,19 @@ def test_a_batch_size_keeps_the_images():
     )
     # what a search sets itself stays
     assert trial_config(base, {**settings, "total_iters": 500}).total_iters == 500
+
+
+def test_trials_of_a_config_with_a_folder_for_checkpoints_keep_their_own(tmp_path):
+    base = config("four_gaussians_minmax")
+    base.checkpoint_config = dict(interval=4, by_epoch=False, out_dir=str(tmp_path / "shared"))
+    base.total_iters, base.log_level, base.custom_hooks = 8, "ERROR", base.custom_hooks[1:]
+    for trial in ("points_0", "points_1"):
+        cfg = trial_config(base, {})
+        cfg.work_dir = str(tmp_path / trial / "seed_1")  # with several seeds, a name that all trials have
+        train(cfg)
+        assert last_checkpoint(Path(cfg.work_dir)).name == "iter_8.pth"
+        assert last_checkpoint(Path(cfg.work_dir), before=8).name == "iter_4.pth"
+    assert not (tmp_path / "shared").exists()
 
 
 def test_a_number_that_yaml_reads_as_text_is_refused():
