@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -183,6 +184,25 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
     if "retry_of" in frame:
         frame["retry_of"] = frame["retry_of"].astype("Int64")
     return frame
+
+
+def json_text(frame: pandas.DataFrame) -> str:
+    """A table as JSON, with numbers as they are (pandas rounds them), and ``null`` for what JSON does not know.
+
+    Examples:
+        >>> print(json_text(pandas.DataFrame({"lr": [8.334e-12, math.inf]})))
+        [
+          {
+            "lr": 8.334e-12
+          },
+          {
+            "lr": null
+          }
+        ]
+    """
+    known = frame.notna() & ~frame.isin([math.inf, -math.inf])
+    lines = frame.astype(object).where(known, None).to_dict("records")
+    return json.dumps(lines, indent=2, allow_nan=False)
 
 
 def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:

@@ -169,6 +169,26 @@ def test_the_best_is_the_mean_not_the_luckiest_seed(tmp_path):
     assert [shlex.split(line)[3:5] for line in commands] == [["--seed", "1"], ["--seed", "2"]]
 
 
+def test_the_tables_have_numbers_as_they_are(tmp_path):
+    """Small ones too; JSON has null for what is no number."""
+    record = new_record(tmp_path / "s")
+    add(record, values=[1e-12], rate=8.334e-4 + 1e-16, metrics={"kid": float("nan"), "fd": float("inf"), "modes": 4})
+    add(record, TrialState.PRUNED, values=[1 / 3], steps={10: 1 / 3}, metrics={"kid": 2e-17}, retry_of=0)
+    Report(record).write()
+    for rows in (
+        json.loads((tmp_path / "s" / "trials.json").read_text(), parse_constant=pytest.fail),
+        pandas.read_csv(tmp_path / "s" / "trials.csv").to_dict("records"),
+    ):
+        assert [row["balance"] for row in rows] == [1e-12, 1 / 3]
+        assert rows[0]["optimizer.generator.lr"] == 8.334e-4 + 1e-16
+        assert rows[1]["metrics/kid"] == 2e-17
+    first, second = json.loads((tmp_path / "s" / "trials.json").read_text())
+    nothing = ("metrics/kid", "metrics/fd", "low", "retry_of", "reason")
+    assert [first[name] for name in nothing] == [None] * len(nothing)
+    assert (first["metrics/modes"], first["baseline"], second["retry_of"]) == (4, False, 0)
+    assert isinstance(second["retry_of"], int)
+
+
 def test_settings_of_any_kind_are_drawn(tmp_path):
     """Labels that are no text, a range of one value, and a setting that only some trials have."""
     record = new_record(tmp_path / "s")
