@@ -24,8 +24,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @pytest.fixture
 def make(tmp_path):
-    def build(content=CONTENT, names=("a", "b"), folder="s", **options):
-        space, configs = Space.load(content), dict.fromkeys(names, CONFIG)
+    def build(content=CONTENT, names=("a", "b"), folder="s", config=CONFIG, **options):
+        space, configs = Space.load(content), dict.fromkeys(names, config)
         options = Options(**{"objectives": ("score:max",), "num_samples": 3, **options})
         record = SearchRecord.create(tmp_path / folder, options, space, configs)
         plan(record, configs)
@@ -374,13 +374,33 @@ def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_fre
         make()
 
 
-def test_the_table_tells_the_seed_that_a_trial_had(make):
-    record = make(
-        {"space": {"seed": {"type": "int", "low": 1, "high": 9}}, "points": [{"seed": 7}]}, ["a"], baseline=False
-    )
-    searcher, _ = ask(record)
+SEEDED = {  # in every way that a space can drive it
+    "its own entry": {"space": {"seed": {"type": "int", "low": 7, "high": 8}}},
+    "another entry's key": {"space": {"s": {"type": "int", "low": 7, "high": 8, "keys": ["seed"]}}},
+    "a Python space": {"python": "def space(trial): return {'seed': trial.suggest_int('s', 7, 8)}"},
+}
+
+
+@pytest.mark.parametrize("content", SEEDED.values(), ids=SEEDED.keys())
+def test_the_table_tells_the_seed_that_a_trial_had(make, content):
+    record = make(content, ["a"])
+    searcher, asked = ask(record, 3)
+    seeds = [run[1] for trial in asked for run in trial["runs"]]
+    assert seeds[0] == record.options.seed, "the unmodified config's"
+    assert set(seeds[1:]) <= {7, 8}
+    assert list(tables.table(record, tables.read_rows(record))["seed"]) == seeds
+
+
+def test_a_parameter_does_not_take_the_place_of_a_column(make):
+    names = ("trial", "duration", "score", "seed", "lr")
+    space = {name: {"type": "float", "low": 0.5, "high": 0.6, "keys": [f"optimizer.{name}"]} for name in names}
+    config = Config(dict(optimizer=dict.fromkeys(names, 0.5)))
+    record = make({"space": space}, ["a"], baseline=False, config=config)
+    searcher, [asked] = ask(record)
     searcher.on_trial_complete("0", result(0.7, outcome="complete"))
-    assert tables.table(record, tables.read_rows(record))["seed"].iloc[0] == 7
+    (row,) = tables.table(record, tables.read_rows(record)).to_dict("records")
+    assert (row["trial"], row["score"], row["seed"]) == (0, 0.7, 1)
+    assert {name: row["lr" if name == "lr" else f"params/{name}"] for name in names} == asked["params"]
 
 
 def test_a_summary_has_no_numbers_that_json_does_not_know(make):
