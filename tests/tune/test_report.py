@@ -34,9 +34,9 @@ RATE = FloatDistribution(1e-4, 1e-2, log=True)
 START = datetime(2026, 1, 2, 3, 4)
 
 
-def new_record(folder, **options):
+def new_record(folder, study="points", **options):
     options = Options(configs=(GAUSSIANS,), num_samples=8, **options)
-    configs = {"points": load_config(GAUSSIANS)}
+    configs = {study: load_config(GAUSSIANS)}
     if options.layout == "shared":
         configs["digits"] = load_config(DIGITS)
     return SearchRecord.create(folder, options, Space.read(options.space), configs)
@@ -265,6 +265,24 @@ def test_the_best_config_is_the_base_with_the_trials_settings_and_its_checkpoint
     Report(SearchRecord.open(tmp_path / "moved")).write()
     assert (tmp_path / "moved" / "best" / "points" / "checkpoint.pth").read_text() == "iter_1500.pth"
     assert str(tmp_path / "moved") in (tmp_path / "moved" / "best" / "points" / "command.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["points", "config", "apart"])
+def test_the_config_of_a_trial_trains_from_its_beginning_whatever_its_base_is_called(tmp_path, name):
+    record = new_record(tmp_path / "s", study=name)
+    add(record, values=[0.5], rate=1e-3)
+    folder = record.runs(name, 0)[0].folder
+    folder.mkdir(parents=True)
+    for left in ("config.py", "apart.py"):  # the training's own, after a restart
+        (folder / left).write_text("resume_from = 'iter_40.pth'\n")
+    Report(record).write()
+    (command,) = read_rows(record)[name][0].commands
+    again = load_config(shlex.split(command)[2])
+    assert again.get("resume_from") is None
+    assert again.optimizer.generator.lr == 1e-3
+    written = (folder / f"{name}.py").stat().st_mtime_ns
+    Report(record).write()
+    assert (folder / f"{name}.py").stat().st_mtime_ns == written, "once"
 
 
 def test_nothing_of_the_best_before_stays_beside_a_new_one(tmp_path):
