@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
-from tune.files import write_text
+from tune.files import write_text, writing
 from tune.options import ROOT, Options
 from tune.settings import trial_config
 from tune.space import Space
@@ -107,16 +107,17 @@ class SearchRecord:
             configs: the merged base configs, by name.
 
         Raises:
-            ConfigError: if the folder holds something else, or the storage cannot be used.
+            ConfigError: if the folder holds something else or cannot be written, or the storage cannot be used.
         """
-        if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
-            raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
-        for path in (folder / "base", folder / DATABASE):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        storage = open_storage(options.storage, folder)
-        (folder / "base").mkdir(parents=True)
+        with writing(f"--storage-path={options.storage_path!r}: {folder}"):
+            if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
+                raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
+            for path in (folder / "base", folder / DATABASE):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            storage = open_storage(options.storage, folder)
+            (folder / "base").mkdir(parents=True)
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
         for name, cfg in configs.items():
             cfg.dump(bases[name])
