@@ -16,6 +16,7 @@ from minmax_plugin.presets import PRESETS
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"
 PARTS = ("acceptance", "value")  # of its settings, those that have a type with arguments of its own
+NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowhere, or through what has no parts
 
 
 class SpaceError(ValueError):
@@ -45,7 +46,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
             )
         set_path(cfg, path, value)
     for path, value in settings.items():
-        if path != MINMAX and _plain(get_path(cfg, path)) != _plain(value):
+        if path != MINMAX and not _holds(cfg, path, value):
             raise SpaceError(f"{path!r} is set, and then overwritten by another setting of the same point.")
     if leave:
         opt_out(cfg)
@@ -152,7 +153,7 @@ def get_path(cfg: Config, path: str) -> Any:
     """The value at ``path``; of a MinMax setting that is not written in the config, what its preset says.
 
     Raises:
-        LookupError: if there is none.
+        NO_SETTING: if there is none.
 
     Examples:
         >>> hook = dict(type="MinMaxHook", preset="paper")
@@ -211,6 +212,13 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         build_hook(settings)
     except (ValueError, ConfigError) as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
+
+
+def _holds(cfg: Config, path: str, value: Any) -> bool:
+    try:
+        return _plain(get_path(cfg, path)) == _plain(value)
+    except NO_SETTING:
+        return False
 
 
 def _plain(value: Any) -> Any:

@@ -384,7 +384,7 @@ SEEDED = {  # in every way that a space can drive it
 @pytest.mark.parametrize("content", SEEDED.values(), ids=SEEDED.keys())
 def test_the_table_tells_the_seed_that_a_trial_had(make, content):
     record = make(content, ["a"])
-    searcher, asked = ask(record, 3)
+    _, asked = ask(record, 3)
     seeds = [run[1] for trial in asked for run in trial["runs"]]
     assert seeds[0] == record.options.seed, "the unmodified config's"
     assert set(seeds[1:]) <= {7, 8}

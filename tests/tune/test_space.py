@@ -224,6 +224,15 @@ LOST = [
         {"optimizer.generator.lr": 0.1, "optimizer.generator": {"type": "MinMaxSGD", "lr": 0.2}},
         "'optimizer.generator.lr' is set, and then overwritten",
     ),
+    (
+        {"minmax.acceptance.rate": 0.5, "minmax.acceptance.type": "annealed"},
+        "'minmax.acceptance.rate' is set, and then overwritten",
+    ),
+    ({"minmax.value.fraction": 0.5, "minmax.value": "fresh"}, "'minmax.value.fraction' is set, and then overwritten"),
+    (
+        {"optimizer.generator.lr": 0.1, "optimizer.generator": None},
+        "'optimizer.generator.lr' is set, and then overwritten",
+    ),
 ]
 
 
@@ -307,6 +316,10 @@ MALFORMED = [
         "step and log: true exclude each other",
     ),
     ({"space": {"a": {"type": "int", "low": 0.5, "high": 2}}}, "space.a.int.low: Input should be a valid integer"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": float("inf")}}}, "space.a.float.high: .* finite .*got inf"),
+    ({"space": {"a": {"type": "float", "low": float("nan"), "high": 1}}}, "space.a.float.low: .* finite .*got nan"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "step": float("inf")}}}, "space.a.float.step: .* finite"),
+    ({"space": {"a": {"type": "int", "low": 0, "high": float("inf")}}}, "space.a.int.high: .* finite .*got inf"),
     ({"space": {"a": {"type": "choice", "options": []}}}, "space.a.choice.options: List should have at least 1 item"),
     ({"space": {"a": {"type": "choice", "options": [[1]]}}}, "space.a.choice.options.0"),
     ({"space": {"a": {"type": "fragments", "options": {"b": 1}}}}, "options.b: Input should be a valid dictionary"),
