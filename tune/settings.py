@@ -15,7 +15,8 @@ from minmax_plugin.presets import PRESETS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"
-PARTS = ("acceptance", "value")  # of its settings, those that have a type with arguments of its own
+# Of its settings, those that have a type with arguments of its own; and the type where none is written.
+PARTS = {"acceptance": "constant", "value": "paired"}
 NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowhere, or through what has no parts
 
 
@@ -169,9 +170,8 @@ def get_path(cfg: Config, path: str) -> Any:
         if hook is None or not rest:
             return hook is not None
         node = {**PRESETS[hook.get("preset", "practical")], "preset": "practical", **hook}
-        for part in PARTS:
-            if isinstance(node[part], str):
-                node[part] = dict(type=node[part])
+        if len(rest) > 1 and rest[0] in PARTS:
+            node[rest[0]] = _part(hook, rest[0])
     else:
         rest = [head, *rest]
     for key in rest:
@@ -196,10 +196,9 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         return
     # What the entry leaves to its preset is written out where it is a part of it that is set.
     if len(rest) > 1 and rest[0] in PARTS:
-        part = settings.get(rest[0]) or PRESETS[settings.get("preset", "practical")][rest[0]]
-        settings[rest[0]] = dict(type=part) if isinstance(part, str) else dict(part)
+        settings[rest[0]] = _part(settings, rest[0])
     if rest in ([part, "type"] for part in PARTS):
-        if settings[rest[0]].get("type") != value:
+        if settings[rest[0]]["type"] != value:
             settings[rest[0]] = dict(type=value)  # another one, with arguments of its own
     elif len(rest) <= 2:
         node = settings if len(rest) == 1 else settings.get(rest[0])
@@ -212,6 +211,14 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         build_hook(settings)
     except (ValueError, ConfigError) as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
+
+
+def _part(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The part that is in force: the entry's own, or its preset's; with its type, in whichever way it is written."""
+    part = settings.get(name)
+    if part is None:
+        part = PRESETS[settings.get("preset", "practical")][name]
+    return {"type": PARTS[name], **({"type": part} if isinstance(part, str) else part)}
 
 
 def _holds(cfg: Config, path: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ import yaml
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
-from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.mmgen.check import build_hook, minmax_settings
 from minmax_plugin.mmgen.train import load_config, train
 from tune.entries import Choice, Fragments
 from tune.prepare import measured_metrics
@@ -200,6 +200,39 @@ def test_another_policy_takes_arguments_of_its_own_and_the_same_keeps_its_own():
     assert cfg.custom_hooks[1].acceptance == dict(type="constant", rate=0.2)
     set_path(cfg, "minmax.acceptance.type", "always")
     assert cfg.custom_hooks[1].acceptance == dict(type="always")
+
+
+SAME = [  # however a config writes the type that is in force
+    (dict(acceptance=dict(rate=0.25, slack=0.5)), "acceptance", "constant"),
+    (dict(acceptance=dict(type="constant", rate=0.25)), "acceptance", "constant"),
+    (dict(acceptance="always"), "acceptance", "always"),
+    (dict(acceptance=None), "acceptance", "constant"),
+    (dict(acceptance={}), "acceptance", "constant"),
+    (dict(value=dict(fraction=0.5)), "value", "paired"),
+    (dict(), "value", "paired"),
+    (dict(preset="released-gaussians"), "acceptance", "periodic"),
+]
+
+
+@pytest.mark.parametrize(("written", "part", "kind"), SAME)
+def test_the_type_in_force_set_once_more_changes_nothing(written, part, kind):
+    cfg = config()
+    cfg.custom_hooks = [dict(type="MinMaxHook", **written)]
+    before = build_hook(minmax_settings(cfg))
+    assert get_path(cfg, f"minmax.{part}.type") == kind
+    set_paths(cfg, {f"minmax.{part}.type": kind})
+    after = build_hook(minmax_settings(cfg))
+    assert (after.acceptance, after.value) == (before.acceptance, before.value)
+    # so that a space can express the unmodified config
+    entry = {"type": "choice", "options": [kind, "fresh" if part == "value" else "never"]}
+    assert yaml_space(**{f"minmax__{part}__type": entry}).baseline(cfg) == {f"minmax.{part}.type": kind}
+
+
+@pytest.mark.parametrize("whole", ["always", dict(rate=0.5), dict(type="constant", rate=0.5)])
+def test_a_part_is_set_as_a_whole_in_whichever_way_it_is_written(whole):
+    cfg = config()
+    set_paths(cfg, {"minmax.acceptance": whole})
+    assert minmax_settings(cfg)["acceptance"] == whole
 
 
 def test_a_part_of_a_preset_is_set_within_it_and_read_from_it():
