@@ -67,8 +67,8 @@ class SearchRecord:
     - ``reason``: why it was not finished;
     - ``scores``: the primary objective's value for each seed (the mean over data sets), ``interval``: its 95 %
       Student-t interval, if there are two seeds or more;
-    - ``metrics``: the last metrics, averaged over runs, with ``images`` and ``seconds``; ``runs``: each run's
-      ``base``, ``seed`` and ``metrics``;
+    - ``metrics``: the last metrics, averaged over runs, with the ``images`` and ``seconds`` of all of them together;
+      ``runs``: each run's ``base``, ``seed`` and ``metrics``;
     - ``history``: with several objectives, ``[images, primary value]`` pairs (Optuna keeps intermediate values of
       single-objective trials only; their steps are images too).
 

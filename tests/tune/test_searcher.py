@@ -90,7 +90,10 @@ def test_how_a_trial_ended_is_told(make, last, error, state, value, reason):
     assert (trial.state, trial.value) == (state, value)
     assert trial.intermediate_values == {10: 0.2, 30: 0.4} | ({100: 0.7} if value else {})
     assert trial.user_attrs.get("reason") == reason
-    assert trial.user_attrs["metrics"]["modes"] == 3.0
+    # of the last result that has measured anything
+    measured = last if last and "runs" in last else result(0.4, 30)
+    kept = {**measured["runs"][0]["metrics"], "images": measured["images"], "seconds": measured["seconds"]}
+    assert trial.user_attrs["metrics"] == pytest.approx(kept, nan_ok=True)
 
 
 ENDINGS = [
@@ -410,5 +413,11 @@ def test_a_summary_has_no_numbers_that_json_does_not_know(make):
     ended["runs"][0]["metrics"]["kid"] = math.nan
     searcher.on_trial_complete("0", ended)
     summed = tables.summary(record, tables.read_rows(record))
-    assert summed["studies"]["a"]["best"]["metrics"] == {"score": 0.7, "modes": 3.0, "kid": None}
+    assert summed["studies"]["a"]["best"]["metrics"] == {
+        "score": 0.7,
+        "modes": 3.0,
+        "kid": None,
+        "images": 100,
+        "seconds": 1.0,
+    }
     json.dumps(summed, allow_nan=False)
