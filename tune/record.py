@@ -211,7 +211,7 @@ class SearchRecord:
         A trial of a single run keeps them in its folder itself.
         """
         folder = trial_folder(self.folder, study, number)
-        if seed_index is not None and study not in self.bases and base is not None:
+        if seed_index is not None and self.options.layout == "shared" and base is not None:
             folder /= base
         if seed_index is not None and self.seeds > 1:
             folder /= f"seed_{self.options.seed + seed_index}"
@@ -222,7 +222,7 @@ class SearchRecord:
 
         The first seed is the search's, unless the space drives ``seed``.
         """
-        bases = [study] if study in self.bases else list(self.bases)
+        bases = list(self.bases) if self.options.layout == "shared" else [study]
         trials = self.studies[study].get_trials(deepcopy=False)
         settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
         first = settings.get("seed", self.options.seed)

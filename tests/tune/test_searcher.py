@@ -368,6 +368,19 @@ def test_the_unmodified_config_of_a_shared_study_has_the_values_that_all_share(t
     assert record.studies["shared"].trials[0].user_attrs["partial"]
 
 
+@pytest.mark.parametrize("layout", ["shared", "per-dataset"])
+def test_a_config_named_shared_is_one_as_any_other(tmp_path, layout):
+    configs = {name: Config(dict(lr=lr)) for name, lr in (("shared", 0.3), ("b", 0.7))}
+    options = Options(objectives=("score:max",), num_samples=1, layout=layout)
+    record = SearchRecord.create(tmp_path / "s", options, Space.load(CONTENT), configs)
+    plan(record, configs)
+    _, [first] = ask(record)
+    folder, together = record.trial_folder("shared", 0), layout == "shared"
+    runs = [["shared", 1, str(folder / "shared")], ["b", 1, str(folder / "b")]]
+    assert first["runs"] == (runs if together else [["shared", 1, str(folder)]])
+    assert first["params"] == ({} if together else {"lr": 0.3}), "what all of its configs share"
+
+
 def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_free(make):
     record = make()
     (record.folder / "search.json").unlink()
