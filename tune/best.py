@@ -21,7 +21,9 @@ def write_configs(record: SearchRecord, row: Row) -> None:
     """
     for base in _bases(record, row):
         path = record.trial_folder(row.study, row.number) / f"{base}.py"
-        if not path.exists():  # a trial's settings never change
+        # A trial's settings never change. But the training leaves files of its own there, one of which may be named
+        # as the base is, and a retry those of the attempt before it.
+        if not (path.exists() and path.read_text().startswith(_title(row))):
             write_text(path, _config(record, row, base))
 
 
@@ -78,7 +80,11 @@ def _write(record: SearchRecord, row: Row, folder: Path) -> None:
 
 def _config(record: SearchRecord, row: Row, base: str) -> str:
     trial = next(t for t in record.studies[row.study].get_trials(deepcopy=False) if t.number == row.number)
-    return f"# {row.study}, trial {row.number}\n{record.config(base, trial).pretty_text}\n"
+    return f"{_title(row)}{record.config(base, trial).pretty_text}\n"
+
+
+def _title(row: Row) -> str:
+    return f"# {row.study}, trial {row.number}\n"
 
 
 def _bases(record: SearchRecord, row: Row) -> list[str]:

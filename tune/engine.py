@@ -18,6 +18,7 @@ from ray import tune
 
 from minmax_plugin.mmgen.check import ConfigError
 from tune.cluster.nodes import ClusterError, check_nodes
+from tune.files import writing
 from tune.options import ROOT, Options
 from tune.prepare import images_of
 from tune.record import TRIALS, SearchRecord
@@ -176,9 +177,11 @@ def only_one(folder: Path) -> Iterator[None]:
     """Hold a search's folder, so that no second process runs it too. The lock ends with the process.
 
     Raises:
-        ConfigError: if another one does.
+        ConfigError: if another one does, or the folder cannot be written.
     """
-    with open(folder / "lock", "w") as file:
+    with writing(str(folder)):
+        file = open(folder / "lock", "w")  # noqa: SIM115  closed below: what happens meanwhile is not of this place
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

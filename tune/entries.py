@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from mmcv import Config
 from optuna.trial import Trial
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from tune.settings import get_path
+from tune.settings import NO_SETTING, get_path
 
 Scalar = bool | int | float | str | None
 
@@ -26,15 +26,15 @@ class _Entry(BaseModel):
         """The values among which the config's own would be."""
         try:
             return [get_path(cfg, (self.keys or [name])[0])]
-        except (LookupError, TypeError, ValueError):
+        except NO_SETTING:
             return []
 
 
 class _Range(_Entry):
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
     log: bool = False
-    step: float | None = None
+    step: FiniteFloat | None = None
 
     def extremes(self) -> list[Any]:
         return [self.low, self.high]

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from minmax_plugin.mmgen.check import ConfigError
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Make one clear error of a place that cannot be written; a full disk is another matter.
+
+    Args:
+        what: the place, with the option that names it.
+
+    Raises:
+        ConfigError: with what the system says.
+
+    Examples:
+        >>> with writing("--storage-path='a'"):  # doctest: +ELLIPSIS
+        ...     raise PermissionError(13, "Permission denied")
+        Traceback (most recent call last):
+        minmax_plugin.mmgen.check.ConfigError: --storage-path='a' cannot be written (Permission denied): ...
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        reason = error.strerror
+        raise ConfigError(f"{what} cannot be written ({reason}): make it writable, or give another place.") from error
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
-from tune.files import write_text
+from tune.files import write_text, writing
 from tune.options import ROOT, Options
 from tune.settings import trial_config
 from tune.space import Space
@@ -67,8 +67,8 @@ class SearchRecord:
     - ``reason``: why it was not finished;
     - ``scores``: the primary objective's value for each seed (the mean over data sets), ``interval``: its 95 %
       Student-t interval, if there are two seeds or more;
-    - ``metrics``: the last metrics, averaged over runs, with ``images`` and ``seconds``; ``runs``: each run's
-      ``base``, ``seed`` and ``metrics``;
+    - ``metrics``: the last metrics, averaged over runs, with the ``images`` and ``seconds`` of all of them together;
+      ``runs``: each run's ``base``, ``seed`` and ``metrics``;
     - ``history``: with several objectives, ``[images, primary value]`` pairs (Optuna keeps intermediate values of
       single-objective trials only; their steps are images too).
 
@@ -107,16 +107,17 @@ class SearchRecord:
             configs: the merged base configs, by name.
 
         Raises:
-            ConfigError: if the folder holds something else, or the storage cannot be used.
+            ConfigError: if the folder holds something else or cannot be written, or the storage cannot be used.
         """
-        if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
-            raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
-        for path in (folder / "base", folder / DATABASE):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        storage = open_storage(options.storage, folder)
-        (folder / "base").mkdir(parents=True)
+        with writing(f"--storage-path={options.storage_path!r}: {folder}"):
+            if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
+                raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
+            for path in (folder / "base", folder / DATABASE):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            storage = open_storage(options.storage, folder)
+            (folder / "base").mkdir(parents=True)
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
         for name, cfg in configs.items():
             cfg.dump(bases[name])
@@ -210,7 +211,7 @@ class SearchRecord:
         A trial of a single run keeps them in its folder itself.
         """
         folder = trial_folder(self.folder, study, number)
-        if seed_index is not None and study not in self.bases and base is not None:
+        if seed_index is not None and self.options.layout == "shared" and base is not None:
             folder /= base
         if seed_index is not None and self.seeds > 1:
             folder /= f"seed_{self.options.seed + seed_index}"
@@ -221,7 +222,7 @@ class SearchRecord:
 
         The first seed is the search's, unless the space drives ``seed``.
         """
-        bases = [study] if study in self.bases else list(self.bases)
+        bases = list(self.bases) if self.options.layout == "shared" else [study]
         trials = self.studies[study].get_trials(deepcopy=False)
         settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
         first = settings.get("seed", self.options.seed)

@@ -71,8 +71,7 @@ class Report:
         frame = tables.table(record, rows)
         with replaced(folder / "trials.csv") as path:
             frame.to_csv(path, index=False)
-        with replaced(folder / "trials.json") as path:
-            frame.to_json(path, orient="records", indent=2)
+        write_text(folder / "trials.json", tables.json_text(frame) + "\n")
         write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2, allow_nan=False) + "\n")
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
         for ranked in rows.values():

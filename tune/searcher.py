@@ -17,6 +17,7 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from tune.plan import INTERRUPTED, NOT_STARTED, fail
+from tune.prepare import COSTS
 from tune.record import REPORTS, SearchRecord, code_commit
 from tune.samplers import make_sampler
 
@@ -225,7 +226,9 @@ class StudySearcher(Searcher):
         runs = result.get("runs", [])
         if not runs:
             return
-        for key, value in summary(runs, self.metric).items():
+        kept = summary(runs, self.metric)
+        kept["metrics"] |= {cost: result[cost] for cost in COSTS}
+        for key, value in kept.items():
             trial.set_user_attr(key, value)
 
     def _prune(self, name: str, trial: optuna.Trial, reason: str) -> None:

@@ -15,7 +15,9 @@ from minmax_plugin.presets import PRESETS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"
-PARTS = ("acceptance", "value")  # of its settings, those that have a type with arguments of its own
+# Of its settings, those that have a type with arguments of its own; and the type where none is written.
+PARTS = {"acceptance": "constant", "value": "paired"}
+NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowhere, or through what has no parts
 
 
 class SpaceError(ValueError):
@@ -45,7 +47,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
             )
         set_path(cfg, path, value)
     for path, value in settings.items():
-        if path != MINMAX and _plain(get_path(cfg, path)) != _plain(value):
+        if path != MINMAX and not _holds(cfg, path, value):
             raise SpaceError(f"{path!r} is set, and then overwritten by another setting of the same point.")
     if leave:
         opt_out(cfg)
@@ -54,11 +56,14 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
 def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
     """The config that a trial trains: the base config with its settings, by path, laid over it.
 
-    With another batch size it trains on as many images as the base does, see :func:`equal_images`.
+    With another batch size it trains on as many images as the base does, see :func:`equal_images`. Its checkpoints
+    go into its work dir.
     """
     cfg = Config(base._cfg_dict.to_dict())
     set_paths(cfg, settings)
     equal_images(cfg, base)
+    # trials would share that folder, and none would find its own checkpoints again
+    (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
     return cfg
 
 
@@ -149,7 +154,7 @@ def get_path(cfg: Config, path: str) -> Any:
     """The value at ``path``; of a MinMax setting that is not written in the config, what its preset says.
 
     Raises:
-        LookupError: if there is none.
+        NO_SETTING: if there is none.
 
     Examples:
         >>> hook = dict(type="MinMaxHook", preset="paper")
@@ -165,9 +170,8 @@ def get_path(cfg: Config, path: str) -> Any:
         if hook is None or not rest:
             return hook is not None
         node = {**PRESETS[hook.get("preset", "practical")], "preset": "practical", **hook}
-        for part in PARTS:
-            if isinstance(node[part], str):
-                node[part] = dict(type=node[part])
+        if len(rest) > 1 and rest[0] in PARTS:
+            node[rest[0]] = _part(hook, rest[0])
     else:
         rest = [head, *rest]
     for key in rest:
@@ -192,10 +196,9 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         return
     # What the entry leaves to its preset is written out where it is a part of it that is set.
     if len(rest) > 1 and rest[0] in PARTS:
-        part = settings.get(rest[0]) or PRESETS[settings.get("preset", "practical")][rest[0]]
-        settings[rest[0]] = dict(type=part) if isinstance(part, str) else dict(part)
+        settings[rest[0]] = _part(settings, rest[0])
     if rest in ([part, "type"] for part in PARTS):
-        if settings[rest[0]].get("type") != value:
+        if settings[rest[0]]["type"] != value:
             settings[rest[0]] = dict(type=value)  # another one, with arguments of its own
     elif len(rest) <= 2:
         node = settings if len(rest) == 1 else settings.get(rest[0])
@@ -208,6 +211,21 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         build_hook(settings)
     except (ValueError, ConfigError) as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
+
+
+def _part(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The part that is in force: the entry's own, or its preset's; with its type, in whichever way it is written."""
+    part = settings.get(name)
+    if part is None:
+        part = PRESETS[settings.get("preset", "practical")][name]
+    return {"type": PARTS[name], **({"type": part} if isinstance(part, str) else part)}
+
+
+def _holds(cfg: Config, path: str, value: Any) -> bool:
+    try:
+        return _plain(get_path(cfg, path)) == _plain(value)
+    except NO_SETTING:
+        return False
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -152,37 +153,61 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
 
 
 def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
-    """All trials, a line each, by study and number; what was sampled and measured in columns of their own."""
+    """All trials, a line each, by study and number; what was sampled and measured in columns of their own.
+
+    A parameter that is named as another column is in ``params/NAME``.
+    """
     lines = []
     for row in sorted(
         (r for ranked in rows.values() for r in ranked), key=lambda r: (list(rows).index(r.study), r.number)
     ):
         low, high = row.interval or (None, None)
-        lines.append(
-            {
-                "study": row.study,
-                "trial": row.number,
-                "state": row.state.upper(),
-                **{metric: value for (metric, _), value in zip(record.objectives, row.values, strict=True)},
-                "low": low,
-                "high": high,
-                "scores": " ".join(map(str, row.scores)) or None,
-                **row.params,
-                **{f"metrics/{name}": value for name, value in row.metrics.items()},
-                "duration": row.seconds,
-                "seed": row.params.get("seed", record.options.seed),
-                "seeds": record.seeds,
-                "origin": row.origin,
-                "baseline": row.baseline,
-                "retry_of": row.retry_of,
-                "reason": row.reason,
-                "folder": row.folder,
-            }
-        )
+        first = {
+            "study": row.study,
+            "trial": row.number,
+            "state": row.state.upper(),
+            **{metric: value for (metric, _), value in zip(record.objectives, row.values, strict=True)},
+            "low": low,
+            "high": high,
+            "scores": " ".join(map(str, row.scores)) or None,
+        }
+        last = {
+            **{f"metrics/{name}": value for name, value in row.metrics.items()},
+            "duration": row.seconds,
+            "seed": row.settings.get("seed", record.options.seed),
+            "seeds": record.seeds,
+            "origin": row.origin,
+            "baseline": row.baseline,
+            "retry_of": row.retry_of,
+            "reason": row.reason,
+            "folder": row.folder,
+        }
+        taken = {*first, *last}
+        sampled = {f"params/{name}" if name in taken else name: value for name, value in row.params.items()}
+        lines.append({**first, **sampled, **last})
     frame = pandas.DataFrame(lines)
     if "retry_of" in frame:
         frame["retry_of"] = frame["retry_of"].astype("Int64")
     return frame
+
+
+def json_text(frame: pandas.DataFrame) -> str:
+    """A table as JSON, with numbers as they are (pandas rounds them), and ``null`` for what JSON does not know.
+
+    Examples:
+        >>> print(json_text(pandas.DataFrame({"lr": [8.334e-12, math.inf]})))
+        [
+          {
+            "lr": 8.334e-12
+          },
+          {
+            "lr": null
+          }
+        ]
+    """
+    known = frame.notna() & ~frame.isin([math.inf, -math.inf])
+    lines = frame.astype(object).where(known, None).to_dict("records")
+    return json.dumps(lines, indent=2, allow_nan=False)
 
 
 def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:

@@ -34,9 +34,9 @@ RATE = FloatDistribution(1e-4, 1e-2, log=True)
 START = datetime(2026, 1, 2, 3, 4)
 
 
-def new_record(folder, **options):
+def new_record(folder, study="points", **options):
     options = Options(configs=(GAUSSIANS,), num_samples=8, **options)
-    configs = {"points": load_config(GAUSSIANS)}
+    configs = {study: load_config(GAUSSIANS)}
     if options.layout == "shared":
         configs["digits"] = load_config(DIGITS)
     return SearchRecord.create(folder, options, Space.read(options.space), configs)
@@ -169,6 +169,26 @@ def test_the_best_is_the_mean_not_the_luckiest_seed(tmp_path):
     assert [shlex.split(line)[3:5] for line in commands] == [["--seed", "1"], ["--seed", "2"]]
 
 
+def test_the_tables_have_numbers_as_they_are(tmp_path):
+    """Small ones too; JSON has null for what is no number."""
+    record = new_record(tmp_path / "s")
+    add(record, values=[1e-12], rate=8.334e-4 + 1e-16, metrics={"kid": float("nan"), "fd": float("inf"), "modes": 4})
+    add(record, TrialState.PRUNED, values=[1 / 3], steps={10: 1 / 3}, metrics={"kid": 2e-17}, retry_of=0)
+    Report(record).write()
+    for rows in (
+        json.loads((tmp_path / "s" / "trials.json").read_text(), parse_constant=pytest.fail),
+        pandas.read_csv(tmp_path / "s" / "trials.csv").to_dict("records"),
+    ):
+        assert [row["balance"] for row in rows] == [1e-12, 1 / 3]
+        assert rows[0]["optimizer.generator.lr"] == 8.334e-4 + 1e-16
+        assert rows[1]["metrics/kid"] == 2e-17
+    first, second = json.loads((tmp_path / "s" / "trials.json").read_text())
+    nothing = ("metrics/kid", "metrics/fd", "low", "retry_of", "reason")
+    assert [first[name] for name in nothing] == [None] * len(nothing)
+    assert (first["metrics/modes"], first["baseline"], second["retry_of"]) == (4, False, 0)
+    assert isinstance(second["retry_of"], int)
+
+
 def test_settings_of_any_kind_are_drawn(tmp_path):
     """Labels that are no text, a range of one value, and a setting that only some trials have."""
     record = new_record(tmp_path / "s")
@@ -245,6 +265,24 @@ def test_the_best_config_is_the_base_with_the_trials_settings_and_its_checkpoint
     Report(SearchRecord.open(tmp_path / "moved")).write()
     assert (tmp_path / "moved" / "best" / "points" / "checkpoint.pth").read_text() == "iter_1500.pth"
     assert str(tmp_path / "moved") in (tmp_path / "moved" / "best" / "points" / "command.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["points", "config", "apart"])
+def test_the_config_of_a_trial_trains_from_its_beginning_whatever_its_base_is_called(tmp_path, name):
+    record = new_record(tmp_path / "s", study=name)
+    add(record, values=[0.5], rate=1e-3)
+    folder = record.runs(name, 0)[0].folder
+    folder.mkdir(parents=True)
+    for left in ("config.py", "apart.py"):  # the training's own, after a restart
+        (folder / left).write_text("resume_from = 'iter_40.pth'\n")
+    Report(record).write()
+    (command,) = read_rows(record)[name][0].commands
+    again = load_config(shlex.split(command)[2])
+    assert again.get("resume_from") is None
+    assert again.optimizer.generator.lr == 1e-3
+    written = (folder / f"{name}.py").stat().st_mtime_ns
+    Report(record).write()
+    assert (folder / f"{name}.py").stat().st_mtime_ns == written, "once"
 
 
 def test_nothing_of_the_best_before_stays_beside_a_new_one(tmp_path):

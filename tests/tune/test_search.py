@@ -155,6 +155,36 @@ def test_a_folder_that_exists_is_not_written_over(tmp_path, capsys):
     assert "--name='s'" in capsys.readouterr().err
 
 
+UNWRITABLE = [
+    # --storage-path, --name, what the system says
+    ("{tmp_path}/notes.txt", "s", "Not a directory"),
+    ("{tmp_path}", "notes.txt", "Not a directory"),
+    ("{tmp_path}", "n" * 300, "File name too long"),
+    ("/proc/searches", "s", "No such file or directory"),  # where nobody may write, root included
+]
+
+
+@pytest.mark.parametrize("storage", [[], ["--storage", "sqlite:///:memory:"]], ids=["in it", "elsewhere"])
+@pytest.mark.parametrize(("place", "name", "reason"), UNWRITABLE, ids=[r for _, _, r in UNWRITABLE])
+def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path, capsys, place, name, reason, storage):
+    (tmp_path / "notes.txt").write_text("mine")
+    place = place.format(tmp_path=tmp_path)
+    assert main([GAUSSIANS, "--storage-path", place, "--name", name, *storage]) == 2
+    error = capsys.readouterr().err
+    assert f"error: --storage-path={place!r}: {place}/{name} cannot be written ({reason}): make it writable" in error
+    assert error.count("\n") == 1
+
+
+def test_an_earlier_search_that_cannot_be_written_is_one_clear_error(tmp_path, capsys):
+    options = Options(configs=(GAUSSIANS,), num_samples=1)
+    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"a": load_config(GAUSSIANS)})
+    (record.folder / "lock").mkdir()  # as root may write a folder whatever its mode
+    assert main(["--resume", str(record.folder)]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {record.folder} cannot be written (Is a directory): make it writable" in error
+    assert error.count("\n") == 1
+
+
 def test_a_search_that_runs_is_not_run_twice(tmp_path, capsys):
     options = Options(configs=(GAUSSIANS,), num_samples=1)
     cfg = load_config(GAUSSIANS)

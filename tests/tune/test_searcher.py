@@ -24,8 +24,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @pytest.fixture
 def make(tmp_path):
-    def build(content=CONTENT, names=("a", "b"), folder="s", **options):
-        space, configs = Space.load(content), dict.fromkeys(names, CONFIG)
+    def build(content=CONTENT, names=("a", "b"), folder="s", config=CONFIG, **options):
+        space, configs = Space.load(content), dict.fromkeys(names, config)
         options = Options(**{"objectives": ("score:max",), "num_samples": 3, **options})
         record = SearchRecord.create(tmp_path / folder, options, space, configs)
         plan(record, configs)
@@ -90,7 +90,10 @@ def test_how_a_trial_ended_is_told(make, last, error, state, value, reason):
     assert (trial.state, trial.value) == (state, value)
     assert trial.intermediate_values == {10: 0.2, 30: 0.4} | ({100: 0.7} if value else {})
     assert trial.user_attrs.get("reason") == reason
-    assert trial.user_attrs["metrics"]["modes"] == 3.0
+    # of the last result that has measured anything
+    measured = last if last and "runs" in last else result(0.4, 30)
+    kept = {**measured["runs"][0]["metrics"], "images": measured["images"], "seconds": measured["seconds"]}
+    assert trial.user_attrs["metrics"] == pytest.approx(kept, nan_ok=True)
 
 
 ENDINGS = [
@@ -365,6 +368,19 @@ def test_the_unmodified_config_of_a_shared_study_has_the_values_that_all_share(t
     assert record.studies["shared"].trials[0].user_attrs["partial"]
 
 
+@pytest.mark.parametrize("layout", ["shared", "per-dataset"])
+def test_a_config_named_shared_is_one_as_any_other(tmp_path, layout):
+    configs = {name: Config(dict(lr=lr)) for name, lr in (("shared", 0.3), ("b", 0.7))}
+    options = Options(objectives=("score:max",), num_samples=1, layout=layout)
+    record = SearchRecord.create(tmp_path / "s", options, Space.load(CONTENT), configs)
+    plan(record, configs)
+    _, [first] = ask(record)
+    folder, together = record.trial_folder("shared", 0), layout == "shared"
+    runs = [["shared", 1, str(folder / "shared")], ["b", 1, str(folder / "b")]]
+    assert first["runs"] == (runs if together else [["shared", 1, str(folder)]])
+    assert first["params"] == ({} if together else {"lr": 0.3}), "what all of its configs share"
+
+
 def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_free(make):
     record = make()
     (record.folder / "search.json").unlink()
@@ -374,13 +390,33 @@ def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_fre
         make()
 
 
-def test_the_table_tells_the_seed_that_a_trial_had(make):
-    record = make(
-        {"space": {"seed": {"type": "int", "low": 1, "high": 9}}, "points": [{"seed": 7}]}, ["a"], baseline=False
-    )
-    searcher, _ = ask(record)
+SEEDED = {  # in every way that a space can drive it
+    "its own entry": {"space": {"seed": {"type": "int", "low": 7, "high": 8}}},
+    "another entry's key": {"space": {"s": {"type": "int", "low": 7, "high": 8, "keys": ["seed"]}}},
+    "a Python space": {"python": "def space(trial): return {'seed': trial.suggest_int('s', 7, 8)}"},
+}
+
+
+@pytest.mark.parametrize("content", SEEDED.values(), ids=SEEDED.keys())
+def test_the_table_tells_the_seed_that_a_trial_had(make, content):
+    record = make(content, ["a"])
+    _, asked = ask(record, 3)
+    seeds = [run[1] for trial in asked for run in trial["runs"]]
+    assert seeds[0] == record.options.seed, "the unmodified config's"
+    assert set(seeds[1:]) <= {7, 8}
+    assert list(tables.table(record, tables.read_rows(record))["seed"]) == seeds
+
+
+def test_a_parameter_does_not_take_the_place_of_a_column(make):
+    names = ("trial", "duration", "score", "seed", "lr")
+    space = {name: {"type": "float", "low": 0.5, "high": 0.6, "keys": [f"optimizer.{name}"]} for name in names}
+    config = Config(dict(optimizer=dict.fromkeys(names, 0.5)))
+    record = make({"space": space}, ["a"], baseline=False, config=config)
+    searcher, [asked] = ask(record)
     searcher.on_trial_complete("0", result(0.7, outcome="complete"))
-    assert tables.table(record, tables.read_rows(record))["seed"].iloc[0] == 7
+    (row,) = tables.table(record, tables.read_rows(record)).to_dict("records")
+    assert (row["trial"], row["score"], row["seed"]) == (0, 0.7, 1)
+    assert {name: row["lr" if name == "lr" else f"params/{name}"] for name in names} == asked["params"]
 
 
 def test_a_summary_has_no_numbers_that_json_does_not_know(make):
@@ -390,5 +426,11 @@ def test_a_summary_has_no_numbers_that_json_does_not_know(make):
     ended["runs"][0]["metrics"]["kid"] = math.nan
     searcher.on_trial_complete("0", ended)
     summed = tables.summary(record, tables.read_rows(record))
-    assert summed["studies"]["a"]["best"]["metrics"] == {"score": 0.7, "modes": 3.0, "kid": None}
+    assert summed["studies"]["a"]["best"]["metrics"] == {
+        "score": 0.7,
+        "modes": 3.0,
+        "kid": None,
+        "images": 100,
+        "seconds": 1.0,
+    }
     json.dumps(summed, allow_nan=False)

@@ -9,12 +9,13 @@ import yaml
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
-from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.mmgen.check import build_hook, minmax_settings
 from minmax_plugin.mmgen.train import load_config, train
 from tune.entries import Choice, Fragments
 from tune.prepare import measured_metrics
 from tune.settings import get_path, set_path, set_paths, trial_config
 from tune.space import Space, SpaceError
+from tune.trial import last_checkpoint
 
 ROOT = Path(__file__).parents[2]
 SPACES = ROOT / "tune" / "spaces"
@@ -151,6 +152,19 @@ def test_a_batch_size_keeps_the_images():
     assert trial_config(base, {**settings, "total_iters": 500}).total_iters == 500
 
 
+def test_trials_of_a_config_with_a_folder_for_checkpoints_keep_their_own(tmp_path):
+    base = config("four_gaussians_minmax")
+    base.checkpoint_config = dict(interval=4, by_epoch=False, out_dir=str(tmp_path / "shared"))
+    base.total_iters, base.log_level, base.custom_hooks = 8, "ERROR", base.custom_hooks[1:]
+    for trial in ("points_0", "points_1"):
+        cfg = trial_config(base, {})
+        cfg.work_dir = str(tmp_path / trial / "seed_1")  # with several seeds, a name that all trials have
+        train(cfg)
+        assert last_checkpoint(Path(cfg.work_dir)).name == "iter_8.pth"
+        assert last_checkpoint(Path(cfg.work_dir), before=8).name == "iter_4.pth"
+    assert not (tmp_path / "shared").exists()
+
+
 def test_a_number_that_yaml_reads_as_text_is_refused():
     space = Space.load(yaml.safe_load("space: {optimizer.generator.lr: {type: choice, options: [1e-4, 1.0e-3]}}"))
     with pytest.raises(SpaceError, match=r"lr='1e-4' is text where the config has the number .*: write 0.0001"):
@@ -188,6 +202,39 @@ def test_another_policy_takes_arguments_of_its_own_and_the_same_keeps_its_own():
     assert cfg.custom_hooks[1].acceptance == dict(type="always")
 
 
+SAME = [  # however a config writes the type that is in force
+    (dict(acceptance=dict(rate=0.25, slack=0.5)), "acceptance", "constant"),
+    (dict(acceptance=dict(type="constant", rate=0.25)), "acceptance", "constant"),
+    (dict(acceptance="always"), "acceptance", "always"),
+    (dict(acceptance=None), "acceptance", "constant"),
+    (dict(acceptance={}), "acceptance", "constant"),
+    (dict(value=dict(fraction=0.5)), "value", "paired"),
+    (dict(), "value", "paired"),
+    (dict(preset="released-gaussians"), "acceptance", "periodic"),
+]
+
+
+@pytest.mark.parametrize(("written", "part", "kind"), SAME)
+def test_the_type_in_force_set_once_more_changes_nothing(written, part, kind):
+    cfg = config()
+    cfg.custom_hooks = [dict(type="MinMaxHook", **written)]
+    before = build_hook(minmax_settings(cfg))
+    assert get_path(cfg, f"minmax.{part}.type") == kind
+    set_paths(cfg, {f"minmax.{part}.type": kind})
+    after = build_hook(minmax_settings(cfg))
+    assert (after.acceptance, after.value) == (before.acceptance, before.value)
+    # so that a space can express the unmodified config
+    entry = {"type": "choice", "options": [kind, "fresh" if part == "value" else "never"]}
+    assert yaml_space(**{f"minmax__{part}__type": entry}).baseline(cfg) == {f"minmax.{part}.type": kind}
+
+
+@pytest.mark.parametrize("whole", ["always", dict(rate=0.5), dict(type="constant", rate=0.5)])
+def test_a_part_is_set_as_a_whole_in_whichever_way_it_is_written(whole):
+    cfg = config()
+    set_paths(cfg, {"minmax.acceptance": whole})
+    assert minmax_settings(cfg)["acceptance"] == whole
+
+
 def test_a_part_of_a_preset_is_set_within_it_and_read_from_it():
     cfg = config()
     cfg.custom_hooks = [dict(type="MinMaxHook", preset="paper")]
@@ -208,6 +255,15 @@ LOST = [
     ({"minmax": False, "minmax.restore": "both"}, "'minmax.restore' has no effect where MinMax is taken out"),
     (
         {"optimizer.generator.lr": 0.1, "optimizer.generator": {"type": "MinMaxSGD", "lr": 0.2}},
+        "'optimizer.generator.lr' is set, and then overwritten",
+    ),
+    (
+        {"minmax.acceptance.rate": 0.5, "minmax.acceptance.type": "annealed"},
+        "'minmax.acceptance.rate' is set, and then overwritten",
+    ),
+    ({"minmax.value.fraction": 0.5, "minmax.value": "fresh"}, "'minmax.value.fraction' is set, and then overwritten"),
+    (
+        {"optimizer.generator.lr": 0.1, "optimizer.generator": None},
         "'optimizer.generator.lr' is set, and then overwritten",
     ),
 ]
@@ -293,6 +349,10 @@ MALFORMED = [
         "step and log: true exclude each other",
     ),
     ({"space": {"a": {"type": "int", "low": 0.5, "high": 2}}}, "space.a.int.low: Input should be a valid integer"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": float("inf")}}}, "space.a.float.high: .* finite .*got inf"),
+    ({"space": {"a": {"type": "float", "low": float("nan"), "high": 1}}}, "space.a.float.low: .* finite .*got nan"),
+    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "step": float("inf")}}}, "space.a.float.step: .* finite"),
+    ({"space": {"a": {"type": "int", "low": 0, "high": float("inf")}}}, "space.a.int.high: .* finite .*got inf"),
     ({"space": {"a": {"type": "choice", "options": []}}}, "space.a.choice.options: List should have at least 1 item"),
     ({"space": {"a": {"type": "choice", "options": [[1]]}}}, "space.a.choice.options.0"),
     ({"space": {"a": {"type": "fragments", "options": {"b": 1}}}}, "options.b: Input should be a valid dictionary"),
