@@ -276,6 +276,15 @@ def test_a_stock_config_is_opted_in_and_printed(capsys):
     assert "the config has a MinMaxHook already" in capsys.readouterr().err
 
 
+def test_an_apostrophe_in_a_path_is_no_end_of_a_string(tmp_path):
+    data = tmp_path / "Bob's pics"
+    cfg = load(next(f for f in FAMILIES if f.name == "DCGAN"), write_images(data), tmp_path / "work", total_iters=1)
+    cfg.dump(str(tmp_path / "config.py"))
+    assert main([str(tmp_path / "config.py")]) == 0
+    copy = load_config(tmp_path / "work" / "config.py")
+    assert copy.data.train.imgs_root == f"{data}/images/64"
+
+
 def test_opting_in_keeps_what_the_config_imports():
     for imports in ("json", ["json"]):
         cfg = load_config(DCGAN)
