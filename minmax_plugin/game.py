@@ -312,7 +312,7 @@ class MinMaxGame:
     # --- parts -------------------------------------------------------------------------------------------
 
     def _on_min_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._stepped = not found_inf(optimizer)
+        self._stepped |= not found_inf(optimizer)
 
     def _estimate(self, f_new: Tensor | float | Estimate | None) -> Estimate:
         if isinstance(f_new, Estimate):

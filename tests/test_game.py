@@ -481,6 +481,18 @@ def test_a_skip_inside_a_fused_optimizer_is_no_proposal_either(fused):
         assert game.min_player.is_finite()
 
 
+def test_a_step_of_one_of_several_optimizers_is_a_proposal():
+    x, y, z = (torch.nn.Parameter(torch.ones(1)) for _ in range(3))
+    stepping, skipping = (torch.optim.Adam([p], fused=True) for p in (x, y))
+    game = MinMaxGame(Player([stepping, skipping]), torch.optim.Adam([z]), Never())
+    game.decide(0.0)
+    skipping.found_inf = torch.ones(())  # as a gradient scaler tells it
+    x.grad, y.grad = torch.ones(1), torch.full((1,), math.inf)
+    assert game.propose()
+    assert game.decide(0.0).reason == "never"
+    assert x.item() == y.item() == 1
+
+
 def test_non_finite_rejections_do_not_hide_the_escape():
     *_, game = small_game(acceptance=Strict(), r_max=2, escape="accept")
     game.decide(0.0)

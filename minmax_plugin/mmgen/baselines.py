@@ -24,7 +24,6 @@ WITHOUT_MINMAX = ("LookaheadMinmaxHook", "RandomAscent")  # hooks that take its 
 NOT_TOGETHER = "{} and MinMaxHook cannot go together: remove one from custom_hooks."
 
 OPTIMIZERS.register_module(module=OptimisticAdam)
-register_minmax_optimizers()  # MinMaxOptimisticAdam too
 
 
 @OPTIMIZERS.register_module()
@@ -188,3 +187,6 @@ def _optimizer(runner: Any, name: str) -> Optimizer:
     if optimizer is None:
         raise ValueError(f"optimizer.{name} is missing: this hook needs a model with one optimizer for each player.")
     return optimizer
+
+
+register_minmax_optimizers()  # MinMaxOptimisticAdam and MinMaxAlternatingExtraAdam too

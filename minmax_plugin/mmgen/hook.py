@@ -217,7 +217,7 @@ class MinMaxHook(Hook):
         if self._proposing:
             return step()
         if self.gan.generator_steps > 1:  # all of a cycle's are one proposal, taken as they come
-            return step() if self.game.open else self.game.propose(step)
+            return step() if self.game.open else self._propose()
         self._pending = not found_inf(optimizer)  # type: ignore[arg-type]
         return None
 

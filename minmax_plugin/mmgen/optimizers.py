@@ -97,7 +97,8 @@ def adopt(optimizer: Optimizer) -> None:
 def register_minmax_optimizers() -> list[str]:
     """Register ``MinMax<Name>`` for each optimizer ``<Name>`` in the toolkit's registry that has none yet.
 
-    Runs when ``minmax_plugin.mmgen`` is imported; call it again after registering an optimizer of your own.
+    Runs when ``minmax_plugin.mmgen`` is imported, and when a config's ``custom_imports`` have been; call it again after
+    registering an optimizer of your own elsewhere.
 
     Returns:
         The new names.

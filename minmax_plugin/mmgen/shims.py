@@ -1,12 +1,13 @@
 """Repairs for what a fresh install of MMGeneration from PyPI lacks.
 
 Each is applied only where its defect is present, and raises a clear error when the missing part is really
-used. An installation from source with compiled mmcv-full needs none and gets none.
+used. An installation from source with compiled mmcv-full lacks no part and gets none of the stand-ins.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -53,6 +54,9 @@ def apply_shims() -> None:
     if not _takes_mixed_betas():
         _repair_betas()
         active_shims["betas"] = "the installed torch refuses Adam betas of int and float, which stock configs have"
+    if not _writes_what_it_reads():
+        _repair_text()
+        active_shims["text"] = "the installed mmcv writes config texts in which quotes, backslashes and inf do not read back"
     if ADA not in sys.modules and not _has_ada():
         _stand_in_for_ada()
         active_shims[ADA] = "the installed mmgen archive lacks this package"
@@ -100,6 +104,46 @@ def _repair_betas() -> None:
         stock(self, optimizer_cfg, paramwise_cfg)
 
     DefaultOptimizerConstructor.__init__ = with_float_betas
+
+
+def _writes_what_it_reads() -> bool:
+    from mmcv import Config
+
+    return Config(dict(path="a\\b")).pretty_text.strip() == r"path = 'a\\b'"
+
+
+def _repair_text() -> None:
+    # Config.dump writes this text too, and the searches keep their configs as such files.
+    from mmcv import Config
+
+    stock = Config.pretty_text.fget
+
+    def pretty_text(self: Any) -> str:
+        return stock(Config(_escaped(self._cfg_dict.to_dict())))
+
+    Config.pretty_text = property(pretty_text, doc=Config.pretty_text.__doc__)
+
+
+def _escaped(value: Any, quoted: bool = True) -> Any:
+    """A value that reads back as what it was, once mmcv has put quotes round it, or (not ``quoted``) taken its repr."""
+    if isinstance(value, dict):
+        return {_escaped(k, quoted): _escaped(v, quoted) for k, v in value.items()}
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return [_escaped(item, quoted) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_escaped(item, quoted=False) for item in value)
+    if isinstance(value, str) and quoted:
+        return repr('"' + value)[2:-1]  # a double quote has repr take single ones, as mmcv does
+    if isinstance(value, float) and not math.isfinite(value):
+        return _Infinite(value)
+    return value
+
+
+class _Infinite(float):
+    """inf or nan, written as what Python reads."""
+
+    def __repr__(self) -> str:
+        return f"float('{float(self)}')"
 
 
 def _has_ada() -> bool:

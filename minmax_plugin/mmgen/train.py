@@ -33,6 +33,7 @@ from torch import nn
 
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
+from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.shims import check_operations
 from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
@@ -82,6 +83,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
             raise ConfigError(
                 f"custom_imports={dict(cfg.custom_imports)} failed: check the names, and that they are installed."
             ) from error
+        register_minmax_optimizers()  # of what was imported just now
     return cfg
 
 

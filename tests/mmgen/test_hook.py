@@ -1,10 +1,14 @@
 import functools
 import json
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import pytest
 import torch
 from exact import assert_identical
+from families import FAMILIES, load, write_images
 from mmcv.runner import HOOKS, Hook
 from mmgen.core.evaluation import GenerativeEvalHook
 from mmgen.models import build_model
@@ -16,6 +20,7 @@ from minmax_plugin.mmgen.estimates import ValueSetting
 from minmax_plugin.mmgen.gans import UnconditionalGAN
 from minmax_plugin.mmgen.gans.base import by_group
 from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.mmgen.optin import opt_in
 
 ALWAYS = dict(acceptance="always")
 
@@ -404,3 +409,34 @@ def test_the_game_resumes_in_mid_cycle(tmp_path, recorded, at, value):
         assert {"loss_disc_fake", "loss_disc_real"} <= names  # the rest comes with the first decision
         assert {name: again[name] for name in names} == {name: line[name] for name in names}
     assert resumed[-1]["cycle"] == 6
+
+
+def test_several_generator_steps_are_a_proposal_in_a_process_that_has_built_no_plain_optimizer(tmp_path):
+    # torch counts steps by hooks around ``step()``, which it puts on a class when its first optimizer is built
+    cfg = load(next(f for f in FAMILIES if f.name == "SNGAN-proj"), write_images(tmp_path / "data"), tmp_path)
+    opt_in(cfg, acceptance="never", record=True)
+    cfg.train_cfg.update(disc_steps=2, gen_steps=2)
+    for player in cfg.optimizer.values():
+        player.fused = True
+    cfg.total_iters = 14
+    cfg.custom_hooks.append(dict(type="Overflow"))
+    cfg.dump(str(tmp_path / "config.py"))
+    code = f"""
+    import torch
+    from minmax_plugin.mmgen.train import load_config, train
+    from mmcv.runner import HOOKS, Hook
+
+    @HOOKS.register_module()
+    class Overflow(Hook):
+        reads_weights = False
+
+        def before_train_iter(self, runner):  # as a gradient scaler has a fused optimizer skip its steps
+            generator = runner.optimizer["generator"]
+            generator.found_inf = torch.tensor(1.0 if runner.iter // 2 == 3 else 0.0)
+
+    train(load_config({str(tmp_path / "config.py")!r}))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    decisions = [json.loads(line) for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    assert [d["reason"] for d in decisions] == ["initial", "never", "never", "never", "no proposal", "never", "never"]

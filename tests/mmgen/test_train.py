@@ -276,6 +276,33 @@ def test_a_stock_config_is_opted_in_and_printed(capsys):
     assert "the config has a MinMaxHook already" in capsys.readouterr().err
 
 
+def test_an_apostrophe_in_a_path_is_no_end_of_a_string(tmp_path):
+    data = tmp_path / "Bob's pics"
+    cfg = load(next(f for f in FAMILIES if f.name == "DCGAN"), write_images(data), tmp_path / "work", total_iters=1)
+    cfg.dump(str(tmp_path / "config.py"))
+    assert main([str(tmp_path / "config.py")]) == 0
+    copy = load_config(tmp_path / "work" / "config.py")
+    assert copy.data.train.imgs_root == f"{data}/images/64"
+
+
+@pytest.mark.parametrize("optimizer", ["AdamOfMyOwn", "AlternatingExtraAdam"])
+def test_an_optimizer_that_the_config_imports_opts_in_too(tmp_path, monkeypatch, optimizer):
+    (tmp_path / "my_optimizers.py").write_text(
+        "from mmcv.runner import OPTIMIZERS\nfrom torch.optim import Adam\n\n\n"
+        "@OPTIMIZERS.register_module(force=True)\nclass AdamOfMyOwn(Adam):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"_base_ = {str(CONFIGS / 'four_gaussians_gda.py')!r}\n"
+        "custom_imports = dict(imports=['minmax_plugin.mmgen', 'my_optimizers'], allow_failed_imports=False)\n"
+        f"optimizer = dict(generator=dict(type={optimizer!r}), discriminator=dict(type={optimizer!r}))\n"
+    )
+    assert main([str(config), "--minmax", "--work-dir", str(tmp_path / "run"), "--cfg-options", *SHORT]) == 0
+    (log,) = (tmp_path / "run").glob("*.log")
+    assert "MinMax: 4 cycles (k = 6)" in log.read_text()
+
+
 def test_opting_in_keeps_what_the_config_imports():
     for imports in ("json", ["json"]):
         cfg = load_config(DCGAN)
