@@ -30,6 +30,8 @@ def write_configs(record: SearchRecord, row: Row) -> None:
 def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
     """Write the best of a study to ``best/STUDY/``, and the next ones, if asked for, to ``best/STUDY/2/`` and so on.
 
+    With several objectives those of the Pareto front come first.
+
     Each gets ``config.py`` (in a study over several data sets ``config_NAME.py`` for each), ``params.json``,
     ``command.txt`` and, of its first training, the last ``checkpoint.pth`` and ``samples.png``.
 
@@ -37,9 +39,13 @@ def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
         record: the search.
         ranked: the study's trials, best first.
     """
-    for place, row in enumerate([r for r in ranked if r.finished][: record.options.export_best], start=1):
+    front_first = sorted((row for row in ranked if row.finished), key=lambda row: not row.front)
+    chosen = front_first[: record.options.export_best]
+    for place, row in enumerate(chosen, start=1):
         folder = record.folder / "best" / row.study
         _write(record, row, folder if place == 1 else folder / str(place))
+    if chosen:
+        _remove_beyond(record.folder / "best" / chosen[0].study, len(chosen))
 
 
 def row_samples(record: SearchRecord, row: Row) -> Path | None:
@@ -76,6 +82,17 @@ def _write(record: SearchRecord, row: Row, folder: Path) -> None:
         link_or_copy(checkpoints[-1], folder / "checkpoint.pth")
     else:
         (folder / "checkpoint.pth").unlink(missing_ok=True)
+
+
+def _remove_beyond(folder: Path, places: int) -> None:
+    """Remove what an earlier report has written of more places; not what someone has trained there since."""
+    for place in folder.iterdir():
+        if place.name.isdigit() and int(place.name) > places:
+            for path in place.iterdir():
+                if path.is_symlink() or path.is_file():
+                    path.unlink()
+            if not any(place.iterdir()):
+                place.rmdir()
 
 
 def _config(record: SearchRecord, row: Row, base: str) -> str:

@@ -38,7 +38,8 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
         known = [(t.user_attrs.get("origin"), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
-            queue.append(baseline(record.space, list(configs.values()) if options.layout == "shared" else [configs[name]]))
+            shared = options.layout == "shared"
+            queue.append(baseline(record.space, list(configs.values()) if shared else [configs[name]]))
         queue += [(point, {"origin": "point"}) for point in record.space.points]
         if options.warm_start and not study.user_attrs.get(WARM):
             queue += warm_points(record, name, _earlier(options.warm_start))

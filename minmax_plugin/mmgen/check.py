@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
+import inspect
+import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmcv import Config
+from mmcv.runner import HOOKS, OPTIMIZERS, RUNNERS, build_optimizer, get_priority
+from mmcv.utils import Registry
+from mmgen.core.registry import METRICS
 from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
+from torch import nn
 
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
 from minmax_plugin.mmgen.estimates import OWN_TERMS
 from minmax_plugin.mmgen.gans import driven_classes, find_kind
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
-from minmax_plugin.mmgen.schedules import OfPlayerLrUpdaterHook
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 
+SEEDS = 2**32  # as many as numpy takes
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
 
 
@@ -55,6 +65,7 @@ def check_config(cfg: Config, paths: bool = True) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _check_hooks(cfg)
+    _check_parts(cfg)
     if not paths:
         return
     data = cfg.get("data") or {}
@@ -62,6 +73,9 @@ def check_config(cfg: Config, paths: bool = True) -> None:
         raise ConfigError("data.train is missing: name the data set to train on.")
     if not isinstance(cfg.get("total_iters"), int):
         raise ConfigError(f"total_iters must be the number of iterations to train, but is {cfg.get('total_iters')!r}.")
+    for name, least in (("samples_per_gpu", 1), ("workers_per_gpu", 0)):
+        if not (isinstance(data.get(name), int) and data[name] >= least):
+            raise ConfigError(f"data.{name} must be a whole number of {least} or more, but is {data.get(name)!r}.")
     for name in ("train", "val") if cfg.get("evaluation") else ("train",):
         if isinstance(data.get(name), Mapping):
             _check_paths(f"data.{name}", data[name])
@@ -83,12 +97,119 @@ def _check_hooks(cfg: Config) -> None:
         return
     if isinstance(players, Mapping) and rates.get("player") not in players:
         raise ConfigError(f"lr_config.player must be one of {list(players)}, but got {rates.get('player')!r}.")
+
+
+class _Throwaway(nn.Module):
+    """Stands for a model, where optimizers and runners are built to see whether they can be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, 1))
+
+    def train_step(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+def _check_parts(cfg: Config) -> None:
+    """Build what the toolkit builds once it has the networks, as it will: else its error comes after theirs."""
+    kind = find_kind(MODELS.get(cfg.model.type))
+    players = cfg.get("optimizer")
+    entries = {f"optimizer.{name}": entry for name, entry in players.items()} if _is_nested(players) else {}
+    entries |= (kind.optimizers_in(cfg) if kind else None) or {}
+    for path, entry in entries.items():
+        if isinstance(entry, Mapping):
+            _build(path, entry, OPTIMIZERS, _build_optimizer)
+    for index, entry in enumerate(cfg.get("custom_hooks") or []):
+        path = f"custom_hooks.{index}"
+        several = entry.get("metrics") if isinstance(entry.get("metrics"), (list, tuple)) else []
+        for number, metric in enumerate(several):
+            _class_of(f"{path}.metrics.{number}", metric, METRICS)
+        try:
+            get_priority(entry.get("priority", "NORMAL"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path}.priority={entry['priority']!r} is none of the toolkit's: {error}") from error
+        _build(path, {key: value for key, value in entry.items() if key != "priority"}, HOOKS)
+    if rates := cfg.get("lr_config"):
+        _build("lr_config", _as_hook(rates), HOOKS)
+    if saving := cfg.get("checkpoint_config"):
+        _build("checkpoint_config", {"type": "CheckpointHook", **saving}, HOOKS)
+    for index, entry in enumerate((cfg.get("log_config") or {}).get("hooks", [])):
+        _class_of(f"log_config.hooks.{index}", entry, HOOKS)
+    if cfg.get("evaluation"):
+        _class_of("evaluation", {"type": "GenerativeEvalHook", **cfg.evaluation}, HOOKS)
+    runner = cfg.get("runner")
+    # one of the user's own may ask more of its model than the throw-away one has
+    if runner and _class_of("runner", runner, RUNNERS).__module__.startswith(("mmcv.", "mmgen.")):
+        _build("runner", runner, RUNNERS, _build_runner)
+
+
+def _is_nested(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and all(isinstance(value, Mapping) for value in entry.values())
+
+
+def _as_hook(rates: Mapping[str, Any]) -> dict[str, Any]:
+    """The hook that ``lr_config`` stands for, as the toolkit finds it."""
+    settings = dict(rates)
+    policy = str(settings.pop("policy", None))
+    name = f"{policy.title() if policy == policy.lower() else policy}LrUpdaterHook"
+    if name not in HOOKS:
+        known = [key.removesuffix("LrUpdaterHook") for key in HOOKS.module_dict if key.endswith("LrUpdaterHook")]
+        nearest = _nearest(policy, known)
+        raise ConfigError(f"lr_config.policy={rates.get('policy')!r} is none of the toolkit's{nearest}.")
+    return {"by_epoch": False, **settings, "type": name}
+
+
+def _class_of(path: str, entry: Any, registry: Registry) -> Any:
+    """The class that an entry of a config names.
+
+    Raises:
+        ConfigError: if there is none of that name, with the nearest that there is.
+    """
+    kind = entry.get("type") if isinstance(entry, Mapping) else None
+    if kind is None:
+        raise ConfigError(f"{path} must be a dict with a type, but is {entry!r}.")
+    found = registry.get(kind) if isinstance(kind, str) else kind
+    if found is None:
+        raise ConfigError(
+            f"{path}.type={kind!r} is not registered{_nearest(kind, registry.module_dict)}; correct it, or name the "
+            "module that has it in custom_imports."
+        )
+    return found
+
+
+def _nearest(name: str, known: Any) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; the nearest is {nearest[0]!r}" if nearest else ""
+
+
+def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None:
+    """Build an entry of a config, and throw it away.
+
+    Raises:
+        ConfigError: if it cannot be built, naming the entry and what it takes.
+    """
+    takes = inspect.signature(_class_of(path, entry, registry)).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        for name in sorted(set(entry) - set(takes) - {"type", "paramwise_cfg", "constructor"}):
+            known = [key for key in takes if key != "params"]
+            raise ConfigError(f"{path}.{name}={entry[name]!r}: {entry['type']} takes {known}{_nearest(name, known)}.")
     try:
-        OfPlayerLrUpdaterHook(**{name: value for name, value in rates.items() if name != "policy"})
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    except (AssertionError, TypeError) as error:
-        raise ConfigError(f"lr_config: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come once more, from the real one
+            (build or registry.build)(copy.deepcopy(dict(entry)))
+    except Exception as error:
+        said = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+        said = said.rstrip(".: ") or type(error).__name__
+        raise ConfigError(f"{path}: {said}; correct one of its settings {dict(entry)}.") from error
+
+
+def _build_optimizer(entry: dict[str, Any]) -> None:
+    if "constructor" not in entry:  # one of the user's own knows the model's parameters
+        build_optimizer(_Throwaway(), entry)
+
+
+def _build_runner(entry: dict[str, Any]) -> None:
+    settings = dict(model=_Throwaway(), logger=logging.getLogger(__name__), use_apex_amp=False, meta={})
+    RUNNERS.build(entry, default_args=settings)
 
 
 def read_data(cfg: Config) -> Any:
@@ -97,19 +218,41 @@ def read_data(cfg: Config) -> Any:
     Raises:
         ConfigError: if it cannot be read, with what it says.
     """
+    train = cfg.data.train
     try:
-        return build_dataset(cfg.data.train)
+        dataset = build_dataset(train)
+        size = len(dataset)
     except (ValueError, KeyError, OSError, TypeError, AttributeError, AssertionError) as error:
         raise ConfigError(f"data.train: {error}") from error
+    if size == 0:
+        raise ConfigError(f"data.train holds no sample: point it at your data; it is {_without(train, 'pipeline')}.")
+    return dataset
+
+
+def _without(part: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {k: _without(v, name) if isinstance(v, Mapping) else v for k, v in part.items() if k != name}
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the random generators do not take.
+
+    Raises:
+        ConfigError: naming the numbers that they do.
+    """
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"--seed={seed} must be from 0 to {SEEDS - 1}.")
 
 
 def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
     """The entry of :class:`MinMaxHook` in ``custom_hooks``, or ``None``.
 
     Raises:
-        ConfigError: if there are several.
+        ConfigError: if there are several, or the hooks are no list of dicts.
     """
-    entries = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") == "MinMaxHook"]
+    hooks = cfg.get("custom_hooks") or []
+    if not (isinstance(hooks, (list, tuple)) and all(isinstance(hook, Mapping) for hook in hooks)):
+        raise ConfigError(f"custom_hooks must be a list of dicts, but is {hooks!r}.")
+    entries = [hook for hook in hooks if hook.get("type") == "MinMaxHook"]
     if len(entries) > 1:
         raise ConfigError(f"custom_hooks has {len(entries)} entries of MinMaxHook; keep one.")
     return entries[0] if entries else None
@@ -117,6 +260,11 @@ def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
 
 def _check_minmax(cfg: Config) -> None:
     kind = find_kind(MODELS.get(cfg.model.type))
+    if kind is not None and not cfg.model.get("gan_loss"):
+        raise ConfigError(
+            f"model.gan_loss={cfg.model.get('gan_loss')!r}: a GAN needs its loss, such as dict(type='GANLoss', "
+            "gan_type='vanilla')."
+        )
     settings = minmax_settings(cfg)
     entries = (kind.optimizers_in(cfg) if kind else None) or {}
     types = {path: str(o.get("type")) for path, o in entries.items() if isinstance(o, Mapping)}

@@ -56,7 +56,9 @@ def apply_shims() -> None:
         active_shims["betas"] = "the installed torch refuses Adam betas of int and float, which stock configs have"
     if not _writes_what_it_reads():
         _repair_text()
-        active_shims["text"] = "the installed mmcv writes config texts in which quotes, backslashes and inf do not read back"
+        active_shims["text"] = (
+            "the installed mmcv writes config texts whose quotes, backslashes and inf do not read back"
+        )
     if ADA not in sys.modules and not _has_ada():
         _stand_in_for_ada()
         active_shims[ADA] = "the installed mmgen archive lacks this package"

@@ -31,7 +31,7 @@ from mmgen.models.gans import ProgressiveGrowingGAN
 from mmgen.utils import collect_env, get_root_logger
 from torch import nn
 
-from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
+from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, read_data
 from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
 from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
 from minmax_plugin.mmgen.optin import opt_in
@@ -125,6 +125,7 @@ def train(
         ConfigError: before anything is built, if the config cannot be trained as it stands.
     """
     check_config(cfg)
+    check_seed(seed)
     cfg.seed = seed
     cfg.gpu_ids = range(get_dist_info()[1]) if distributed else cfg.get("gpu_ids", [0])
     for key, default in DEFAULTS.items():
@@ -299,6 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif cfg.get("resume_from"):
             check_whole(cfg.resume_from)
         check_config(cfg)
+        check_seed(args.seed)
         if args.launcher != "none":
             init_dist(args.launcher, **cfg.dist_params)
         train(

@@ -112,8 +112,10 @@ def test_without_the_toolkit_the_error_says_how_to_get_it():
 
 @pytest.mark.parametrize(
     "value",
-    ["Bob's", "a\"b'c", "C:\\new", "two\nlines", "é", "", float("inf"), [float("-inf"), "it's"], (1, "a'b\\")]
-    + [[dict(a="it's", b=[dict(c="\\t")]), 3], [dict(a="it's", d=[1, "b'"])], {"a'b": 1, "k": "v'"}],
+    [
+        *("Bob's", "a\"b'c", "C:\\new", "two\nlines", "é", "", float("inf"), [float("-inf"), "it's"], (1, "a'b\\")),
+        *([dict(a="it's", b=[dict(c="\\t")]), 3], [dict(a="it's", d=[1, "b'"])], {"a'b": 1, "k": "v'"}),
+    ],
     ids=repr,
 )
 def test_a_config_reads_back_from_what_is_written(tmp_path, value):

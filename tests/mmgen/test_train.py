@@ -112,6 +112,24 @@ BAD = [
     (["custom_hooks.0.type=RandomAscent"], "RandomAscent and MinMaxHook cannot go together"),
     (["train_cfg.use_ema=True"], "train_cfg.use_ema=True needs an ExponentialMovingAverageHook .* would never move"),
     (["model.type=UnrolledGAN"], "model.type='UnrolledGAN' cannot be driven by MinMax"),
+    (["model.gan_loss=None"], "model.gan_loss=None: a GAN needs its loss, such as dict"),
+    (["data.samples_per_gpu=0"], "data.samples_per_gpu must be a whole number of 1 or more, but is 0"),
+    (["custom_hooks=SampleMetrics"], "custom_hooks must be a list of dicts, but is 'SampleMetrics'"),
+    (
+        ["custom_hooks.0.type=SampleMetricz"],
+        "custom_hooks.0.type='SampleMetricz' is not registered; the nearest is 'SampleMetrics'; correct it, or name",
+    ),
+    (["custom_hooks.0.metrics.0.type=ModeCov"], "custom_hooks.0.metrics.0.type='ModeCov' is not .* 'ModeCoverage'"),
+    (["custom_hooks.0.metrics.0.digit=1"], r"custom_hooks.0: .* unexpected keyword argument 'digit'; correct one of"),
+    (["custom_hooks.0.interva=3"], r"custom_hooks.0.interva=3: SampleMetrics takes \[.*; the nearest is 'interval'"),
+    (["custom_hooks.0.interval=0"], r"custom_hooks.0: SampleMetrics.* must be 1 or more iterations, but got 0;"),
+    (["custom_hooks.0.priority=FIRST"], "custom_hooks.0.priority='FIRST' is none of the toolkit's"),
+    (["optimizer.generator.type=MinMaxAdamm"], "optimizer.generator.type='MinMaxAdamm' is not .* 'MinMaxAdam'"),
+    (["optimizer.generator.lrr=0.1"], r"optimizer.generator.lrr=0.1: MinMaxAdam takes \['lr', .*; the nearest is 'lr'"),
+    (["optimizer.generator.lr=abc"], "optimizer.generator: MinMaxAdam: .*; correct one of its settings .*'lr': 'abc'"),
+    (["runner.type=DynamicRunner"], "runner.type='DynamicRunner' is not .* the nearest is 'DynamicIterBasedRunner'"),
+    (["runner.is_dynamic_dpp=True"], "runner: .* unexpected keyword argument 'is_dynamic_dpp'; correct one of its"),
+    (["log_config.hooks.0.type=TextLogger"], "log_config.hooks.0.type='TextLogger' is not .* 'TextLoggerHook'"),
 ]
 
 
@@ -124,6 +142,16 @@ def test_bad_input_is_one_clear_error_before_training(tmp_path, capsys, options,
     with pytest.raises(ValueError, match=message):
         raise ValueError(error)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_without_pictures_is_named(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    cfg = load(next(f for f in FAMILIES if f.name == "DCGAN"), "", tmp_path / "work")
+    cfg.data.train.imgs_root = str(tmp_path / "empty")
+    cfg.dump(str(tmp_path / "config.py"))
+    assert main([str(tmp_path / "config.py")]) == 2
+    assert "data.train holds no sample: point it at your data; it is {" in (error := capsys.readouterr().err)
+    assert f"'imgs_root': '{tmp_path}/empty'" in error.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +212,15 @@ ANNEALED = [
         "lr_config.schedule.policy must be a policy of the toolkit, but got 'Nope'",
     ),
     ("_delete_=True, policy='OfPlayer', player='generator'", "lr_config: "),
+    (
+        "_delete_=True, policy='CosineAnealing', min_lr=0",
+        "lr_config.policy='CosineAnealing' is none of the toolkit's; the nearest is 'CosineAnnealing'",
+    ),
+    (
+        "_delete_=True, policy='CosineAnnealing', min_l=0",
+        "Hook; correct one of its settings {'by_epoch': False, 'min_l': 0",
+    ),
+    ("_delete_=True, policy='CosineAnnealing'", "lr_config: "),
     ("_delete_=True, policy='OfPlayer', player='critic'", "lr_config.player must be one of ['generator', 'discrimi"),
 ]
 
@@ -202,6 +239,14 @@ def test_auto_resumes_from_this_runs_own_checkpoints_in_a_shared_folder(tmp_path
         torch.save({}, tmp_path / run_ / f"iter_{iteration}.pth")
     assert last_whole("work_dirs/run_a", str(tmp_path)) == str(tmp_path / "run_a" / "iter_3.pth")
     assert last_whole("work_dirs/run_c", str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_a_seed_that_no_generator_takes_is_named(tmp_path, capsys, seed):
+    config = str(CONFIGS / "mnist01_minmax.py")
+    assert main([config, "--seed", seed, "--work-dir", str(tmp_path / "new")]) == 2
+    assert f"--seed={seed} must be from 0 to 4294967295" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_missing_config_is_named(capsys):

@@ -1,5 +1,6 @@
 """The report, written from real Optuna studies: every state of trials, seeds, objectives and layouts."""
 
+import dataclasses
 import json
 import re
 import resource
@@ -298,6 +299,40 @@ def test_nothing_of_the_best_before_stays_beside_a_new_one(tmp_path):
     add(record, values=[0.9], method="gda", rate=2e-3)
     Report(record).write()
     assert {path.name for path in best.iterdir()} == {"config.py", "params.json", "command.txt"}
+
+
+def test_of_several_objectives_the_front_is_exported_first(tmp_path):
+    record = new_record(tmp_path / "s", objectives=("balance:max", "seconds:min"), export_best=3)
+    for values in ([0.9, 50.0], [0.8, 60.0], [0.5, 10.0], [0.7, 40.0]):  # the second is worse than the first in both
+        add(record, values=values, method="gda", rate=1e-3)
+    Report(record).write()
+    best = tmp_path / "s" / "best" / "points"
+    exported = [json.loads((best / place / "params.json").read_text())["trial"] for place in (".", "2", "3")]
+    assert exported == [0, 3, 2]
+
+
+def test_of_several_objectives_the_other_method_is_compared_by_the_first(tmp_path):
+    record = new_record(tmp_path / "s", objectives=("balance:max", "seconds:min"))
+    add(record, values=[0.9, 50.0], method="minmax", rate=1e-3)
+    add(record, values=[0.3, 10.0], method="gda", rate=1e-3)  # on the front
+    add(record, values=[0.8, 60.0], method="gda", rate=1e-3)  # not, but the best that GDA does
+    labels = [f"{label} {row.number}" for label, row in compared(read_rows(record)["points"])]
+    assert labels == ["best (min-max) 0", "best plain GDA 2"]
+
+
+def test_fewer_of_the_best_leave_none_of_the_others(tmp_path):
+    record = new_record(tmp_path / "s", export_best=4)
+    for i in range(4):
+        add(record, values=[0.1 * i], method="gda", rate=1e-3)
+    Report(record).write()
+    best = tmp_path / "s" / "best" / "points"
+    (best / "3" / "again").mkdir()
+    (best / "3" / "again" / "iter_9.pth").write_text("someone's own")
+    record.update(dataclasses.replace(record.options, export_best=2))
+    Report(record).write()
+    assert {path.name for path in best.iterdir() if path.is_dir()} == {"2", "3"}
+    assert [path.name for path in (best / "3").iterdir()] == ["again"]
+    assert (best / "2" / "config.py").exists()
 
 
 def test_on_several_gpus_the_command_shown_has_as_many_processes(tmp_path):
