@@ -17,7 +17,7 @@ import markupsafe
 from tune import tables
 from tune.best import row_samples
 from tune.options import Options, flag
-from tune.record import SearchRecord
+from tune.record import SearchRecord, database_url
 from tune.tables import Row
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -61,7 +61,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         command=command(record.options),
         space=(record.folder / "space.json").read_text(),
         resume=f"python tune/search.py --resume {shlex.quote(str(record.folder))}",
-        storage=record.options.storage or f"sqlite:///{record.folder / 'optuna.db'}",
+        storage=record.options.storage or database_url(record.folder),
     )
 
 

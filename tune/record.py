@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from mmcv import Config
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -292,10 +293,9 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
     Raises:
         ConfigError: if it cannot be opened.
     """
+    place = os.path.expandvars(spec) if spec else database_url(folder)
     if spec is None:
         folder.mkdir(parents=True, exist_ok=True)
-        spec = f"sqlite:///{folder / DATABASE}"
-    place = os.path.expandvars(spec)
     try:
         if place.startswith("journal:"):
             return JournalStorage(JournalFileBackend(str(Path(place.removeprefix("journal:")).absolute())))
@@ -304,7 +304,12 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
         return RDBStorage(place, engine_kwargs=waits)
     except Exception as error:  # of the database's own driver
         last = str(error).strip().splitlines() or [""]
-        raise ConfigError(f"--storage={spec!r} cannot be opened: {last[0]}") from error
+        raise ConfigError(f"--storage={spec or place!r} cannot be opened: {last[0]}") from error
+
+
+def database_url(folder: Path) -> str:
+    """Where a search keeps its studies unless ``--storage`` names another place; a folder may have any name."""
+    return str(sqlalchemy.URL.create("sqlite", database=str(folder / DATABASE)))
 
 
 def trial_folder(search: Path, study: str, number: int) -> Path:

@@ -159,6 +159,8 @@ class MinMaxHook(Hook):
         self._state = RunState(runner)
         if runner.optimizer is not None:
             self._bind(runner.optimizer)
+        if self.game is not None and self.game.stopped:  # a run that had ended so is at its end again
+            runner._max_iters = runner.iter
         if self.gan.builds_optimizers:
             self.gan.generator.register_forward_pre_hook(lambda *_: self._bind_new())
         if self.record and runner.rank == 0:

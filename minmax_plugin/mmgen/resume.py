@@ -110,9 +110,10 @@ class CountingLoader:
         random = torch.get_rng_state()
         if self.iter_loader is not self._known:  # made outside, for a new stage
             self.start(random, taken=0)
+        epoch = self._epoch
         batch = super().__next__()  # type: ignore[misc]
-        if self.iter_loader is not self._known:  # made inside, for a new epoch
-            self.start(random, taken=0, drawn=False)
+        if self._epoch != epoch:  # persistent workers go on with the same iterator, which draws its seed but once
+            self.start(random, taken=0, drawn=self._dataloader.persistent_workers)
         self._taken += 1
         return batch
 
@@ -122,6 +123,8 @@ class CountingLoader:
     def move_to(self, position: Mapping[str, Any]) -> None:
         """Go to a place, without loading what lies before it; changes torch's random state."""
         loader = self._dataloader
+        if loader.persistent_workers:
+            iter(loader)  # the first time draws a seed, which the run that is resumed has long had
         self._epoch = position["epoch"]
         if hasattr(loader.sampler, "set_epoch"):
             loader.sampler.set_epoch(self._epoch)

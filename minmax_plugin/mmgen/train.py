@@ -134,7 +134,10 @@ def train(
     if runner.get("is_dynamic_ddp") and not distributed:
         runner["is_dynamic_ddp"] = False  # it needs a distributed model's reducer
     work_dir = Path(cfg.work_dir).absolute()
-    work_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(f"work_dir={str(work_dir)!r} cannot be made ({error.strerror}): give another one.") from error
     cfg.work_dir = str(work_dir)
     cfg.dump(str(work_dir / name))
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())

@@ -287,6 +287,9 @@ def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
     # 3 steps set f_old, then three cycles are rejected; the last checkpoint is written there
     assert len(lines) == 12
     assert checkpoint(tmp_path, 12)["optimizer"]["generator"]["minmax"]["game"]["stopped"]
+    again = small_config(3, dict(acceptance="never", r_max=2), resume_from=str(next(tmp_path.glob("**/iter_12.pth"))))
+    assert not run(again, tmp_path / "again")  # it is at its end
+    assert not list((tmp_path / "again").glob("**/iter_*.pth"))
 
 
 @pytest.mark.parametrize("guard", [False, True])

@@ -93,9 +93,9 @@ class Indexed(torch.utils.data.Dataset):
         return dict(real_img=torch.full((2,), float(index)))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
 @pytest.mark.parametrize("taken", [1, 3, 5, 7, 12])
-def test_the_order_of_samples_is_kept_with_workers_too(workers, taken):
+def test_the_order_of_samples_is_kept_with_workers_too(workers, persistent, taken):
     from mmgen.core.runners.dynamic_iterbased_runner import IterLoader
     from mmgen.datasets import build_dataloader
 
@@ -104,7 +104,8 @@ def test_the_order_of_samples_is_kept_with_workers_too(workers, taken):
     def loader(seed):
         torch.manual_seed(seed)
         random_state = torch.get_rng_state()
-        made = IterLoader(build_dataloader(Indexed(), 4, workers, dist=False, seed=0), None)
+        data = build_dataloader(Indexed(), 4, workers, dist=False, seed=0, persistent_workers=persistent)
+        made = IterLoader(data, None)
         made.__class__ = type("Counting", (CountingLoader, IterLoader), {})
         made.start(random_state, taken=0, drawn=False)
         return made

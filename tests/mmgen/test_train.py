@@ -241,6 +241,12 @@ def test_auto_resumes_from_this_runs_own_checkpoints_in_a_shared_folder(tmp_path
     assert last_whole("work_dirs/run_c", str(tmp_path)) is None
 
 
+def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([str(CONFIGS / "four_gaussians_minmax.py"), "--work-dir", str(tmp_path / "file/run")]) == 2
+    assert f"work_dir='{tmp_path}/file/run' cannot be made (Not a directory)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seed", ["-1", str(2**32)])
 def test_a_seed_that_no_generator_takes_is_named(tmp_path, capsys, seed):
     config = str(CONFIGS / "mnist01_minmax.py")

@@ -381,6 +381,15 @@ def test_a_config_named_shared_is_one_as_any_other(tmp_path, layout):
     assert first["params"] == ({} if together else {"lr": 0.3}), "what all of its configs share"
 
 
+@pytest.mark.parametrize("name", ["s?3", "a$HOME b", "50%41"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    record = SearchRecord.create(tmp_path / name, Options(), Space.load(CONTENT), {"a": Config(dict(lr=0.1))})
+    record.studies["a"].ask()
+    assert (tmp_path / name / "optuna.db").exists()
+    assert len(SearchRecord.open(tmp_path / name).studies["a"].trials) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_free(make):
     record = make()
     (record.folder / "search.json").unlink()
