@@ -18,6 +18,7 @@ SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
 SCHEDULERS = ("asha", "median", "none")
 LAYOUTS = ("per-dataset", "shared")
 RESOURCES = ("images", "seconds")
+SEEDS = 2**32  # that NumPy has, from 0 on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Options:
         for name, least in (("num_samples", 1), ("seeds", 1), ("max_failures", 0), ("export_best", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{flag(name)} must be {least} or more, but got {getattr(self, name)}.")
+        if self.seed + self.seeds > SEEDS:
+            raise ConfigError(
+                f"--seed must be {SEEDS - self.seeds} or less, so that --seeds={self.seeds} from there on are below "
+                f"2**32, but got {self.seed}."
+            )
         for name in ("cpus_per_trial", "max_concurrent", "time_budget"):
             value = getattr(self, name)
             if value is not None and value <= 0:

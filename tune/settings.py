@@ -12,6 +12,7 @@ from mmcv import Config
 from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
 from minmax_plugin.mmgen.optin import opt_out
 from minmax_plugin.presets import PRESETS
+from tune.options import SEEDS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"
@@ -116,6 +117,8 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
         _set_minmax(cfg, path, rest, value)
         return
     if path == "seed":  # the toolkit's configs do not have it: it comes from the command line
+        if type(value) is not int or not 0 <= value < SEEDS:
+            raise SpaceError(f"seed={value!r} must be a whole number from 0 to 2**32 - 1.")
         cfg.seed = value
         return
     if path == K and not (cfg.get("model") or {}).get("train_cfg"):

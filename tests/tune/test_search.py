@@ -38,6 +38,11 @@ BAD = [
     ([GAUSSIANS, "--num-samples", "0"], "--num-samples must be 1 or more, but got 0"),
     ([GAUSSIANS, "--seeds", "0"], "--seeds must be 1 or more, but got 0"),
     ([GAUSSIANS, "--seed", "-1"], "--seed must be 0 or more, but got -1"),
+    ([GAUSSIANS, "--seed", "5000000000"], "--seed must be 4294967295 or less, so that --seeds=1 from there on are"),
+    (
+        [GAUSSIANS, "--seed", str(2**32 - 2), "--seeds", "3"],
+        "--seed must be 4294967293 or less, so that --seeds=3 from there on are below 2**32, but got 4294967294",
+    ),
     ([GAUSSIANS, "--max-failures", "-1"], "--max-failures must be 0 or more, but got -1"),
     ([GAUSSIANS, "--max-concurrent", "0"], "--max-concurrent must be above 0, but got 0"),
     ([GAUSSIANS, "--export-best", "0"], "--export-best must be 1 or more, but got 0"),

@@ -246,6 +246,15 @@ def test_a_part_of_a_preset_is_set_within_it_and_read_from_it():
     assert cfg.custom_hooks[0]["value"] == dict(type="paired", fraction=0.5)
 
 
+@pytest.mark.parametrize("bounds", [dict(type="int", low=-1, high=3), dict(type="int", low=0, high=2**32)])
+def test_a_seed_that_no_training_takes_is_refused(bounds):
+    with pytest.raises(
+        SpaceError, match=r"space.s .*seed=(-1|4294967296) must be a whole number from 0 to 2\*\*32 - 1"
+    ):
+        yaml_space(s={**bounds, "keys": ["seed"]}).check({"mine": config()})
+    yaml_space(s={**bounds, "low": 0, "high": 2**32 - 1, "keys": ["seed"]}).check({"mine": config()})
+
+
 def test_minmax_settings_need_a_hook():
     with pytest.raises(SpaceError, match="'minmax.restore' needs a MinMaxHook in its custom_hooks"):
         set_path(config("mnist01_gda"), "minmax.restore", "both")
