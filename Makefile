@@ -14,6 +14,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision "setuptools<81" wheel
 	$(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"
+	$(VENV)/bin/python -c 'import yapf'  # it writes a cache the first time, which two processes at once would tear
 	touch $@
 
 demo: setup
