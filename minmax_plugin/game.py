@@ -279,6 +279,7 @@ class MinMaxGame:
         state = {name: getattr(self, name) for name in _SAVED}
         state["draws"] = self._draws.get_state()
         state["value"] = {} if self.value is None else self.value.state_dict()
+        state["estimator"], state["settings"] = type(self.value).__name__, _settings(self.restore, self.guard)
         if self._captured:
             state["snapshots"] = [s.state_dict() for s in [*self._snapshots, *self._guards]]
         else:
@@ -289,20 +290,22 @@ class MinMaxGame:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load what :meth:`state_dict` gave; modules and optimizers must be loaded before.
 
+        Where f was read by an estimator of another kind, :attr:`f_old` is forgotten, as it is where f changes: a
+        proposal that is open is then kept untested.
+
         Raises:
             ValueError: if the state was saved with another ``restore`` or ``guard`` in mid-cycle.
         """
+        check_settings(state, self.restore, self.guard)
         for name in _SAVED:
             setattr(self, name, state[name])
         self._draws.set_state(state["draws"].cpu())
-        if self.value is not None:
+        if state.get("estimator", kind := type(self.value).__name__) != kind:
+            self.f_old = self._f_old_error = math.nan
+        elif self.value is not None:
             self.value.load_state_dict(state["value"])
         if self._captured:
             snapshots = [*self._snapshots, *self._guards]
-            if len(snapshots) != len(state["snapshots"]):
-                raise ValueError(
-                    "restore or guard differs from the run that saved this state in mid-cycle: use its own."
-                )
             for snapshot, saved in zip(snapshots, state["snapshots"], strict=True):
                 snapshot.load_state_dict(saved)
             return
@@ -400,6 +403,26 @@ _SAVED = (
     "swapped",
     "_captured",
 )
+
+
+def check_settings(state: Mapping[str, Any], restore: Restore, guard: bool) -> None:
+    """Refuse a state of a game, saved in mid-cycle, whose snapshots are not those of these settings.
+
+    Raises:
+        ValueError: with the settings that it was saved with.
+    """
+    own = _settings(restore, guard)
+    saved = state.get("settings", own)  # an earlier version did not tell
+    other = {name: saved[name] for name in own if saved[name] != own[name]}
+    if state["_captured"] and other:
+        raise ValueError(
+            f"it was saved in mid-cycle with {other}, so that it has not what a rejection restores here: use the "
+            "restore settings and guard that it was saved with, or what was saved at the end of a cycle."
+        )
+
+
+def _settings(restore: Restore, guard: bool) -> dict[str, bool]:
+    return {**dataclasses.asdict(restore), "guard": guard}
 
 
 class _Read(NamedTuple):

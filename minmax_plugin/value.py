@@ -179,7 +179,8 @@ class FreshBatch(Estimator):
             self.evaluations -= self._batches  # the same batches and noise once more
         new = self._evaluate()
         old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
-        error = _error(new - old) if self._reread == "paired" else (_error(new) ** 2 + _error(old) ** 2) ** 0.5
+        paired = self._reread == "paired" and len(new) == len(old)  # it may be of other batches, too
+        error = _error(new - old) if paired else (_error(new) ** 2 + _error(old) ** 2) ** 0.5
         return Estimate(new.mean(), _error(new), old.mean(), error)
 
     def forget(self) -> None:

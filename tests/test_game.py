@@ -356,6 +356,22 @@ def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optim
             assert_identical(play(run, start=phase), whole)
 
 
+@pytest.mark.parametrize("other", [dict(restore=Restore(moments=False)), dict(guard=True)], ids=str)
+def test_snapshots_of_other_settings_are_refused(other):
+    settings = dict(restore=Restore(buffers=False), guard=False)
+    *_, game = small_game(**settings)
+    game.decide(0.0)
+    between = game.state_dict()
+    game.propose()
+    opened = game.state_dict()
+    *_, resumed = small_game(**{**settings, **other})
+    resumed.load_state_dict(between)
+    with pytest.raises(
+        ValueError, match="was saved in mid-cycle with .*use the restore settings and guard that it was"
+    ):
+        resumed.load_state_dict(opened)
+
+
 NONFINITE = [
     # what breaks, after the first cycle, and whether restoring the generator alone can mend it
     ("the min gradient", lambda x, y, a, b: x.grad.fill_(math.nan), False),

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from minmax_plugin.mmgen.check import ConfigError
+import torch
+from mmcv import Config
+from torch import nn
+
+from minmax_plugin.game import check_settings
+from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
 
 
 def is_whole(path: str | Path) -> bool:
@@ -36,6 +43,46 @@ def check_whole(path: str | Path) -> None:
             f"resume_from={str(path)!r} is torn, as a run that is killed leaves it, or not in torch.save's format. "
             "Give another one, or 'auto' for the last whole one."
         )
+
+
+def check_fits(cfg: Config, model: nn.Module) -> None:
+    """Refuse a checkpoint that the config cannot be resumed from.
+
+    Args:
+        cfg: the merged config, with ``resume_from``.
+        model: its model; neither is changed.
+
+    Raises:
+        ConfigError: if it holds no training, or another model's, or was saved in mid-cycle under other settings of
+            :class:`MinMaxHook` than it can go on with.
+    """
+    where = f"resume_from={cfg.resume_from!r}"
+    try:
+        saved = torch.load(cfg.resume_from, map_location="cpu", mmap=True)  # mapped: its weights stay on the disk
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ConfigError(f"{where} cannot be read: {str(error).splitlines()[0]}") from error
+    if not (isinstance(saved, Mapping) and {"meta", "state_dict"} <= saved.keys()):
+        raise ConfigError(f"{where} holds no training: give it as load_from, to begin with its weights.")
+    weights = {name.removeprefix("module."): weight for name, weight in saved["state_dict"].items()}
+    for name, parameter in model.named_parameters():
+        shape, found = tuple(parameter.shape), weights.get(name)
+        if found is None and name.split(".")[0].endswith("_ema"):  # averaged from now on
+            continue
+        if found is None or found.shape != parameter.shape:
+            has = "none" if found is None else str(tuple(found.shape))
+            raise ConfigError(
+                f"{where} is another model's: {name} is {shape} here, and {has} there; give one of this config's, or "
+                "change model back."
+            )
+    players = saved.get("optimizer") or {}
+    games = [state["minmax"]["game"] for state in players.values() if isinstance(state, Mapping) and "minmax" in state]
+    settings = minmax_settings(cfg)
+    if games and settings is not None:
+        hook = build_hook(settings)
+        try:
+            check_settings(games[0], hook.restore, bool(hook.game_settings["guard"]))
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
 
 
 def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:

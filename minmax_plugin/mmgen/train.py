@@ -32,7 +32,7 @@ from mmgen.utils import collect_env, get_root_logger
 from torch import nn
 
 from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, read_data
-from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
+from minmax_plugin.mmgen.checkpoints import check_fits, check_whole, last_whole
 from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.shims import check_operations
@@ -154,6 +154,8 @@ def train(
         set_random_seed(seed, deterministic=deterministic, use_rank_shift=rank_shift)
         torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
         model = build_network(cfg)
+        if cfg.resume_from:
+            check_fits(cfg, model)
         dataset = read_data(cfg)
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])

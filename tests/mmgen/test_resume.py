@@ -83,6 +83,62 @@ def test_resuming_is_exact_within_an_epoch_and_at_its_ends(tmp_path, dcgan, save
     assert [line.get("reason") for line in resumed] == [line.get("reason") for line in whole[save:]]
 
 
+GENERATOR = dict(restore="generator", restore_moments=False, value="last")  # as released for four Gaussians
+
+
+READINGS = [  # before and after, and the first decision of a resume between two cycles and in mid-cycle
+    ("last", "paired", "never", "initial"),  # between them, both values are read anew
+    ("paired", "last", "initial", "initial"),
+    ("fresh", "paired", "never", "never"),
+    ("paired", dict(type="paired", batches=2), "never", "never"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "between", "within"), READINGS)
+def test_f_is_read_in_another_way_from_a_resume_on(tmp_path, recorded, before, after, between, within):
+    def config(value, **overlay):
+        return small_config(3, dict(acceptance="never", value=value), total_iters=9, **overlay)
+
+    run(config(before, checkpoint_config=dict(interval=1)), tmp_path / "first")
+    for at, first in ((3, between), (4, within)):
+        (path,) = (tmp_path / "first").glob(f"**/iter_{at}.pth")
+        lines = run(config(after, resume_from=str(path)), tmp_path / f"then {at}")
+        assert [line["reason"] for line in lines if line["iter"] in (6, 9)] == [first, "never"]
+
+
+UNFIT = [
+    (dict(restore="both"), {}, "was saved in mid-cycle with {'max_player': False}"),
+    (dict(restore_moments=True), {}, "was saved in mid-cycle with {'moments': False}"),
+    (dict(guard=True), {}, "was saved in mid-cycle with {'guard': False}"),
+    (
+        {},
+        {"model.generator.hidden": (16, 8)},
+        "another model's: generator.layers.2.weight is (8, 16) here, and (16, 16)",
+    ),
+    ({}, {"model.generator.hidden": (16, 16, 16)}, "is another model's: generator."),
+]
+
+
+@pytest.mark.parametrize(("hook", "overlay", "message"), UNFIT, ids=lambda part: str(part)[:40])
+def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path, recorded, capsys, hook, overlay, message):
+    run(small_config(3, GENERATOR, total_iters=4), tmp_path / "first")
+    (path,) = (tmp_path / "first").glob("**/iter_4.pth")
+    small_config(3, {**GENERATOR, **hook}, **overlay).dump(str(tmp_path / "config.py"))
+    config = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "then")]
+    assert main([*config, "--resume-from", str(path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"minmax-train: error: resume_from='{path}'")
+    assert message in error
+
+
+def test_a_file_of_weights_alone_is_no_checkpoint_to_resume_from(tmp_path, recorded, capsys):
+    small_config(3, GENERATOR).dump(str(tmp_path / "config.py"))
+    torch.save(torch.nn.Linear(1, 1).state_dict(), tmp_path / "weights.pth")
+    config = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "then")]
+    assert main([*config, "--resume-from", str(tmp_path / "weights.pth")]) == 2
+    assert "holds no training: give it as load_from, to begin with its weights" in capsys.readouterr().err
+
+
 class Indexed(torch.utils.data.Dataset):
     """Gives each sample its number."""
 
