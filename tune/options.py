@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.mmgen.check import SEEDS, ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIGS = ("configs/four_gaussians_minmax.py", "configs/mnist01_minmax_short.py")
@@ -18,7 +18,6 @@ SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
 SCHEDULERS = ("asha", "median", "none")
 LAYOUTS = ("per-dataset", "shared")
 RESOURCES = ("images", "seconds")
-SEEDS = 2**32  # that NumPy has, from 0 on
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 
 from mmcv import Config
 
-from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
+from minmax_plugin.mmgen.check import SEEDS, ConfigError, build_hook, minmax_settings
 from minmax_plugin.mmgen.optin import opt_out
 from minmax_plugin.presets import PRESETS
-from tune.options import SEEDS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"

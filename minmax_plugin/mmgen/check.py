@@ -27,7 +27,7 @@ from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 
-SEEDS = 2**32  # as many as numpy takes
+SEEDS = 2**32  # as many as NumPy takes, from 0 on
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
 
 
