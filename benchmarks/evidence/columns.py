@@ -91,6 +91,10 @@ def _momenta(generator: float, discriminator: float) -> dict[str, Any]:
     return {"optimizer.generator.betas.0": generator, "optimizer.discriminator.betas.0": discriminator}
 
 
+def _second_moments(decay: float) -> dict[str, Any]:
+    return {"optimizer.generator.betas.1": decay, "optimizer.discriminator.betas.1": decay}
+
+
 def _warm(player: str, iterations: int, start: float, policy: str, **settings: Any) -> dict[str, Any]:
     rise = dict(warmup="linear", warmup_iters=iterations, warmup_ratio=start)
     return dict(player=player, schedule=dict(policy=policy, **settings, **rise))
@@ -140,6 +144,8 @@ METHODS |= {
             tried(_FAST | _NEARLY_ALL | _BOTH_ANNEALED),
         ),
         ("loss-equal", "rates 1e-3, non-saturating loss", tried(_lr(1e-3, 1e-3) | _OTHER_LOSS)),
+        ("memory", "Adam's second moments over 100 steps (β₂ = 0.99)", tried(_second_moments(0.99))),
+        ("short-memory", "Adam's second moments over 10 steps (β₂ = 0.9)", tried(_second_moments(0.9))),
     )
 }
 METHODS["tried-again"] = dataclasses.replace(
