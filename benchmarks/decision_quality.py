@@ -95,7 +95,7 @@ class Comparison(Estimator):
             own = estimator.after()
             f_old = own.f_old if own.f_old is not None else self._old[name]
             if truth.f_old is not None:
-                self._note(name, float(truth.f_new) - truth.f_old, float(own.f_new) - f_old)
+                self._note(name, float(truth.f_new - truth.f_old), float(own.f_new - f_old))
         return truth
 
 

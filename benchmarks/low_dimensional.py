@@ -173,7 +173,7 @@ def table(frame: pandas.DataFrame) -> str:
     ]
     for (function, method), runs in frame.groupby(["function", "method"], sort=False):
         outcomes = runs["outcome"].value_counts()
-        outcome = ", ".join(name if len(runs) == 1 else f"{name} {n}/{len(runs)}" for name, n in outcomes.items())
+        outcome = ", ".join(str(name) if len(runs) == 1 else f"{name} {n}/{len(runs)}" for name, n in outcomes.items())
         x = f"{runs['x'].abs().median():.3f}" if runs["outcome"].isin(SETTLED).all() else "–"
         cells = [function, method, outcome, certified(runs), x, f"{runs['gradients'].median():,.0f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -219,7 +219,8 @@ def main() -> None:
                 rows.append(dict(function=function, method=method, seed=seed, **row))
                 if function in ("F3", "xy") and settings is OURS and seed == 0:
                     first = torch.full((1, 2), problem.start)
-                    paths[function, "solve"] = solution.reason, torch.cat([first, torch.stack(solution.path, dim=1)])
+                    path = torch.cat([first, torch.stack(solution.path or (), dim=1)])
+                    paths[function, "solve"] = solution.reason, path
             print(f"{function}, {method}: done", flush=True)
         for method in BASELINES:
             row, path = run_baseline(problem, method)

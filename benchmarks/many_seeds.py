@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmgen.models.builder import MODULES
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import softplus
@@ -22,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
-from minmax_plugin.mmgen.networks import MODULES  # noqa: E402
 from minmax_plugin.mmgen.train import load_config  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "many_seeds.csv"

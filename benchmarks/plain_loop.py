@@ -13,6 +13,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from minmax_plugin.baselines import BASELINES  # noqa: E402
 RESULT = ROOT / "benchmarks" / "results" / "plain_loop.csv"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NOISE, DATA, BATCH = 64, 64, 64
-PEERS = {"omd": {}, "extragradient": {}, "lookahead": {}, "unrolled": {"k": 6}}
+PEERS: dict[str, dict[str, Any]] = {"omd": {}, "extragradient": {}, "lookahead": {}, "unrolled": {"k": 6}}
 
 
 class Players:
@@ -62,7 +63,7 @@ class Players:
         return softplus(-self.discriminator(real)).mean() + softplus(self.discriminator(fake)).mean()
 
     def baseline(self, name: str, **settings: Any) -> Callable[[], None]:
-        kind = BASELINES[name].optimizer
+        kind: Any = BASELINES[name].optimizer
         low, high = (kind(net.parameters(), lr=1e-4) for net in (self.generator, self.discriminator))
         max_loss = self.max_loss
         if name == "unrolled":
@@ -148,7 +149,7 @@ def main() -> int:
         print(row, flush=True)
 
     for name, settings in PEERS.items():
-        measure(1e6, 1, name, lambda players, name=name, settings=settings: players.baseline(name, **settings))
+        measure(1e6, 1, name, partial(Players.baseline, name=name, **settings))
     if importlib.util.find_spec("CGDs"):
         measure(1e6, 1, "competitive (ACGD)", Players.competitive)
     else:
@@ -156,7 +157,7 @@ def main() -> int:
     for weights in args.weights:
         for k in args.k:
             for value in ("last", "fresh", "paired") if k > 1 else ("fresh", "paired"):
-                measure(weights, k, f"MinMax, {value}", lambda players, k=k, value=value: players.minmax(k, value))
+                measure(weights, k, f"MinMax, {value}", partial(Players.minmax, k=k, value=value))
     return 0
 
 

@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +28,9 @@ from benchmarks.tables import commit  # noqa: E402
 COLUMNS = ("kill", "after, s", "complete", "lost", "changed", "run again")
 
 
-def kill_once(folder: Path, run, wait: float, at_work: bool, known: dict[int, float]) -> dict[str, object]:
+def kill_once(
+    folder: Path, run: subprocess.Popen[str], wait: float, at_work: bool, known: dict[int, float]
+) -> dict[str, object]:
     """Kill a running search after ``wait`` seconds, ``at_work``: counted from its first measurement."""
     began = since = time.monotonic()
     before = count(folder)
@@ -74,7 +77,8 @@ def main() -> int:
             searches += 1
             scratch = Path(place) / str(searches)
             scratch.mkdir()
-            folder, known, log = scratch / "s", {}, scratch / "log"
+            folder, log = scratch / "s", scratch / "log"
+            known: dict[int, float] = {}
             options = ["--storage-path", scratch, "--name", "s", "--num-samples", args.trials]
             run = start(short_config(scratch, pause=0.02), "--space", space_file(scratch), *options, log=log)
             while True:

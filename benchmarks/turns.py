@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from minmax_plugin.mmgen.train import train
@@ -60,7 +61,7 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
     }
 
 
-def ratio(plain: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+def ratio(plain: ArrayLike, other: ArrayLike) -> dict[str, float]:
     """The median ratio of two series of times, taken pair by pair, with its 95 % bootstrap interval.
 
     Examples:

@@ -55,7 +55,7 @@ def run_cell(
         return row.missing or row.skipped[method]
     if column.tuned and not has_settings(row, column):
         return f"no settings in {settings_file(row, column.tuned).relative_to(ROOT)}: --tune finds them"
-    rates = rates_given(method, experiment, place, range(first, first + seeds)) if column.after else {}
+    rates = rates_given(method, experiment, place, range(first, first + seeds))
     if column.after and not rates:
         return f"needs {column.after} first"
     folder = place / experiment / method
@@ -98,18 +98,22 @@ def first_seed(experiment: str, method: str) -> int:
 def rates_given(control: str, experiment: str, place: Path, seeds: Sequence[int] = ()) -> dict[str, Any]:
     """The rates that a control goes by: what these seeds had, or else its other runs; else its method's own.
 
+    Of any other method: none.
+
     Args:
         control: the method.
         experiment: the row.
         place: the folder of the runs; what the repository holds counts too.
         seeds: that are to be trained.
     """
+    if (after := METHODS[control].after) is None:
+        return {}
     given = rates_file(place, experiment, control)
     if given.exists() and (place / experiment / control / "search.json").exists():
         return json.loads(given.read_text())
     earlier = [batch for batch in committed(experiment, control) if batch.get("given")]
     earlier.sort(key=lambda batch: len(set(batch["seeds"]) & set(seeds)))
-    return earlier[-1]["given"] if earlier else rates_of(METHODS[control].after, experiment, place)
+    return earlier[-1]["given"] if earlier else rates_of(after, experiment, place)
 
 
 def rates_of(method: str, experiment: str, place: Path) -> dict[str, Any]:

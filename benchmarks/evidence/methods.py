@@ -161,7 +161,7 @@ def random_rejection(of: Lay) -> Lay:
 
     def lay(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> float:
         per_cycle = of(cfg, experiment, rates)
-        hook = minmax_settings(cfg)
+        hook: Any = minmax_settings(cfg)
         changes = hook["acceptance"]["type"] == "annealed"
         rate = dict(rate=rates["accepted_over_time"], window=WINDOW) if changes else dict(rate=rates["accepted"])
         hook["acceptance"] = dict(type="random", **rate)

@@ -135,7 +135,7 @@ def table(
             cells.append(str(len(seeds)))
         cells += [middle(runs[name], name) if name in runs else "–" for name in experiment.shown]
         cells.append(f"{runs['cycle'].median():.0f}" if len(runs) else "–")
-        cells += [f(costs.loc[method]) if method in costs.index else "–" for f in (price, memory)]
+        cells += [f(costs.T[method]) if method in costs.index else "–" for f in (price, memory)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -268,7 +268,7 @@ def summary(source: Path) -> str:
             frame, batches = results[name]
             runs = at_end(EXPERIMENTS[name], frame[frame["method"] == method], cycle)
             cells.append(cell(EXPERIMENTS[name], method, runs, batches, cycle, measured))
-        cells.append(f"{costs.loc[method, 'ratio']:.2f}" if method in costs.index else "–")
+        cells.append(f"{costs['ratio'][method]:.2f}" if method in costs.index else "–")
         if set(cells[1:]) != {"–"}:
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -287,7 +287,7 @@ def cell(
         return "–"
     if measured == "hq":
         return f"{runs[measured].mean():.0%}"
-    of = "".join(f" at {end}" for end in runs["cycle"].unique() if end != cycle)
+    of = "".join(f" at {end}" for end in runs["cycle"].unique().tolist() if end != cycle)
     return share(succeeded(experiment, method, runs, batches, measured)) + of
 
 
