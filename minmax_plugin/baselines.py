@@ -197,8 +197,16 @@ class Unrolled(Baseline):
             raise ValueError(f"module must hold the parameters of max_optimizer, but lacks {missing} of them.")
 
     def __call__(self) -> None:
+        self.ascend()
+        self.descend()
+
+    def ascend(self) -> None:
+        """The max player's real step."""
         _differentiate(self.max_loss, self.max_optimizer)
         self.max_optimizer.step()
+
+    def descend(self) -> None:
+        """The min player's step, through the imagined ones."""
         _differentiate(self._loss_after_answer, self.min_optimizer)
         self.min_optimizer.step()
 

@@ -19,7 +19,8 @@ class UnrolledGAN(StaticUnconditionalGAN):
     One iteration is one round of :class:`~minmax_plugin.baselines.Unrolled`: a discriminator step, then a generator
     step through the imagined ones. All its losses see one batch and one draw of noise, as in the public demonstration
     of the method (Metz et al. 2017, arXiv:1611.02163). For the discriminator's plain Adam or SGD, on one device, in
-    single precision, without auxiliary losses.
+    single precision, without auxiliary losses. Under :class:`~minmax_plugin.mmgen.MinMaxHook` the generator's step is
+    the proposal (of which arXiv:2006.12376 allows any distribution), and the discriminator's, k = 1, the answer.
 
     Raises:
         ValueError: at the first iteration, for a setting that cannot be unrolled.
@@ -32,8 +33,6 @@ class UnrolledGAN(StaticUnconditionalGAN):
         >>> build_model(dict(type="UnrolledGAN", **settings), train_cfg=dict(unrolled_steps=2)).unrolled_steps
         2
     """
-
-    plays_itself = True  # it takes the players' steps in its own way: MinMax cannot drive it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,7 +66,11 @@ class UnrolledGAN(StaticUnconditionalGAN):
         self._real = data_batch[self.real_img_key]
         self._noise = self.generator(None, num_batches=len(self._real), return_noise=True)["noise_batch"]
         self._losses: dict[str, Tensor] = {}
-        self._round()
+        # The gradients are set, not added up; but zero_grad() tells MinMax's optimizers whose turn it is.
+        optimizer["discriminator"].zero_grad()
+        self._round.ascend()
+        optimizer["generator"].zero_grad()
+        self._round.descend()
         images = dict(real_imgs=self._real.cpu(), fake_imgs=self.generator(self._noise).detach().cpu())
         log_vars = {name: loss.item() for name, loss in self._losses.items()}
         return dict(log_vars=log_vars, num_samples=len(self._real), results=images)

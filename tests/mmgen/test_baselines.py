@@ -184,6 +184,23 @@ def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):
     assert not torch.equal(weights(first, "generator")[0], weights(last, "generator")[0])
 
 
+@pytest.mark.parametrize("value", ["fresh", "paired"])
+def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
+    unrolled = dict(total_iters=6, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
+
+    def trained(name, type, **hook):
+        cfg = config(**unrolled)
+        cfg.optimizer = both(type=type, lr=0.01)
+        cfg.custom_hooks = [*cfg.custom_hooks, *([dict(type="MinMaxHook", value=value, **hook)] if hook else [])]
+        return losses(run(cfg, tmp_path / name))
+
+    plain = trained("plain", "Adam")
+    assert trained("always", "MinMaxAdam", acceptance="always") == plain  # to the last bit
+    assert trained("never", "MinMaxAdam", acceptance="never") != plain
+    start, end = (weights(checkpoint(tmp_path / "never", i), "generator") for i in (1, 6))
+    assert all(torch.equal(a, b) for a, b in zip(start, end, strict=True))
+
+
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [

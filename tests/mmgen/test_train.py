@@ -111,7 +111,6 @@ BAD = [
     (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
     (["custom_hooks.0.type=RandomAscent"], "RandomAscent and MinMaxHook cannot go together"),
     (["train_cfg.use_ema=True"], "train_cfg.use_ema=True needs an ExponentialMovingAverageHook .* would never move"),
-    (["model.type=UnrolledGAN"], "model.type='UnrolledGAN' cannot be driven by MinMax"),
     (["model.gan_loss=None"], "model.gan_loss=None: a GAN needs its loss, such as dict"),
     (["data.samples_per_gpu=0"], "data.samples_per_gpu must be a whole number of 1 or more, but is 0"),
     (["custom_hooks=SampleMetrics"], "custom_hooks must be a list of dicts, but is 'SampleMetrics'"),

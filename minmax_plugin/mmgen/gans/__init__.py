@@ -37,9 +37,7 @@ def find_kind(model_class: type | None) -> type[GAN] | None:
         >>> find_kind(PESinGAN).__name__
         'SingleImageGAN'
     """
-    if model_class is None or getattr(model_class, "plays_itself", False):
-        return None
-    return next((k for k in KINDS if issubclass(model_class, k.drives)), None)
+    return next((k for k in KINDS if model_class is not None and issubclass(model_class, k.drives)), None)
 
 
 def gan_of(model: nn.Module) -> GAN:
