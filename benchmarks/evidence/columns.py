@@ -20,6 +20,7 @@ from benchmarks.evidence.methods import (
     tried,
     tuned,
     unrolled,
+    unrolled_proposals,
 )
 
 UNROLLED_GRADIENTS = 2 + 2 * 6  # twice for each imagined step, whose gradient is differentiated too
@@ -30,6 +31,13 @@ METHODS = {
     "practical": Method(ALGORITHM, "MinMax, practical rule", practical()),
     "released": Method(ALGORITHM, "MinMax, as released", released()),
     "best": Method(ALGORITHM, "MinMax, our best setting", tuned(practical(), "practical"), tuned="practical"),
+    "best-unrolled": Method(
+        ALGORITHM,
+        "MinMax, unrolled proposals",
+        tuned(unrolled_proposals, "unrolled"),
+        UNROLLED_GRADIENTS,
+        tuned="unrolled",
+    ),
     "random-released": Method(
         CONTROLS, "coin in place of the test, as released", random_rejection(released()), after="released"
     ),
@@ -43,6 +51,14 @@ METHODS = {
     ),
     "gda-best": Method(
         CONTROLS, "GDA, our best setting without the test", tuned(gda(), "practical"), tuned="practical"
+    ),
+    "random-unrolled": Method(
+        CONTROLS,
+        "coin in place of the test, unrolled proposals",
+        random_rejection(tuned(unrolled_proposals, "unrolled")),
+        UNROLLED_GRADIENTS,
+        after="best-unrolled",
+        tuned="unrolled",
     ),
     "gda-1": Method(BASELINES, "GDA, k = 1", gda(1)),
     "gda-6": Method(BASELINES, "GDA, k = 6", gda(6)),

@@ -192,6 +192,12 @@ def lookahead(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int
     return experiment.k
 
 
+def unrolled_proposals(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
+    """The algorithm with the unrolled method's steps as its proposals; half of the worse ones are kept."""
+    minmax(1, acceptance=dict(type="constant", rate=0.5), value="fresh")(cfg, experiment, rates)
+    return unrolled(cfg, experiment, rates)
+
+
 def unrolled(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
     cfg.model.type = "UnrolledGAN"
     cfg.train_cfg.disc_steps = 1
