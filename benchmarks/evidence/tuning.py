@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.evidence.collect import short
+from benchmarks.evidence.collect import ended, short
 from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, TUNING, Experiment
 from benchmarks.evidence.methods import settings_file
@@ -81,9 +81,9 @@ def tune(name: str, method: str, trials: int | None, at_once: int, place: Path) 
         command += [str(config), "--space", str(space), "--objective", objective_of(experiment)]
         command += ["--num-samples", str(trials), "--seed", str(TUNING), "--seeds", str(experiment.tuning_seeds)]
         command += ["--scheduler", "median", "--storage-path", str(folder.parent), "--name", method]
-    ended = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
-    if ended:
-        return f"the search ended with exit code {ended}; the same command goes on"
+    code = subprocess.run([sys.executable, *command, "--max-concurrent", str(at_once)], cwd=ROOT).returncode
+    if code:
+        return f"the search ended with exit code {code}; the same command goes on"
     keep(folder, settings_file(experiment, method), name, method)
     return None
 
@@ -92,7 +92,8 @@ def keep(folder: Path, file: Path, name: str, method: str) -> None:
     """Write the settings of a search's best trial to a file of the repository, how they came about, and all trials."""
     (found,) = (json.loads(path.read_text()) for path in folder.glob("best/*/params.json"))
     started = json.loads((folder / "search.json").read_text())
-    trials = SearchRecord.open(folder).options.num_samples
+    (study,) = (record := SearchRecord.open(folder)).configs
+    trials = len(ended(record, study))  # fewer than it was begun with, where it was ended by hand
     kept = {
         "settings": found["settings"],
         "objectives": found["objectives"],
