@@ -57,17 +57,25 @@ def test_what_is_tuned_has_a_space_that_fits_it(experiment, method):
     assert any("minmax" in name for name in space.content["space"]) == (method == "practical")
 
 
-@pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])
-def test_the_tuned_config_is_what_was_found(experiment):
-    shipped = load_config(ROOT / "configs" / f"{experiment}_minmax_tuned.py")
+@pytest.mark.parametrize(
+    ("experiment", "name", "method"),
+    [
+        ("four_gaussians", "tuned", "best"),
+        ("four_gaussians", "unrolled", "best-unrolled"),
+        ("mnist01", "tuned", "best"),
+    ],
+)
+def test_the_tuned_config_is_what_was_found(experiment, name, method):
+    shipped = load_config(ROOT / "configs" / f"{experiment}_minmax_{name}.py")
     check_config(shipped, paths=False)
-    found = METHODS["best"].config(EXPERIMENTS[experiment], {})
+    found = METHODS[method].config(EXPERIMENTS[experiment], {})
     wanted = minmax_settings(found)
     hook = dict(preset("practical", **minmax_settings(shipped)), preset="practical", record=True)
     assert ValueSetting.parse(hook.pop("value")) == ValueSetting.parse(wanted.pop("value"))
     assert hook == wanted
     assert shipped.get("lr_config") == found.get("lr_config")
     assert shipped.train_cfg == found.train_cfg
+    assert shipped.model == found.model
     for player, settings in found.optimizer.items():
         assert shipped.optimizer[player] == dict(settings, betas=tuple(settings["betas"]))
 
