@@ -188,8 +188,8 @@ def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):
 def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
     unrolled = dict(total_iters=6, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
 
-    def trained(name, type, **hook):
-        cfg = config(**unrolled)
+    def trained(name, type, resume_from=None, **hook):
+        cfg = config(**unrolled, resume_from=resume_from)
         cfg.optimizer = both(type=type, lr=0.01)
         cfg.custom_hooks = [*cfg.custom_hooks, *([dict(type="MinMaxHook", value=value, **hook)] if hook else [])]
         return losses(run(cfg, tmp_path / name))
@@ -199,6 +199,10 @@ def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
     assert trained("never", "MinMaxAdam", acceptance="never") != plain
     start, end = (weights(checkpoint(tmp_path / "never", i), "generator") for i in (1, 6))
     assert all(torch.equal(a, b) for a, b in zip(start, end, strict=True))
+    sometimes = dict(type="MinMaxAdam", acceptance="strict")
+    whole = trained("whole", **sometimes)
+    (saved,) = (tmp_path / "whole").glob("**/iter_3.pth")
+    assert trained("resumed", **sometimes, resume_from=str(saved)) == whole[3:]
 
 
 @pytest.mark.parametrize(
