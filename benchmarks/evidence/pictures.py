@@ -21,7 +21,7 @@ matplotlib.use("Agg")
 
 SEED = 1  # of the runs that are shown: the first of every cell, whatever it is like
 RUNS = ("released", "best")  # whose f is shown
-STRIPS = ("gda-6", "gda-1", "practical", "released", "best", "random-best", "gda-best", "best-unrolled")  # whose samples are
+STRIPS = ("gda-6", "gda-1", "practical", *RUNS, "random-best", "gda-best", "best-unrolled")  # whose samples are
 COLUMNS = 5  # pictures of samples in a strip
 WINDOW = 50  # decisions that the share of kept proposals is of
 
