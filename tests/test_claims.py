@@ -65,6 +65,10 @@ CLAIMS = {
             "the test has all four, counted strictly, in {} runs, its coin in {}, plain GDA in {}.",
             [(FOUR, "best"), (FOUR, "random-best"), (FOUR, "gda-best")],
         ),
+        (
+            "all four are there in {} runs with the test, in {} with its coin, and in {} by that method alone",
+            [(FOUR, "best-unrolled"), (FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")],
+        ),
         ("Lookahead {} ({} by eye)", [(FOUR, "lookahead-tuned"), (FOUR, "lookahead-tuned", EYE)]),
         (
             "extragradient {}, GDA with k = 6 {}, with k = 1 {}, OMD {}.",
@@ -142,8 +146,20 @@ CLAIMS = {
             "extragradient's setting has {} on eight Gaussians, Lookahead-Minmax {}.",
             [(EIGHT, "extragradient-tuned"), (EIGHT, "lookahead-tuned")],
         ),
-        ("is not reached with the test**: {}.", [(FOUR, "best")]),
-        ("Only the runs without it have that, {}.", [(FOUR, "gda-best")]),
+        (
+            "(unrolled steps) all modes are there in {}, {} and {},",
+            [(FOUR, "best-unrolled"), (FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")],
+        ),
+        ("own search found it has all modes in {} runs without any test,", [(FOUR, "unrolled-tuned")]),
+        ("and in {} as MinMax's proposal, all of them within", [(FOUR, "best-unrolled")]),
+        ("and in {} as MinMax's proposal, all of them within", [(FOUR, "best-unrolled", "modes_3sigma")]),
+        ("at the published rates it has all modes in {}.", [(FOUR, "unrolled")]),
+        (
+            "is reached with unrolled proposals**: {} (with the coin {}, and without either {}).",
+            [(FOUR, "best-unrolled"), (FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")],
+        ),
+        ("the published proposals the test does not reach it**: {}.", [(FOUR, "best")]),
+        ("only the ones without the test do, {}.", [(FOUR, "gda-best")]),
         (
             "rates half as high again all four modes were there in {} runs, and then in {} on the reported seeds",
             [(TRIED, "tried-faster"), (TRIED, "tried-again")],
@@ -156,7 +172,11 @@ CLAIMS = {
         ("(at faster rates) {} has all,", [(TRIED, "tried-late")]),
         ("with a discriminator that starts slowly {},", [(TRIED, "tried-early")]),
         ("with rates further apart {}.", [(TRIED, "tried-apart")]),
-        ("none in the discriminator alone gave {}.", [(TRIED, "tried-half")]),
+        ("none in the discriminator alone gave {},", [(TRIED, "tried-half")]),
+        (
+            "(β₂ = 0.99) {}, over 10 steps {}. Then unrolled proposals, {}.",
+            [(TRIED, "tried-memory"), (TRIED, "tried-short-memory"), (TRIED, "tried-unrolled")],
+        ),
         ("aim is reached**: both digits at cycle 1,000 in {} runs", [(DIGITS, "best")]),
     ],
 }
@@ -174,6 +194,16 @@ MEANS = [
         [(FOUR, "gda-best", "hq_3sigma"), (FOUR, "best", "hq_3sigma")],
     ),
     ("readme", "{} with the test or its coin", [(FOUR, "random-best", "hq_3sigma")]),
+    (
+        "readme",
+        "which has more samples near a mode ({} against {})",
+        [(FOUR, "unrolled-tuned", "hq"), (FOUR, "best-unrolled", "hq")],
+    ),
+    (
+        "accept",
+        "and {}, {} and {} of the samples near one.",
+        [(FOUR, name, "hq") for name in ("best-unrolled", "random-unrolled", "unrolled-tuned")],
+    ),
     (
         "accept",
         "{} of them lie within three standard deviations of a mode, with the test, as with its coin, {}.",

@@ -123,7 +123,7 @@ def _late_generator(iterations: int) -> dict[str, Any]:
 
 _NEARLY_ALL = {"minmax.acceptance": dict(type="annealed", tau1=3000)}  # at first, and 61 % of the worse at the end
 _BOTH_ANNEALED = {"lr_config": dict(policy="CosineAnnealing", min_lr=0)}
-_FAST, _FOUND = _lr(2.5e-3, 3e-4), _lr(1.7e-3, 2e-4)
+_FAST, _FOUND, _FAR = _lr(2.5e-3, 3e-4), _lr(1.7e-3, 2e-4), _lr(3e-3, 4.2e-4)
 _OTHER_LOSS = {"model.gan_loss": dict(type="GANLoss", gan_type="vanilla")}
 _LATE_DISCRIMINATOR = dict(type="OfPlayerLrUpdaterHook", **_warm("discriminator", 1800, 0.1, "fixed"))
 
@@ -169,13 +169,19 @@ METHODS |= {
         ("short-memory", "Adam's second moments over 10 steps (β₂ = 0.9)", tried(_second_moments(0.9))),
     )
 }
-METHODS["tried-unrolled"] = Method(
-    "tried",
-    "unrolled proposals, k = 1, rates 3e-3, 4.2e-4",
-    tried(_lr(3e-3, 4.2e-4) | {"model.type": "UnrolledGAN"}, k=1),
-    UNROLLED_GRADIENTS,
-    tuned="practical",
-)
+_UNROLLED = {"model.type": "UnrolledGAN"}
+METHODS |= {
+    f"tried-{name}": Method("tried", title, tried(settings, k=1), UNROLLED_GRADIENTS, tuned="practical")
+    for name, title, settings in (
+        ("unrolled", "unrolled proposals, k = 1, rates 3e-3, 4.2e-4", _FAR | _UNROLLED),
+        (
+            "unrolled-steady",
+            "unrolled proposals, k = 1, rates 3e-3, 4.2e-4, not annealed",
+            _FAR | _UNROLLED | {"lr_config": None},
+        ),
+        ("not-unrolled", "k = 1, rates 3e-3, 4.2e-4", _FAR),  # with as many cycles, and no more
+    )
+}
 METHODS["tried-again"] = dataclasses.replace(
     METHODS["tried-faster"], title="rates 2.5e-3, 3e-4, on the seeds that are reported", first=1
 )

@@ -115,7 +115,7 @@ class Experiment:
 POINTS = ("modes_by_eye", "modes_3sigma", "hq", "balance", "kid", "forgotten")
 DIGITS = ("balance", "share_other", "kid", "forgotten")
 ONES = ("share_1", *DIGITS)
-_WHY = "some 20 minutes a run on a core: six imagined steps, each differentiated through"
+_WHY = "not run: some 20 minutes a run on a core: six imagined steps, each differentiated through"
 PICTURES: dict[str, Any] = dict(
     skipped=dict.fromkeys(("best-unrolled", "random-unrolled", "unrolled", "unrolled-tuned"), _WHY),
     space="pictures.yaml",

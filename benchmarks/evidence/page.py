@@ -238,8 +238,11 @@ def cells(name: str, batches: list[dict[str, Any]]) -> str:
     for method, column in columns(EXPERIMENTS[name]).items():
         mine = [batch for batch in batches if batch["method"] == method]
         if not mine:
+            if why := EXPERIMENTS[name].skipped.get(method):
+                lines.append(f"| {column.title} | {why} | – | – | – | – |")
+                continue
             searched = has_settings(EXPERIMENTS[name], column)
-            why = EXPERIMENTS[name].skipped.get(method, f"none, {EXPERIMENTS[name].empty(searched=searched)}")
+            why = f"none, {EXPERIMENTS[name].empty(searched=searched)}"
             commands = [f"`python -m benchmarks.evidence {name} {method}`"]
             if not searched:
                 on = EXPERIMENTS[name].networks

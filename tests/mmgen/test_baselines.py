@@ -1,4 +1,5 @@
 import copy
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -186,7 +187,7 @@ def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):
 
 @pytest.mark.parametrize("value", ["fresh", "paired"])
 def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
-    unrolled = dict(total_iters=6, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
+    unrolled = dict(total_iters=12, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
 
     def trained(name, type, resume_from=None, **hook):
         cfg = config(**unrolled, resume_from=resume_from)
@@ -197,10 +198,13 @@ def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
     plain = trained("plain", "Adam")
     assert trained("always", "MinMaxAdam", acceptance="always") == plain  # to the last bit
     assert trained("never", "MinMaxAdam", acceptance="never") != plain
-    start, end = (weights(checkpoint(tmp_path / "never", i), "generator") for i in (1, 6))
-    assert all(torch.equal(a, b) for a, b in zip(start, end, strict=True))
-    sometimes = dict(type="MinMaxAdam", acceptance="strict")
+    for player in PLAYERS:  # the answers to what is refused, too
+        start, end = (weights(checkpoint(tmp_path / "never", i), player) for i in (1, 12))
+        assert all(torch.equal(a, b) for a, b in zip(start, end, strict=True))
+    sometimes = dict(type="MinMaxAdam", acceptance=dict(type="random", rate=0.5), record=True)
     whole = trained("whole", **sometimes)
+    (decisions,) = (tmp_path / "whole").glob("decisions.jsonl")
+    assert {json.loads(line)["accepted"] for line in decisions.read_text().splitlines()[1:]} == {True, False}
     (saved,) = (tmp_path / "whole").glob("**/iter_3.pth")
     assert trained("resumed", **sometimes, resume_from=str(saved)) == whole[3:]
 

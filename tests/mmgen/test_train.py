@@ -111,6 +111,11 @@ BAD = [
     (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
     (["custom_hooks.0.type=RandomAscent"], "RandomAscent and MinMaxHook cannot go together"),
     (["train_cfg.use_ema=True"], "train_cfg.use_ema=True needs an ExponentialMovingAverageHook .* would never move"),
+    (["model.type=UnrolledGAN", "train_cfg.disc_steps=2"], "train_cfg.disc_steps=2: UnrolledGAN takes one"),
+    (
+        ["model.type=UnrolledGAN", "train_cfg.unrolled_steps=0"],
+        "train_cfg.unrolled_steps must be a whole number of 1 or more, but got 0",
+    ),
     (["model.gan_loss=None"], "model.gan_loss=None: a GAN needs its loss, such as dict"),
     (["data.samples_per_gpu=0"], "data.samples_per_gpu must be a whole number of 1 or more, but is 0"),
     (["custom_hooks=SampleMetrics"], "custom_hooks must be a list of dicts, but is 'SampleMetrics'"),

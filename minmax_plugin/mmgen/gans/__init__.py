@@ -6,7 +6,7 @@ from mmcv.parallel import is_module_wrapper
 from torch import nn
 
 from minmax_plugin.mmgen.gans.base import GAN, ascent_steps
-from minmax_plugin.mmgen.gans.noise import ConditionalGAN, MultiScaleGAN, UnconditionalGAN
+from minmax_plugin.mmgen.gans.noise import ConditionalGAN, MultiScaleGAN, UnconditionalGAN, UnrollingGAN
 from minmax_plugin.mmgen.gans.staged import GrowingGAN, SingleImageGAN
 from minmax_plugin.mmgen.gans.translation import PairedTranslation, UnpairedTranslation
 
@@ -15,6 +15,7 @@ __all__ = ["GAN", "KINDS", "ascent_steps", "driven_classes", "find_kind", "gan_o
 # The first that fits: derived classes before those they derive from.
 KINDS: tuple[type[GAN], ...] = (
     MultiScaleGAN,
+    UnrollingGAN,
     UnconditionalGAN,
     ConditionalGAN,
     GrowingGAN,

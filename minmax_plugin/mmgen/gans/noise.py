@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
+from minmax_plugin.mmgen.unrolled import UnrolledGAN
+from minmax_plugin.optimizers import check_count
 
 
 class UnconditionalGAN(GAN):
@@ -22,6 +24,22 @@ class UnconditionalGAN(GAN):
         reals = batch[self.model.real_img_key]
         fakes = self.generator(None, num_batches=len(reals))
         return [(self.discriminator(fakes), False), (self.discriminator(reals), True)], 0.0
+
+
+class UnrollingGAN(UnconditionalGAN):
+    """The unrolled method, whose generator step goes through imagined discriminator steps."""
+
+    drives = (UnrolledGAN,)
+
+    @classmethod
+    def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
+        if train_cfg.get("disc_steps", 1) != 1:
+            raise ValueError(
+                f"train_cfg.disc_steps={train_cfg['disc_steps']!r}: UnrolledGAN takes one discriminator step in an "
+                "iteration, set 1; how many it imagines is train_cfg.unrolled_steps."
+            )
+        check_count("train_cfg.unrolled_steps", train_cfg.get("unrolled_steps", 6))
+        return super().cycle(train_cfg)
 
 
 class ConditionalGAN(GAN):
