@@ -149,11 +149,6 @@ METHODS |= {
         ),
         ("none", "rates 2e-3, 2.5e-4, neither with momentum", tried(_lr(2e-3, 2.5e-4) | _momenta(0.0, 0.0))),
         ("heavy", "rates 1.2e-3, 2e-4, momenta 0.9", tried(_lr(1.2e-3, 2e-4) | _momenta(0.9, 0.9))),
-        (
-            "apart-momenta",
-            "rates 8e-4, 3e-4, momentum 0.9 in the generator alone",
-            tried(_lr(8e-4, 3e-4) | _momenta(0.9, 0.0)),
-        ),
         ("late", "rates 2.5e-3, 3e-4, generator's rising for 100 cycles", tried(_FAST | _late_generator(600))),
         ("later", "rates 1.7e-3, 2e-4, generator's rising for 300 cycles", tried(_FOUND | _late_generator(1800))),
         ("early", "rates 2.5e-3, 3e-4, discriminator's rising for 300 cycles", tried(_FAST, hook=_LATE_DISCRIMINATOR)),
