@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.evidence.__main__ import RESULTS
 from benchmarks.evidence.collect import read_results
+from benchmarks.evidence.cost import read_costs
 from benchmarks.evidence.experiments import EXPERIMENTS
 from benchmarks.evidence.page import at_cycle, at_end, succeeded
 
@@ -273,6 +274,17 @@ def test_a_claim_is_what_was_measured(page, phrase, cells):
 @pytest.mark.parametrize(("page", "phrase", "cells"), MEANS, ids=str)
 def test_a_mean_is_what_was_measured(page, phrase, cells):
     assert phrase.format(*(mean(*cell) for cell in cells)) in PAGES[page]
+
+
+def test_costs_and_the_most_modes_are_what_was_measured():
+    ratios = read_costs(RESULTS, FOUR)["ratio"]
+    test, coin, without = (f"{ratios[name]:.1f}" for name in ("best-unrolled", "random-unrolled", "unrolled-tuned"))
+    low, *_, high = sorted((test, coin, without))
+    assert f"A cycle takes {low} to {high} times as long as of GDA with k = 6;" in PAGES["readme"]
+    assert f"a cycle of it takes {without} times as long as one of" in PAGES["accept"]
+    assert f"with six ascent steps ({test} with the test)." in PAGES["accept"]
+    most = at_cycle(read_results(RESULTS, GRID)[0], 1500)["modes"].max()
+    assert f"has all 25 modes, and no run more than {most:.0f}." in PAGES["readme"]
 
 
 @pytest.mark.parametrize("page", PAGES)
