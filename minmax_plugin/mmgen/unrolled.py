@@ -36,7 +36,7 @@ class UnrolledGAN(StaticUnconditionalGAN):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.unrolled_steps = (self.train_cfg or {}).get("unrolled_steps", 6)
+        self.unrolled_steps = (self.train_cfg or {}).get("unrolled_steps", Unrolled.k)
         self._round: Unrolled | None = None
 
     def train_step(

@@ -38,7 +38,9 @@ def find_kind(model_class: type | None) -> type[GAN] | None:
         >>> find_kind(PESinGAN).__name__
         'SingleImageGAN'
     """
-    return next((k for k in KINDS if model_class is not None and issubclass(model_class, k.drives)), None)
+    if model_class is None:
+        return None
+    return next((k for k in KINDS if issubclass(model_class, k.drives)), None)
 
 
 def gan_of(model: nn.Module) -> GAN:

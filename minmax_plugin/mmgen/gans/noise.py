@@ -10,6 +10,7 @@ from mmgen.models.gans import BasicConditionalGAN, MSPIEStyleGAN2, StaticUncondi
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from minmax_plugin.baselines import Unrolled
 from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
 from minmax_plugin.mmgen.unrolled import UnrolledGAN
 from minmax_plugin.optimizers import check_count
@@ -38,7 +39,7 @@ class UnrollingGAN(UnconditionalGAN):
                 f"train_cfg.disc_steps={train_cfg['disc_steps']!r}: UnrolledGAN takes one discriminator step in an "
                 "iteration, set 1; how many it imagines is train_cfg.unrolled_steps."
             )
-        check_count("train_cfg.unrolled_steps", train_cfg.get("unrolled_steps", 6))
+        check_count("train_cfg.unrolled_steps", train_cfg.get("unrolled_steps", Unrolled.k))
         return super().cycle(train_cfg)
 
 
