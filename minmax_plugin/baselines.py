@@ -153,6 +153,29 @@ class Lookahead(Alternating):
         self.lookahead.step()
 
 
+def check_unrollable(optimizer: Optimizer, name: str = "max_optimizer") -> None:
+    """Refuse an optimizer whose steps :class:`Unrolled` cannot imagine.
+
+    Args:
+        optimizer: the max player's.
+        name: what messages call it.
+
+    Raises:
+        ValueError: if it is not Adam or SGD in its plain form.
+
+    Examples:
+        >>> check_unrollable(SGD([torch.zeros(1)], lr=0.1, momentum=0.9))
+        Traceback (most recent call last):
+        ValueError: max_optimizer must have momentum 0 to be unrolled, but got 0.9.
+    """
+    if not isinstance(optimizer, (Adam, SGD)):
+        raise ValueError(f"{name} must be of type 'Adam' or 'SGD', but got {type(optimizer).__name__!r}.")
+    for group in optimizer.param_groups:
+        for setting in ("weight_decay", "momentum", "amsgrad"):
+            if group.get(setting, 0):
+                raise ValueError(f"{name} must have {setting} 0 to be unrolled, but got {group[setting]!r}.")
+
+
 @dataclasses.dataclass(eq=False)
 class Unrolled(Baseline):
     """Unrolled GAN: the min player's gradient goes through k imagined steps of the max player.
@@ -182,14 +205,7 @@ class Unrolled(Baseline):
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
-        if not isinstance(self.max_optimizer, (Adam, SGD)):
-            raise ValueError(
-                f"max_optimizer must be of type 'Adam' or 'SGD', but got {type(self.max_optimizer).__name__!r}."
-            )
-        for group in self.max_optimizer.param_groups:
-            for name in ("weight_decay", "momentum", "amsgrad"):
-                if group.get(name, 0):
-                    raise ValueError(f"max_optimizer must have {name} 0 to be unrolled, but got {group[name]!r}.")
+        check_unrollable(self.max_optimizer)
         trained = set(_trained(self.max_optimizer))
         self._parameters = {name: p for name, p in self.module.named_parameters() if p in trained}
         missing = len(trained) - len(self._parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import inspect
 import logging
 import warnings
@@ -22,7 +23,7 @@ from torch import nn
 
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
 from minmax_plugin.mmgen.estimates import OWN_TERMS
-from minmax_plugin.mmgen.gans import driven_classes, find_kind
+from minmax_plugin.mmgen.gans import GAN, driven_classes, find_kind
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
@@ -117,7 +118,7 @@ def _check_parts(cfg: Config) -> None:
     entries |= (kind.optimizers_in(cfg) if kind else None) or {}
     for path, entry in entries.items():
         if isinstance(entry, Mapping):
-            _build(path, entry, OPTIMIZERS, _build_optimizer)
+            _build(path, entry, OPTIMIZERS, functools.partial(_build_optimizer, kind, path.rpartition(".")[2]))
     for index, entry in enumerate(cfg.get("custom_hooks") or []):
         path = f"custom_hooks.{index}"
         several = entry.get("metrics") if isinstance(entry.get("metrics"), (list, tuple)) else []
@@ -202,9 +203,12 @@ def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None
         raise ConfigError(f"{path}: {said}; correct one of its settings {dict(entry)}.") from error
 
 
-def _build_optimizer(entry: dict[str, Any]) -> None:
-    if "constructor" not in entry:  # one of the user's own knows the model's parameters
-        build_optimizer(_Throwaway(), entry)
+def _build_optimizer(kind: type[GAN] | None, player: str, entry: dict[str, Any]) -> None:
+    if "constructor" in entry:  # one of the user's own knows the model's parameters
+        return
+    optimizer = build_optimizer(_Throwaway(), entry)
+    if kind:
+        kind.check_optimizer(player, optimizer)
 
 
 def _build_runner(entry: dict[str, Any]) -> None:

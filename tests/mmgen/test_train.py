@@ -116,6 +116,10 @@ BAD = [
         ["model.type=UnrolledGAN", "train_cfg.unrolled_steps=0"],
         "train_cfg.unrolled_steps must be a whole number of 1 or more, but got 0",
     ),
+    (
+        ["model.type=UnrolledGAN", "optimizer.discriminator.weight_decay=0.1"],
+        "optimizer.discriminator: UnrolledGAN's optimizer must have weight_decay 0 to be unrolled, but got 0.1",
+    ),
     (["model.gan_loss=None"], "model.gan_loss=None: a GAN needs its loss, such as dict"),
     (["data.samples_per_gpu=0"], "data.samples_per_gpu must be a whole number of 1 or more, but is 0"),
     (["custom_hooks=SampleMetrics"], "custom_hooks must be a list of dicts, but is 'SampleMetrics'"),

@@ -12,6 +12,7 @@ import torch
 from mmcv.parallel import is_module_wrapper
 from mmcv.parallel.scatter_gather import scatter_kwargs
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from minmax_plugin.mmgen.optimizers import PREFIX, MinMaxOptimizer
@@ -73,6 +74,14 @@ class GAN:
         optimizers = cfg.get("optimizer")
         entries = optimizers if isinstance(optimizers, Mapping) else {}
         return {f"optimizer.{name}": entries.get(name) for name in cls.names}
+
+    @classmethod
+    def check_optimizer(cls, player: str, optimizer: Optimizer) -> None:
+        """Refuse an optimizer that the model cannot train ``player`` with.
+
+        Raises:
+            ValueError: naming it.
+        """
 
     # --- players -----------------------------------------------------------------------------------------
 

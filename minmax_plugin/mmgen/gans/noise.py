@@ -9,8 +9,9 @@ import torch
 from mmgen.models.gans import BasicConditionalGAN, MSPIEStyleGAN2, StaticUnconditionalGAN
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torch.optim import Optimizer
 
-from minmax_plugin.baselines import Unrolled
+from minmax_plugin.baselines import Unrolled, check_unrollable
 from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
 from minmax_plugin.mmgen.unrolled import UnrolledGAN
 from minmax_plugin.optimizers import check_count
@@ -41,6 +42,11 @@ class UnrollingGAN(UnconditionalGAN):
             )
         check_count("train_cfg.unrolled_steps", train_cfg.get("unrolled_steps", Unrolled.k))
         return super().cycle(train_cfg)
+
+    @classmethod
+    def check_optimizer(cls, player: str, optimizer: Optimizer) -> None:
+        if player == "discriminator":
+            check_unrollable(optimizer, "UnrolledGAN's optimizer")
 
 
 class ConditionalGAN(GAN):
