@@ -37,6 +37,8 @@ def test_every_cell_has_a_config_that_trains(experiment, method):
     assert cfg.total_iters >= row.cycles * per_cycle
     measured = [hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "SampleMetrics"]
     assert measured == [row.every * per_cycle]
+    gradients = cfg.total_iters / per_cycle * (column.gradients or per_cycle + 1)
+    assert gradients >= 0.98 * row.cycles * (row.k + 1), "as many as plain descent-ascent, to a measurement"
     if method == "gda-matched":
         assert per_cycle == pytest.approx(14.3, abs=0.005)  # not a whole number of them
     if minmax := minmax_settings(cfg):  # a preset may change after a cell was begun
@@ -334,11 +336,62 @@ def test_results_of_several_days_add_up(tmp_path):
         (place / "four_gaussians.json").write_text(json.dumps([batch]))
         merge_results(place, tmp_path / "all", "four_gaussians")
 
+    results("zeroth", [5, 6, 7], 0)
     results("first", [1, 2, 3], 1)
-    results("second", [3, 4], 2)
+    results("second", [3, 4, 6], 2)
     rows, batches = read_results(tmp_path / "all", "four_gaussians")
-    assert rows[rows["cycle"] == 20]["modes"].tolist() == [1, 1, 2, 2]
+    assert rows[rows["cycle"] == 20]["modes"].tolist() == [1, 1, 2, 2, 0, 2, 0]
     assert [(b["commit"], b["seeds"], b["failed"], b["command"]) for b in batches] == [
+        ("zeroth", [5, 7], {"7": "diverged"}, "python -m benchmarks.evidence four_gaussians gda-6 --seeds 3 --first 5"),
         ("first", [1, 2], {}, "python -m benchmarks.evidence four_gaussians gda-6 --seeds 2"),
-        ("second", [3, 4], {"4": "diverged"}, "all"),
+        ("second", [3, 4, 6], {"6": "diverged"}, "all"),
     ]
+
+
+def test_a_mean_has_its_interval_and_a_distance_its_median():
+    values = pandas.Series([1.0, 2.0, 3.0, 4.0, 5.0, float("nan")])
+    assert page.middle(values, "modes") == "3.00 ± 1.96"  # by hand: t(0.975, 4) = 2.776, standard error 0.707
+    assert page.middle(values.replace(5.0, 100.0), "kid") == "3 (1 to 100)"
+    assert [page.middle(values[:n], "modes") for n in (0, 1, 3)] == ["–", "1", "2 (1 to 3)"]
+
+
+def test_equal_time_lets_the_clock_be_a_little_off():
+    for ratio, cycles in ((1.04, [20, 20]), (1.06, [10, 10])):
+        assert page.at_cost(FRAME, costs_of({"gda-1": ratio}), 20)["cycle"].tolist() == cycles
+
+
+def test_a_cell_of_the_readme_is_of_three_runs_and_says_its_cycle():
+    runs = FRAME[(FRAME["method"] == "gda-1") & (FRAME["cycle"] == 20)]
+    batch = dict(method="gda-1", seeds=[1, 2], failed={})
+    row = EXPERIMENTS["four_gaussians"]
+    assert page.cell(row, "gda-1", runs, [batch], 20, None) == "–"
+    batch["seeds"] = [1, 2, 3]
+    assert page.cell(row, "gda-1", runs, [batch], 20, None) == "1/3 (6%–79%)"
+    assert page.cell(row, "gda-1", runs, [batch], 10, None) == "1/3 (6%–79%) at 20"
+
+
+CYCLES = {"gda-6": 6, "gda-1": 1, "extragradient": 2, "omd": 1, "lookahead": 6, "unrolled": 1, "best-unrolled": 1}
+
+
+@pytest.mark.parametrize(("method", "iterations"), CYCLES.items())
+def test_a_cycle_is_one_proposal_or_step(method, iterations):
+    assert METHODS[method].config(EXPERIMENTS["four_gaussians"], RATES).iterations_per_cycle == iterations
+
+
+RULES = [
+    ("four_gaussians", "practical", dict(type="constant", rate=0.25)),
+    ("mnist01", "practical", dict(type="constant", rate=0.2)),
+    ("four_gaussians", "released", dict(type="periodic", every=4, reverse=True)),
+    ("mnist01", "released", dict(type="periodic", every=5)),
+]
+
+
+@pytest.mark.parametrize(("experiment", "method", "rule"), RULES)
+def test_the_rules_are_the_published_ones(experiment, method, rule, monkeypatch):
+    monkeypatch.setenv("MINMAX_MNIST", "somewhere")
+    assert minmax_settings(METHODS[method].config(EXPERIMENTS[experiment], {}))["acceptance"] == rule
+
+
+def test_where_the_discriminator_goes_back_too_its_ascent_is_lost():
+    cfg = METHODS["practical"].config(EXPERIMENTS["four_gaussians"], {})
+    assert Cell(cfg, {}, [Run(1, None, [], [True, False])]).rates()["kept_ascent"] == 6

@@ -21,6 +21,7 @@ DISK_FULL = "the disk is full"
 NOT_STARTED = "not started"
 BLAMELESS = (DRIVER_DIED, INTERRUPTED, DISK_FULL, NOT_STARTED)
 WARM = "warm start"
+WARM_POINTS = f"{WARM}: points"  # kept in the study: the other search need not be there for ever
 MOST_POINTS = 10_000  # of a grid
 
 
@@ -41,12 +42,12 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
             shared = options.layout == "shared"
             queue.append(baseline(record.space, list(configs.values()) if shared else [configs[name]]))
         queue += [(point, {"origin": "point"}) for point in record.space.points]
-        if options.warm_start and not study.user_attrs.get(WARM):
-            queue += warm_points(record, name, _earlier(options.warm_start))
+        if options.warm_start and WARM_POINTS not in study.user_attrs:
+            study.set_user_attr(WARM_POINTS, warm_points(record, name, _earlier(options.warm_start)))
+        queue += study.user_attrs.get(WARM_POINTS, [])
         for params, attrs in queue[: options.num_samples]:
             if (attrs["origin"], params) not in known:
                 enqueue(study, params, **attrs)
-        study.set_user_attr(WARM, True)  # the other search need not be there for ever
         if options.sampler == "grid":
             queue_grid(record, name)
 

@@ -73,6 +73,11 @@ def run_cell(
         following = one + record.options.num_samples
         if not one <= first <= following:
             return f"its runs in {folder} are of the seeds from {one}: give a --first from that to {following}"
+        if (most := one + SEEDS - first) < seeds:
+            return (
+                f"its runs in {folder} are of the seeds from {one}, and can be no more than {SEEDS}: "
+                f"ask for {most} at most"
+            )
         more = first + seeds - following
         command += ["--resume", str(folder)] + (["--extend", str(more)] if more > 0 else [])
     else:

@@ -6,6 +6,7 @@ import pty
 import re
 import termios
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,3 +128,17 @@ def test_results_are_written_after_each_trial(record):
     table = (record.folder / "leaderboard.md").read_text()
     assert table.count("\n") == 6
     assert "| a | 1 | – | fail: diverged" in table
+
+
+def test_the_time_left_is_that_of_the_trials_left(record, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(
+        progress, "time", SimpleNamespace(monotonic=lambda: clock[0], strftime=time.strftime, gmtime=time.gmtime)
+    )
+    out = io.StringIO()
+    says = Progress(record, Report(record), stream=out)
+    study = record.studies["a"]
+    study.tell(study.ask(), 0.5)
+    clock[0] = 10.0
+    says.on_trial_complete(iteration=1, trials=[], trial=SimpleNamespace(config={"study": "a", "number": 0}))
+    assert out.getvalue().endswith("; about 30 s left\n")

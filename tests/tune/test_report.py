@@ -18,12 +18,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from minmax_plugin.mmgen.train import load_config
+from tune.best import write_best
 from tune.options import Options, parse
 from tune.page import command
+from tune.plots import courses, history, parallel_coordinates
 from tune.record import SearchRecord
 from tune.report import Report
 from tune.space import Space
-from tune.tables import compared, read_rows
+from tune.tables import compared, leaderboard, read_rows, summary, table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -309,6 +311,7 @@ def test_of_several_objectives_the_front_is_exported_first(tmp_path):
     best = tmp_path / "s" / "best" / "points"
     exported = [json.loads((best / place / "params.json").read_text())["trial"] for place in (".", "2", "3")]
     assert exported == [0, 3, 2]
+    assert summary(record, read_rows(record))["studies"]["points"]["pareto_front"] == [0, 3, 2]
 
 
 def test_of_several_objectives_the_other_method_is_compared_by_the_first(tmp_path):
@@ -412,3 +415,61 @@ def test_the_study_opens_in_optuna(tmp_path):
     study = optuna.load_study(study_name="points", storage=f"sqlite:///{tmp_path / 's' / 'optuna.db'}")
     assert study.best_value == 0.5
     assert study.metric_names == ["balance"]
+
+
+def test_the_tables_tell_intervals_last_values_times_and_seeds(tmp_path):
+    record = new_record(tmp_path / "s", seeds=2, seed=5)
+    add(record, values=[0.5], scores=[0.4, 0.6], interval=[0.3, 0.7])
+    add(record, TrialState.PRUNED, steps={100: 0.9, 200: 0.1}, scores=[0.0, 0.2], interval=[-1.0, 1.2])
+    first, second = table(record, read_rows(record)).to_dict("records")
+    assert [first[name] for name in ("balance", "low", "high", "scores", "duration")] == [0.5, 0.3, 0.7, "0.4 0.6", 90]
+    assert second["balance"] == 0.1
+    assert pandas.isna(second["low"]), "of seeds that were not all trained to their end"
+    assert summary(record, read_rows(record))["seeds"] == [5, 6]
+
+
+def test_the_leaderboard_is_one_table(tmp_path):
+    record = new_record(tmp_path / "s", seeds=2, objectives=("balance:max", "seconds:min"))
+    add(record, values=[0.5, 30.0], interval=[0.3, 0.7])
+    add(record, TrialState.FAIL, reason="no | data\nsecond line")
+    assert leaderboard(record, read_rows(record)).splitlines()[2:] == [
+        "| points | 0 | 0.5000 (0.3000 to 0.7000) | 30 | complete | as in the config |",
+        "| points | 1 | – | – | fail: no \\| data second line | as in the config |",
+    ]
+
+
+def test_each_command_trains_its_data_set_with_its_seed_wherever_the_search_is(tmp_path):
+    record = new_record(tmp_path / "a b#c", layout="shared", seeds=2, seed=5, cpus_per_trial=2.0)
+    add(record, values=[0.5])
+    for run in record.runs("shared", 0):
+        run.folder.mkdir(parents=True)
+        (run.folder / "iter_9.pth").write_text(f"{run.base} {run.seed}")
+    write_best(record, read_rows(record)["shared"])
+    best = record.folder / "best" / "shared"
+    words = [shlex.split(line) for line in (best / "command.txt").read_text().splitlines()]
+    assert [(line[0], line[2], line[4]) for line in words] == [
+        ("OMP_NUM_THREADS=2", str(best / f"config_{base}.py"), seed) for seed in "56" for base in ("points", "digits")
+    ]
+    assert (best / "checkpoint.pth").read_text() == "points 5", "of its first training"
+
+
+BETTER = [  # objective, the best so far, the strongest courses, where the strongest line ends
+    ("balance:max", [0.2, 0.4, 0.4, 0.4, 0.4], [1, 3, 4], 1),
+    ("balance:min", [0.2, 0.2, 0.1, 0.1, 0.1], [2, 0, 4], 0),
+]
+
+
+@pytest.mark.parametrize(("objective", "so_far", "strong", "end"), BETTER)
+def test_what_is_better_is_drawn_as_better(tmp_path, objective, so_far, strong, end):
+    record = new_record(tmp_path / "s", objectives=(objective,))
+    for value in (0.2, 0.4, 0.1, 0.3, 0.25):
+        add(record, values=[value], rate=1e-3 * (1 + value), steps={100: 0.2, 200: value})
+    study, (pair,) = record.studies["points"], record.objectives
+    (axes,) = history(read_rows(record)["points"], pair).axes
+    assert list(axes.lines[0].get_ydata()) == so_far
+    (axes,) = courses(study, pair).axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == [f"trial {number}" for number in reversed(strong)]
+    (axes,) = parallel_coordinates(study, pair).axes
+    (top,) = (line for line in axes.lines if line.get_alpha() == 0.9)
+    assert top.get_ydata()[-1] == end

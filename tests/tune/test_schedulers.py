@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
 from tune.options import Options
 from tune.schedulers import make_scheduler
 
 
-def study(*ends, objectives=1):
+def study(*ends, objectives=1, state=TrialState.COMPLETE):
     made = optuna.create_study(directions=["maximize"] * objectives)
     for value in ends:
         trial = made.ask()
@@ -20,7 +21,7 @@ def study(*ends, objectives=1):
         else:
             for step, reached in points:
                 trial.report(reached, step)
-        made.tell(trial, [value] * objectives)
+        made.tell(trial, [value] * objectives if state == TrialState.COMPLETE else None, state=state)
     return made
 
 
@@ -44,7 +45,7 @@ def decide(scheduler, name, slope, upto=1000, **more):
 def test_a_weak_trial_is_stopped_after_its_grace_in_its_own_study_only(name, objectives):
     options = Options(objectives=objectives, scheduler=name, grace=0.3)
     studies = {"a": study(0.8, 0.9, 1.0, objectives=len(objectives)), "b": study()}
-    scheduler = make_scheduler(options, {"a": 1000, "b": 1000}, studies, print)
+    scheduler = make_scheduler(options, {"a": 1000, "b": 5000}, studies, print)
     assert decide(scheduler, "a", 0.1) == 300
     assert decide(scheduler, "a", 2.0) is None
     assert decide(scheduler, "b", 0.1) is None
@@ -65,3 +66,22 @@ def test_a_trial_that_failed_before_it_measured_is_passed_over():
     scheduler.on_trial_add(None, trial)
     scheduler.on_trial_complete(None, trial, {"outcome": "failed"})
     assert decide(scheduler, "a", 1.0) is None
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_quarter_of_a_training_is_the_grace_where_none_is_given(name):
+    options = Options(objectives=("score:max",), scheduler=name)
+    assert decide(make_scheduler(options, {"a": 1000}, {"a": study(0.8, 0.9, 1.0)}, print), "a", 0.1) == 300
+
+
+@pytest.mark.parametrize(("earlier", "stopped"), [((0.9, 1.0), None), ((0.8, 0.9, 1.0), 300)])
+def test_a_median_is_of_three_trials_at_least(earlier, stopped):
+    options = Options(objectives=("score:max",), scheduler="median")
+    assert decide(make_scheduler(options, {"a": 1000}, {"a": study(*earlier)}, print), "a", 0.1) == stopped
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_earlier_trials_that_were_stopped_count_too(name):
+    options = Options(objectives=("score:max",), scheduler=name)
+    studies = {"a": study(0.8, 0.9, 1.0, state=TrialState.PRUNED)}
+    assert decide(make_scheduler(options, {"a": 1000}, studies, print), "a", 0.1) == 300

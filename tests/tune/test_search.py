@@ -17,7 +17,7 @@ from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
 from tune.engine import only_one
 from tune.options import Options, parse
-from tune.prepare import lay_dataset
+from tune.prepare import check_resources, lay_dataset
 from tune.record import SearchRecord
 from tune.search import main
 from tune.space import Space
@@ -139,6 +139,7 @@ def test_what_is_given_goes_over_what_was_stored():
     assert Options.from_dict(json.loads(json.dumps(options.to_dict()))) == options
     metric = parse(["a.py", "--metric", "hq", "--mode", "min"]).options()
     assert metric.directions == [("hq", "min")]
+    assert parse(["a.py", "--metric", "hq"]).options().directions == [("hq", "max")]
 
 
 def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):
@@ -340,3 +341,7 @@ def test_early_stopping_collapse_and_configs_without_minmax(tmp_path):
     assert {slope: t.state.name for slope, t in collapsed.items()} == {1.0: "COMPLETE", 0.5: "COMPLETE", 0.1: "PRUNED"}
     assert collapsed[0.1].user_attrs["reason"] == "collapsed: ramp was below 11.0 in 3 measurements in a row"
     assert list(collapsed[0.1].intermediate_values) == [20 * 512, 40 * 512, 60 * 512]
+
+
+def test_a_trial_may_use_all_cores():
+    check_resources(Options(cpus_per_trial=os.cpu_count()))

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
 
 import optuna
 import pytest
@@ -13,7 +15,7 @@ from minmax_plugin.mmgen.check import ConfigError
 from tune import tables
 from tune.options import Options
 from tune.plan import plan, reconcile, retry_errored
-from tune.record import REPORTS, SearchRecord
+from tune.record import REPORTS, SearchRecord, code_commit
 from tune.searcher import Ending, StudySearcher, summary
 from tune.space import Space
 
@@ -141,10 +143,11 @@ def test_one_success_among_failures_lets_it_go_on(make):
     assert not ending.stop_all()
 
 
-def test_what_succeeded_before_a_resume_counts_as_a_success(make):
+@pytest.mark.parametrize("outcome", ["complete", "collapsed"])
+def test_what_succeeded_before_a_resume_counts_as_a_success(make, outcome):
     record = make(num_samples=9)
     searcher, _ = ask(record)
-    searcher.on_trial_complete("0", result(0.1, outcome="complete"))
+    searcher.on_trial_complete("0", result(0.1, outcome=outcome))
     ending = Ending(None)
     resumed = StudySearcher(SearchRecord.open(record.folder), ending)
     for i in range(3):
@@ -169,9 +172,10 @@ def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypa
     assert [t.state.name for t in record.studies["a"].trials] == ["COMPLETE", "FAIL", "FAIL", "WAITING"]
     assert record.studies["a"].trials[2].user_attrs["reason"] == "the search was killed"
     assert record.remaining("a") == 1
-    folder = record.trial_folder("a", 2)
-    folder.mkdir(parents=True)
-    (folder / REPORTS).touch()
+    for number in (1, 2):
+        folder = record.trial_folder("a", number)
+        folder.mkdir(parents=True)
+        (folder / REPORTS).touch()
     searcher, [again, none] = ask(record, 2)
     assert (again["number"], again["params"], again["continues"]) == (3, killed.params, str(folder))
     assert none == StudySearcher.FINISHED
@@ -288,8 +292,12 @@ def test_a_warm_start_tries_the_best_of_another_search_first(make):
     narrow = {"space": {"lr": {"type": "float", "low": 0.1, "high": 0.11}}}
     record = make(narrow, ["b"], folder="narrow", warm_start=str(earlier.folder))
     assert any("passes over" in line for line in record.lines())
+    short = make(names=["b"], folder="short", warm_start=str(earlier.folder), num_samples=1, baseline=False)
     shutil.rmtree(earlier.folder)  # it is not asked again
     plan(SearchRecord.open(record.folder), {"b": CONFIG})
+    short.update(short.options, extend=2)
+    plan(short, {"b": CONFIG})
+    assert [trial.user_attrs["queued"] for trial in short.studies["b"].trials].count(best.params) == 1, "no longer cut"
 
 
 def test_several_objectives_are_told_and_their_history_kept(make):
@@ -443,3 +451,114 @@ def test_a_summary_has_no_numbers_that_json_does_not_know(make):
         "seconds": 1.0,
     }
     json.dumps(summed, allow_nan=False)
+
+
+def test_a_search_of_few_trials_ends_with_its_first_failure_too(make):
+    ending = Ending(None)
+    searcher = StudySearcher(make(names=["a"], num_samples=2), ending)
+    for i in range(2):
+        searcher.suggest(str(i))
+        searcher.on_trial_complete(str(i), dict(outcome="failed", reason=f"ValueError: no {i}"))
+    assert ending.reason == "nothing but failures: a trial 0: ValueError: no 0"
+
+
+def test_a_failure_that_every_trial_would_have_ends_the_search(make):
+    ending = Ending(None)
+    searcher = StudySearcher(make(), ending)
+    searcher.suggest("0")
+    searcher.on_trial_complete("0", dict(outcome="failed", reason="the disk is full", fatal=True))
+    assert ending.reason == "the disk is full"
+
+
+def test_a_trial_that_ray_killed_for_want_of_memory_says_so(make):
+    record = make(names=["a"])
+    searcher, _ = ask(record)
+    searcher.out_of_memory.add("0")
+    searcher.on_trial_complete("0", None, error=True)
+    assert record.studies["a"].trials[0].user_attrs["reason"].startswith("out of memory: Ray killed its worker")
+
+
+def test_a_time_budget_ends_when_it_is_over():
+    assert not Ending(3600).stop_all()
+    assert (over := Ending(-1)).stop_all()
+    assert over.reason == "time budget"
+
+
+def test_no_more_trials_are_asked_for_than_the_limit(make):
+    searcher, _ = ask(make())
+    searcher.limit = 2
+    assert searcher.suggest("1")["study"] == "b"
+    assert searcher.suggest("2") is None
+    searcher.on_trial_complete("0", result(0.7, outcome="complete"))
+    assert searcher.suggest("2")["number"] == 1
+
+
+def test_what_was_measured_before_a_restart_is_told_too(make):
+    record = make(names=["a"])
+    searcher, _ = ask(record)
+    searcher.on_trial_result("0", result(0.4, 30, earlier=[[10, 0.2], [20, 0.3]]))
+    searcher.close("time budget")
+    assert record.studies["a"].trials[0].intermediate_values == {10: 0.2, 20: 0.3, 30: 0.4}
+
+
+def test_a_second_objective_is_any_metric(make):
+    record = make(names=["a"], objectives=("score:max", "modes:max"))
+    searcher, _ = ask(record)
+    # Ray flattens what a trial reports
+    searcher.on_trial_complete(
+        "0", result(0.6, outcome="complete", **{"objectives/score": 0.6, "objectives/modes": 3.0})
+    )
+    assert record.studies["a"].trials[0].values == [0.6, 3.0]
+
+
+def test_an_extension_is_kept(make):
+    record = make(names=["a"])
+    record.update(record.options, extend=2)
+    assert SearchRecord.open(record.folder).remaining("a") == 5
+
+
+AGAIN = [
+    ("interrupted: SIGINT", 1),
+    ("not started: time budget", 1),
+    ("the disk is full: no", 1),
+    ("ValueError: no", 0),
+]
+
+
+@pytest.mark.parametrize(("reason", "again"), AGAIN)
+def test_what_says_nothing_about_the_settings_is_run_again(make, reason, again):
+    record = make(names=["a"])
+    searcher, _ = ask(record)
+    searcher.on_trial_complete("0", dict(outcome="failed", reason=reason))
+    assert reconcile(record) == again
+
+
+def test_a_retry_of_a_baseline_outside_the_space_stays_hidden_from_samplers(make):
+    record = make({"space": {"lr": {"type": "float", "low": 0.4, "high": 1.0}}}, ["a"], num_samples=1)
+    ask(record)
+    reconcile(record)
+    assert [trial.user_attrs["partial"] for trial in record.studies["a"].trials] == [True, True]
+
+
+def test_studies_draw_unlike_points(make):
+    record = make({"space": CONTENT["space"]}, sampler="random", num_samples=1, baseline=False)
+    _, asked = ask(record, 2)
+    assert asked[0]["params"] != asked[1]["params"]
+
+
+def test_the_commit_is_marked_where_files_differ_from_it(tmp_path, monkeypatch):
+    def git(*command):
+        person = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *person, *command], check=True, capture_output=True)
+
+    for name in [name for name in os.environ if name.startswith("GIT_")]:  # of a hook of git's that runs the tests
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("tune.record.ROOT", tmp_path)
+    git("init")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "first")
+    clean = code_commit.__wrapped__()
+    (tmp_path / "file").write_text("2")
+    assert len(clean) == 40
+    assert code_commit.__wrapped__() == f"{clean}-dirty"

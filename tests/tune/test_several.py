@@ -1,5 +1,6 @@
 """Trainings in processes of their own, as on several GPUs; here it is one process, for there is no GPU."""
 
+import contextlib
 import io
 import json
 import os
@@ -16,6 +17,8 @@ import torch
 from mmgen_runs import small_config
 
 from minmax_plugin.mmgen.optin import import_also, opt_in
+from tune import trial
+from tune.record import Run
 from tune.reporting import ReportToFile, ReportToTune
 from tune.several import LAUNCHER, PATIENCE, _whole, last_words, measurements, stop, train_apart
 
@@ -151,3 +154,67 @@ def test_half_a_line_waits_for_its_end(tmp_path):
     file.seek(place)
     assert list(_whole(file)) == ['{"a": 2}\n']
     assert measurements(tmp_path, 1).parent == tmp_path
+
+
+class Died(Exception):
+    pass
+
+
+@pytest.fixture
+def attempt(tmp_path, monkeypatch):
+    """Plays a trial: of each seed its scores, one in ten iterations and a second; with fewer than three it dies."""
+    clock = [0.0]
+    (tmp_path / "base.py").write_text("data = dict(samples_per_gpu=16)\ntotal_iters = 30\n")
+    monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def play(scores, objective=("score", "max"), reached=0, **more):
+        reports = []
+
+        def train(cfg, seed, hooks, **settings):
+            for i, score in enumerate(scores[seed], start=1):
+                if 10 * i > reached:
+                    clock[0] += 1
+                    hooks[0]["job"].measure({"score": score}, 10 * i, 160 * i, last=i == 3)
+            if len(scores[seed]) < 3:
+                raise Died
+
+        checkpoint = Path(f"iter_{reached}.pth") if reached else None
+        monkeypatch.setattr(trial, "last_checkpoint", lambda folder, before: checkpoint)
+        monkeypatch.setattr(trial, "train", train)
+        monkeypatch.setattr(trial, "tune", SimpleNamespace(report=reports.append))
+        runs = [Run("base", seed, tmp_path / "trial" / str(seed)) for seed in scores]
+        job = trial.Job(tmp_path / "trial", runs, {"base": str(tmp_path / "base.py")}, {}, [objective], **more)
+        with contextlib.suppress(Died):
+            job.train()
+        return reports
+
+    return play
+
+
+def test_a_trial_counts_the_time_and_images_of_all_its_trainings(attempt):
+    reports = attempt({1: [0.1, 0.2, 0.4], 2: [0.2, 0.4, 0.8]})
+    assert [report["images"] for report in reports] == [160, 320, 480, 640, 800, 960]
+    assert [report["seconds"] for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[-1]["score"] == pytest.approx(0.6)
+    assert [report.get("outcome") for report in reports] == [None] * 5 + ["complete"]
+
+
+def test_a_trial_that_is_started_again_goes_on_counting(attempt):
+    attempt({1: [0.1, 0.2]})
+    (last,) = attempt({1: [0.1, 0.2, 0.4]}, reached=20)
+    assert (last["images"], last["seconds"], last["earlier"]) == (480, 3, [[160, 0.1], [320, 0.2]])
+
+
+COLLAPSES = [(("score", "max"), 0.1, "below"), (("score", "min"), 0.9, "above")]
+
+
+@pytest.mark.parametrize(("objective", "score", "worse"), COLLAPSES)
+def test_a_trial_collapses_in_the_direction_of_its_objective_and_over_a_restart(attempt, objective, score, worse):
+    attempt({1: [score] * 2}, objective, collapse_below=0.5)
+    with pytest.raises(trial.Collapsed, match=f"score was {worse} 0.5 in 3 measurements in a row"):
+        attempt({1: [score] * 3}, objective, reached=20, collapse_below=0.5)
+
+
+@pytest.mark.parametrize(("objective", "score", "worse"), COLLAPSES)
+def test_a_trial_that_is_better_than_the_limit_does_not_collapse(attempt, objective, score, worse):
+    assert attempt({1: [1 - score] * 3}, objective, collapse_below=0.5)[-1]["outcome"] == "complete"

@@ -1,5 +1,6 @@
 """Search spaces: what is refused, what is drawn, and that it reaches the trained model."""
 
+import math
 import re
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_gda_holds_back_all_settings_of_minmax():
 
 def test_a_batch_size_keeps_the_images():
     space, base = Space.read(SPACES / "gan.yaml"), config("four_gaussians_gda")
-    base.checkpoint_config = dict(interval=3000)
+    base.checkpoint_config, base.evaluation = dict(interval=3000), dict(interval=500)
     _, settings = draw(space, **{"data.samples_per_gpu": 128})
     cfg = trial_config(base, settings)
     assert (cfg.data.samples_per_gpu, cfg.total_iters) == (128, 4 * 9000)
@@ -148,6 +149,7 @@ def test_a_batch_size_keeps_the_images():
         4 * base.custom_hooks[0].interval,
         4 * 3000,
     )
+    assert cfg.evaluation.interval == 4 * 500
     # what a search sets itself stays
     assert trial_config(base, {**settings, "total_iters": 500}).total_iters == 500
 
@@ -189,7 +191,7 @@ def test_steps_integers_and_choices_are_sampled():
     )
     cfg = config()
     set_paths(cfg, draw(space)[1])
-    assert cfg.train_cfg.disc_steps in (2, 4, 6)
+    assert {draw(space, seed)[0]["train_cfg.disc_steps"] for seed in range(20)} == {2, 4, 6}
     assert cfg.lr_config is None
     assert cfg.optimizer.generator.lr in (0.1, 0.2, pytest.approx(0.3))
 
@@ -465,6 +467,31 @@ def test_the_meaning_of_a_config_is_compared_not_its_spelling():
     space = yaml_space(minmax__restore={"type": "choice", "options": ["generator", "both"]})
     assert space.baseline(config()) == {"minmax.restore": "both"}  # which the config leaves to its preset
     assert space.baseline(Config(dict(custom_hooks=[]))) == {}
+    cfg = config()
+    cfg.custom_hooks = [dict(type="MinMaxHook", record=True)]
+    assert yaml_space(minmax__record={"type": "choice", "options": [False, True]}).baseline(cfg) == {
+        "minmax.record": True
+    }
+
+
+def test_a_whole_number_does_not_stand_for_a_fraction():
+    cfg = config()
+    cfg.optimizer.generator.lr = 2.5
+    whole = {"type": "int", "low": 1, "high": 9}
+    assert yaml_space(optimizer__generator__lr=whole).baseline(cfg) == {}
+
+
+def test_a_space_has_to_fit_every_config():
+    space = Space.load({"python": "def space(trial): return {'minmax.restore': 'both'}"})
+    with pytest.raises(SpaceError, match="does not fit config second"):
+        space.check({"first": config(), "second": config("mnist01_gda")})
+
+
+@pytest.mark.parametrize("entry", [dict(type="float", low=1e-4, high=1.0), dict(type="int", low=1, high=10_000)])
+def test_a_logarithmic_range_is_drawn_by_its_decades(entry):
+    space = yaml_space(total_iters={**entry, "log": True})
+    drawn = [draw(space, seed)[0]["total_iters"] for seed in range(100)]
+    assert 30 < sum(value < math.sqrt(entry["low"] * entry["high"]) for value in drawn) < 70
 
 
 def test_k_can_be_searched_where_a_config_leaves_it_at_the_toolkits_default():
