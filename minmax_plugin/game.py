@@ -126,7 +126,6 @@ class MinMaxGame:
         self._group = group
         self._draws = torch.Generator().manual_seed(seed)
         self.open = False
-        self.stopped = False
         self.decisions = 0  # cycles
         self.proposals = 0  # cycles with a proposal
         self.accepted = 0  # proposals kept
@@ -154,6 +153,15 @@ class MinMaxGame:
         self.close()
         for optimizer in self.min_player.optimizers:
             optimizer.register_step_post_hook(self._on_min_step)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the algorithm has ended: more than ``r_max`` rejections in a row, with ``escape="stop"``."""
+        return self.escape == "stop" and self._beyond
+
+    @property
+    def _beyond(self) -> bool:
+        return self.r_max is not None and self.rejections > self.r_max
 
     def propose(self, step: Callable[[], Any] | None = None) -> bool:
         """Capture what a rejection would restore, then step the min player with its present gradient.
@@ -205,8 +213,10 @@ class MinMaxGame:
             ValueError: if ``f_new`` is not given and the game has no estimator.
             FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite``
                 such proposals in a row. f and all weights are looked at; with ``guard``, moments and buffers too.
-            RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``.
+            RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``; or if the kept pair
+                is shown in the proposal's place.
         """
+        self._check_shown()
         read = self._read(self._estimate(f_new))
         f_old, f_new, error, finite = read.f_old, read.f_new, read.difference_error, read.finite
         if f_old is None:
@@ -252,7 +262,11 @@ class MinMaxGame:
         """Keep an open proposal without a test and forget f_old: f is about to become another function.
 
         As where a network grows a layer: what f would be read to be is no answer to this proposal.
+
+        Raises:
+            RuntimeError: if the kept pair is shown in the proposal's place.
         """
+        self._check_shown()
         self.open = self._captured = False  # _captured: the snapshots hold this cycle's kept pair
         self.f_old = self._f_old_error = math.nan
         if self.value is not None:
@@ -313,6 +327,10 @@ class MinMaxGame:
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     # --- parts -------------------------------------------------------------------------------------------
+
+    def _check_shown(self) -> None:
+        if self.swapped:
+            raise RuntimeError("the kept pair is shown in the proposal's place: call swap() once more before.")
 
     def _on_min_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._stepped |= not found_inf(optimizer)
@@ -381,17 +399,14 @@ class MinMaxGame:
                 f"{self.nonfinite} proposals in a row were not finite; the last good pair is in place. Lower the "
                 "learning rates, or raise max_nonfinite."
             )
-        if self.r_max is not None and self.rejections > self.r_max:
-            if self.escape == "raise":
-                raise RuntimeError(
-                    f"{self.rejections} rejections in a row, more than r_max={self.r_max}; the kept pair is in place."
-                )
-            self.stopped = self.escape == "stop"
+        if self.escape == "raise" and self._beyond:
+            raise RuntimeError(
+                f"{self.rejections} rejections in a row, more than r_max={self.r_max}; the kept pair is in place."
+            )
 
 
 _SAVED = (
     "open",
-    "stopped",
     "f_old",
     "_f_old_error",
     "decisions",

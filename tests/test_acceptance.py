@@ -83,6 +83,7 @@ def test_the_chance_of_a_worse_step_follows_its_schedule(policy, expected):
     [
         (0.5, 0.1, (True, "improved")),
         (1.5, 0.1, (False, "worse")),
+        (0.75, 0.1, (False, "worse")),  # by less than the slack
         (0.9, 0.1, (True, "chance")),
         (1.1, 0.1, (True, "chance")),
         (0.5, math.nan, (True, "chance")),
@@ -90,14 +91,19 @@ def test_the_chance_of_a_worse_step_follows_its_schedule(policy, expected):
     ],
 )
 def test_what_does_not_stand_out_of_its_noise_is_left_to_another_rule(f_new, error, expected):
-    rule = build_acceptance(dict(type="significant", z=2.0, otherwise=dict(type="constant", rate=1.0, slack=9.0)))
+    otherwise = dict(type="constant", rate=1.0, slack=9.0)
+    rule = build_acceptance(dict(type="significant", z=2.0, slack=0.3, otherwise=otherwise))
     assert rule(Comparison(0, 1.0, f_new, 0.5, error)) == expected
 
 
 def test_a_control_is_matched_to_a_recorded_file(tmp_path):
     path = tmp_path / "decisions.jsonl"
-    path.write_text("".join(json.dumps({"accepted": i < 3, "f_new": 0.0}) + "\n" for i in range(4)))
-    assert probability(Matched(str(path)), 0) == 0.75
+    reasons = ["initial", "no proposal", "worse", "improved", "chance", "non-finite"]  # the first two are no choice
+    kept = [True, True, False, True, True, False]
+    lines = [json.dumps({"accepted": k, "reason": r}) for k, r in zip(kept, reasons, strict=True)]
+    path.write_text("".join(line + "\n" for line in lines))
+    assert probability(Matched(str(path)), 0) == 0.5
+    assert [probability(Matched(str(path), window=2), i) for i in (0, 2, 4)] == [1.0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(

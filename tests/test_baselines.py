@@ -389,12 +389,15 @@ def test_imagined_steps_are_those_of_the_optimizer_and_leave_no_trace():
         seen.append([p.detach().clone() for p in discriminator.parameters()])
         return -max_loss()
 
-    optimizers = torch.optim.Adam(generator.parameters()), torch.optim.Adam(discriminator.parameters(), lr=0.01)
+    def groups(net):
+        return [dict(params=net[:2].parameters(), lr=0.02), dict(params=net[2:].parameters())]
+
+    optimizers = torch.optim.Adam(generator.parameters()), torch.optim.Adam(groups(discriminator), lr=0.01)
     play = build_baseline("unrolled", *optimizers, min_loss, max_loss, module=discriminator, k=5)
     play()
 
     _, twin, twin_loss = networks()
-    twin_optimizer = torch.optim.Adam(twin.parameters(), lr=0.01)
+    twin_optimizer = torch.optim.Adam(groups(twin), lr=0.01)
     for step in range(6):
         twin_optimizer.zero_grad()
         twin_loss().backward()
@@ -461,6 +464,10 @@ def build(name, kind=torch.optim.Adam, module_has_parameters=True, arguments=Non
             "max_optimizer must have weight_decay 0 to be unrolled, but got 0.1.",
         ),
         (
+            lambda: build("unrolled", module=..., arguments={"amsgrad": True}),
+            "max_optimizer must have amsgrad 0 to be unrolled, but got True.",
+        ),
+        (
             lambda: build("unrolled", module=..., module_has_parameters=False),
             "module must hold the parameters of max_optimizer, but lacks 1 of them.",
         ),
@@ -469,6 +476,26 @@ def build(name, kind=torch.optim.Adam, module_has_parameters=True, arguments=Non
 def test_a_bad_setting_is_named(attempt, message):
     with pytest.raises(ValueError, match=message):
         attempt()
+
+
+@pytest.mark.parametrize("kind", [OptimisticAdam, ExtraAdam])
+def test_each_group_steps_with_the_learning_rate_that_it_has_now(kind):
+    p, q = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    optimizer = kind([dict(params=[p]), dict(params=[q], lr=0.2)], lr=0.1)
+
+    def play():
+        p.grad, q.grad = torch.ones(1), torch.ones(1)
+        if kind is ExtraAdam:
+            optimizer.extrapolate()
+        optimizer.step()
+        return p.item(), q.item()
+
+    first = play()
+    assert first[1] == pytest.approx(2 * first[0])
+    optimizer.param_groups[0]["lr"] = 0.0
+    second = play()
+    assert second[0] == first[0]
+    assert second[1] < first[1] < 0
 
 
 def test_extrapolations_and_steps_take_turns():

@@ -49,10 +49,15 @@ def play(rank, folder):
         turn = game.decisions % 50 == 20 and rank == game.decisions // 50 % distributed.get_world_size()
         return -halves(discriminator) * (math.nan if turn else 1.0)
 
-    value = FreshBatch(f, networks, seed=rank, reread="paired")
+    class Noted(FreshBatch):
+        def after(self):
+            self.own = super().after()
+            return self.own
+
+    value = Noted(f, networks, seed=rank, reread="paired")
     players = Player(a, generator), Player(b, discriminator)
     game = MinMaxGame(*players, ConstantRate(rate=0.3), Restore(max_player=False), value, seed=9)
-    decisions = []
+    decisions, own = [], []
     for _ in range(CYCLES):
         game.propose()
         b.zero_grad()
@@ -60,10 +65,11 @@ def play(rank, folder):
         b.step()
         d = game.decide()
         decisions.append((d.accepted, d.reason, d.f_new, d.f_old, d.standard_error, d.rejections))
+        own.append((float(value.own.f_new), float(value.own.difference_error)))
         a.zero_grad()
         nn.functional.softplus(-discriminator(networks[0](torch.randn(16, 2)))).mean().backward()
     weights = [p.detach() for n in (generator, discriminator) for p in n.parameters()]
-    torch.save({"decisions": decisions, "weights": weights}, f"{folder}/{rank}.pt")
+    torch.save({"decisions": decisions, "own": own, "weights": weights}, f"{folder}/{rank}.pt")
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -77,6 +83,10 @@ def test_all_ranks_decide_alike(tmp_path, ranks):
     reasons = [d[1] for d in decisions]
     assert all(reasons.count(r) > 20 for r in ("improved", "chance", "worse"))
     assert reasons.count("non-finite") == CYCLES // 50
+    for i in (i for i in range(1, CYCLES) if reasons[i] != "non-finite"):
+        values, errors = zip(*(result["own"][i] for result in results), strict=True)
+        assert decisions[i][2] == pytest.approx(sum(values) / ranks)
+        assert decisions[i][4] == pytest.approx(math.hypot(*errors) / ranks)  # of the mean of independent values
     for result in results[1:]:
         assert repr(result["decisions"]) == repr(decisions)
         assert all(torch.equal(x, y) for x, y in zip(result["weights"], results[0]["weights"], strict=True))

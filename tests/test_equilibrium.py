@@ -23,6 +23,10 @@ def f3(x, y):
     return (4 * x**2 - (y - 3 * x + 0.05 * x**3) ** 2 - 0.1 * y**4) * torch.exp(-0.01 * (x**2 + y**2))
 
 
+def follow(x, y):
+    return -0.5 * (y - x) ** 2
+
+
 def product(x, y):
     return x * y
 
@@ -183,6 +187,8 @@ def run(f, x=1.0, y=1.0, **settings):
         ("non-finite", lambda: run(lambda x, y: (x + y) * math.nan)),
         ("non-finite", lambda: run(lambda x, y: y.log(), y=-1.0)),
         ("max_iterations", lambda: run(f1, 5.5, 5.5, max_iterations=3)),
+        # one step is as many as it may take, and is enough
+        ("max_iterations", lambda: run(follow, y=5.0, eta=1.0, max_ascent_steps=1, max_iterations=3)),
     ],
 )
 def test_what_is_not_converged_is_not_reported_as_converged(reason, solution):
@@ -274,6 +280,7 @@ def test_certify_refuses_what_is_not_an_equilibrium():
     assert (steep.holds, steep.reason, steep.gradient_norm) == (False, "gradient above epsilon", 2.0)
     assert (steep.samples, steep.bound) == (0, 1.0)
     assert math.isnan(steep.share)
+    assert certify(f1, scalar(1.0), scalar(1.0), epsilon=2.0).samples == 100  # at most ε it may be
     improvable = certify(f1, scalar(2.0), scalar(4.0))
     assert (improvable.holds, improvable.reason) == (False, "bound not below omega")
     assert 0.3 < improvable.share < 0.7

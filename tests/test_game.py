@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -278,9 +279,10 @@ def test_buffers_go_back_with_their_player():
         assert torch.equal(norm.num_batches_tracked, before[1]) == buffers
 
 
+@pytest.mark.parametrize("guard", [False, True])
 @pytest.mark.parametrize("players", ["both", "generator"])
-def test_swap_shows_the_kept_pair_and_gives_the_proposal_back(players):
-    x, y, min_optimizer, max_optimizer, game = small_game(restore=Restore.named(players))
+def test_swap_shows_the_kept_pair_and_gives_the_proposal_back(players, guard):
+    x, y, min_optimizer, max_optimizer, game = small_game(restore=Restore.named(players), guard=guard)
     kept = x.clone(), y.clone()
     game.propose()
     max_optimizer.step()
@@ -289,6 +291,9 @@ def test_swap_shows_the_kept_pair_and_gives_the_proposal_back(players):
     assert torch.equal(x, kept[0])
     assert torch.equal(y, kept[1] if players == "both" else proposal[1])
     assert x not in min_optimizer.state
+    for end in (lambda: game.decide(0.0), game.close):  # it would take the one for the other
+        with pytest.raises(RuntimeError, match="the kept pair is shown"):
+            end()
     game.swap()
     assert torch.equal(x, proposal[0])
     assert torch.equal(y, proposal[1])
@@ -304,6 +309,51 @@ def test_learning_rates_are_not_rolled_back():
     assert min_optimizer.param_groups[0]["lr"] == 0.01
 
 
+def test_a_guard_takes_no_more_back_where_all_is_finite():
+    weights_alone = Restore(max_player=False, moments=False, buffers=False)
+    x, y, min_optimizer, max_optimizer, game = small_game(acceptance=Never(), restore=weights_alone, guard=True)
+    game.decide(0.0)
+    game.propose()
+    max_optimizer.step()
+    answer = y.detach().clone()
+    game.decide(1.0)
+    assert x.tolist() == [1.0, 1.0]
+    assert torch.equal(y, answer)
+    assert min_optimizer.state[x]["step"] == max_optimizer.state[y]["step"] == 1
+
+
+@pytest.mark.parametrize("reread", [None, "fresh", "paired"])
+def test_nothing_that_was_read_of_f_outlives_a_stage(reread):
+    value = FreshBatch(lambda: torch.randn(()), [], reread=reread)
+    x, _, _, max_optimizer, game = small_game(acceptance=Never(), value=value)
+    game.decide()
+    game.propose()
+    game.close()
+    stepped = x.detach().clone()
+    assert game.decide().reason == "initial"
+    assert torch.equal(x, stepped)  # the proposal was kept
+    game.propose()
+    assert game.decide().reason == "never"
+    game.replace(torch.optim.SGD([x], lr=0.1), max_optimizer)
+    assert game.decide().reason == "initial"
+    assert game.propose()
+    with pytest.raises(RuntimeError, match=r"a proposal is open: call decide\(\) or close\(\) before replace\(\)"):
+        game.replace(torch.optim.SGD([x], lr=0.1), max_optimizer)
+
+
+def test_weights_of_another_shape_are_captured_anew():
+    x, *_, game = small_game(acceptance=Never())
+    game.decide(0.0)
+    for shape in ((2,), (1,), (2, 3)):
+        x.grad = None
+        x.data = torch.rand(shape)
+        x.grad = torch.ones(shape)
+        before = x.detach().clone()
+        game.propose()
+        game.decide(1.0)
+        assert torch.equal(x, before)
+
+
 def test_an_open_proposal_must_be_decided_first():
     *_, game = small_game()
     game.propose()
@@ -317,6 +367,22 @@ def test_the_draw_has_a_stream_of_its_own():
     reasons = [(game.propose(), game.decide(float(i)))[1].reason for i in range(40)]
     assert torch.equal(torch.get_rng_state(), outside)
     assert set(reasons) == {"initial", "chance", "worse"}
+
+
+def test_the_stream_is_at_the_number_of_decisions_whatever_they_were():
+    *_, game = small_game(acceptance=ConstantRate(rate=0.5))
+    for i, draw in enumerate(torch.rand(40, generator=torch.Generator().manual_seed(0)).tolist()):
+        values = math.nan if i % 3 == 2 else float(i), draw < 0.5
+        game.propose()
+        reason = game.decide(values[0]).reason
+        assert reason == ("initial" if i == 0 else "non-finite" if i % 3 == 2 else "chance" if values[1] else "worse")
+
+
+def test_a_value_that_is_not_finite_is_not_tracked():
+    *_, game = small_game(acceptance=Strict(), track=True)
+    for value, reason in ((1.0, "initial"), (2.0, "worse"), (math.nan, "non-finite"), (1.5, "improved")):
+        game.propose()
+        assert game.decide(value).reason == reason
 
 
 PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend
@@ -354,6 +420,36 @@ def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optim
             if run.game.swapped:
                 run.game.swap()
             assert_identical(play(run, start=phase), whole)
+
+
+def test_a_resumed_game_counts_on():
+    values = [1.0, 0.5, 0.75, 0.4, 0.6, math.nan, math.nan]
+
+    def play(game, values):
+        decisions = []
+        for value in values:
+            game.propose()
+            decisions.append(game.decide(Estimate(value, standard_error=0.1)))
+        return decisions, [game.decisions, game.proposals, game.accepted, game.rejections, game.nonfinite]
+
+    decisions, counts = play(small_game(acceptance=Strict())[-1], values)
+    for cut in range(1, len(values)):
+        first, then = small_game(acceptance=Strict())[-1], small_game(acceptance=Strict())[-1]
+        play(first, values[:cut])
+        then.load_state_dict(first.state_dict())
+        assert repr(play(then, values[cut:])) == repr((decisions[cut:], counts))
+
+
+def test_a_state_is_a_copy():
+    run = Played("constant", "adam", 2, "paired")
+    saved = []
+    for cycle in range(6):
+        for move in run.moves(cycle):
+            move()
+            state = run.game.state_dict()
+            saved.append((state, copy.deepcopy(state)))
+    for state, at_once in saved:
+        assert_identical(state, at_once)
 
 
 @pytest.mark.parametrize("other", [dict(restore=Restore(moments=False)), dict(guard=True)], ids=str)
@@ -458,9 +554,23 @@ def test_an_acceptance_rate_near_0_or_1_warns(f, kept):
     for i in range(1, 500):
         game.propose()
         game.decide(f(i))
+    *_, resumed = small_game(acceptance=Strict())
+    resumed.load_state_dict(game.state_dict())
+    for one in (game, resumed):
+        one.propose()
+        with pytest.warns(UserWarning, match=f"MinMax kept {kept} of the last 500 proposals"):
+            one.decide(f(500))
+
+
+def test_each_look_at_the_acceptance_rate_is_at_proposals_of_its_own():
+    *_, game = small_game(acceptance=Strict())
+    game.decide(0.0)
+    for i in range(1, 1000):
+        game.propose()
+        game.decide(-float(i) if i % 2 and i < 500 else 1.0)  # the first half of them are not worth a warning
     game.propose()
-    with pytest.warns(UserWarning, match=f"MinMax kept {kept} of the last 500 proposals"):
-        game.decide(f(500))
+    with pytest.warns(UserWarning, match="MinMax kept 0% of the last 500 proposals"):
+        game.decide(1.0)
 
 
 def test_a_step_that_the_scaler_skipped_is_no_proposal():
@@ -535,6 +645,34 @@ def test_the_guard_looks_at_moments_and_buffers_too():
     optimizer.state[x]["exp_avg_sq"].fill_(math.inf)
     assert game.decide(0.0).reason == "non-finite"
     assert optimizer.state[x]["exp_avg_sq"].isfinite().all()
+
+
+def test_the_guard_takes_buffers_back():
+    norm = torch.nn.BatchNorm1d(2)
+    other = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
+    player = Player(torch.optim.Adam(norm.parameters()), norm)
+    game = MinMaxGame(player, other, Always(), Restore(buffers=False), guard=True)
+    game.decide(0.0)
+    norm(torch.randn(8, 2)).sum().backward()
+    game.propose()
+    norm.running_var.fill_(math.inf)
+    assert game.decide(0.0).reason == "non-finite"
+    assert norm.running_var.isfinite().all()
+
+
+def test_the_guard_covers_a_cycle_without_a_proposal():
+    x, y, *_, game = small_game(guard=True)
+    x.grad = None
+    assert not game.propose()
+    y.data.fill_(math.nan)
+    assert game.decide(0.0).reason == "non-finite"
+    assert y.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_weights_of_half_precision_are_finite(dtype):
+    x = torch.nn.Parameter(torch.full((4,), 6e4, dtype=dtype))
+    assert Player(torch.optim.SGD([x])).is_finite()
 
 
 def test_bfloat16_autocast_trains():

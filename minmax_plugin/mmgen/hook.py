@@ -73,7 +73,8 @@ class MinMaxHook(Hook):
         max_nonfinite: non-finite proposals in a row before giving up.
         pool: batches of real images held in memory for ``fresh`` and ``paired``.
         record: write each decision to ``decisions.jsonl`` in the work dir.
-        seed: of the acceptance draw and of the fresh evaluations; the run's seed if not given.
+        seed: of the acceptance draw and of the fresh evaluations; if not given, the seed of the run, and where one is
+            resumed, that of its beginning.
 
     Raises:
         ValueError: for an unknown or contradictory setting, at build time; for a model that MinMax cannot
@@ -245,7 +246,7 @@ class MinMaxHook(Hook):
             run["decision"] = dataclasses.asdict(self.decision)
         if self._accumulating:
             run["accumulated"] = [None if p.grad is None else p.grad.clone() for p in self.game.max_player.parameters]
-        return {**phase, **run, "counts": dict(self.counts), "game": self.game.state_dict()}
+        return {**phase, **run, "seed": self.seed, "counts": dict(self.counts), "game": self.game.state_dict()}
 
     def load_game_state(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
@@ -283,12 +284,14 @@ class MinMaxHook(Hook):
             self.game.replace(*players)
             return
         runner = self._runner
-        seed = self.seed if self.seed is not None else ((runner.meta or {}).get("seed") or 0)
-        own_seed = seed + 1009 * get_dist_info()[0]
+        loaded = self.gan.min_optimizer.loaded_game
+        if self.seed is None:  # of the run that is resumed, whose readings of f go on
+            self.seed = (loaded or {}).get("seed", (runner.meta or {}).get("seed")) or 0
+        own_seed = self.seed + 1009 * get_dist_info()[0]
         estimator = self.value.estimator(self.gan, lambda: self._fresh_batch(own_seed), own_seed)
-        self.game = MinMaxGame(*players, self.acceptance, self.restore, estimator, seed, **self.game_settings)
-        if self.gan.min_optimizer.loaded_game is not None:
-            self.load_game_state(self.gan.min_optimizer.loaded_game)
+        self.game = MinMaxGame(*players, self.acceptance, self.restore, estimator, self.seed, **self.game_settings)
+        if loaded is not None:
+            self.load_game_state(loaded)
             self.gan.min_optimizer.loaded_game = None
             self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
 

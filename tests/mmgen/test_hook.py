@@ -227,14 +227,34 @@ def test_a_facade_without_its_hook_says_so(tmp_path, recorded):
         optimizer.step()
 
 
+def test_f_is_read_with_both_networks_in_inference_mode():
+    cfg = small_config(3)
+    model = build_model(cfg.model, train_cfg=cfg.train_cfg).train()
+    networks, seen = (model.generator, model.discriminator), []
+    for network in networks:
+        network.register_forward_hook(lambda network, *_: seen.append(network.training))
+    batch = {"real_img": torch.zeros(16, 2)}
+    ValueSetting("fresh").estimator(UnconditionalGAN(model), lambda: batch, 0).after()
+    assert len(seen) == 3
+    assert not any(seen)
+    assert all(network.training for network in networks)
+
+
 @pytest.mark.parametrize(
-    "value", ["paired", dict(type="fresh", reread=True), dict(type="paired", fraction=0.5, batches=2)]
+    ("value", "evaluations"),  # one for the first cycle, and those of 17 decisions
+    [
+        ("paired", 1 + 17),
+        (dict(type="fresh", reread=True), 1 + 17 * 2),
+        (dict(type="paired", fraction=0.5, batches=2), 2 + 17 * 2),
+    ],
 )
-def test_always_stays_the_plain_run_under_every_estimator(tmp_path, recorded, value):
+def test_always_stays_the_plain_run_under_every_estimator(tmp_path, recorded, value, evaluations):
     plain = run(small_config(1), tmp_path / "plain")
     ours = run(small_config(1, dict(ALWAYS, value=value)), tmp_path / "ours")
     assert losses(ours) == losses(plain)
     assert all(line["standard_error"] > 0 for line in ours[2:])
+    game = checkpoint(tmp_path / "ours", 18)["optimizer"]["generator"]["minmax"]["game"]
+    assert game["value"]["evaluations"] == evaluations
 
 
 def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
@@ -257,6 +277,34 @@ def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monke
     distinct = {tuple(image.flatten().tolist()) for images in seen for image in images}
     assert len(distinct) > 8  # one batch is held, and not only its first part is read
     assert all(torch.equal(a, b) for a, b in zip(seen[1::2], seen[2::2], strict=False))  # and a pair sees the same
+
+
+def test_every_batch_of_the_pool_is_used(tmp_path, recorded, monkeypatch):
+    seen = set()
+    play = UnconditionalGAN.play
+
+    def noted(gan, batch):
+        seen.add(tuple(batch["real_img"].flatten().tolist()))
+        return play(gan, batch)
+
+    monkeypatch.setattr(UnconditionalGAN, "play", noted)
+    run(small_config(1, dict(ALWAYS, value="fresh", pool=3)), tmp_path)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("seed", [None, 11])
+def test_all_ranks_draw_alike_and_each_reads_f_for_itself(tmp_path, recorded, monkeypatch, seed):
+    draws = torch.rand(18, generator=torch.Generator().manual_seed(seed or 3)).tolist()  # the run's seed is 3
+    hook = dict(acceptance=dict(type="random", rate=0.5), value="fresh", seed=seed, record=True)
+    read = []
+    for rank in (0, 1):
+        monkeypatch.setattr("minmax_plugin.mmgen.hook.get_dist_info", lambda rank=rank: (rank, 2))
+        run(small_config(1, hook), tmp_path / str(rank))
+        path = tmp_path / str(rank) / "decisions.jsonl"
+        decisions = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [d["accepted"] for d in decisions[1:]] == [draw < 0.5 for draw in draws[1:]]
+        read.append({d["f_new"] for d in decisions})
+    assert not read[0] & read[1]
 
 
 def test_decisions_are_recorded_and_a_control_is_matched_to_them(tmp_path, recorded):
@@ -282,14 +330,57 @@ def test_the_ascent_stops_at_its_tolerance(tmp_path, recorded):
     assert saved["optimizer"]["generator"]["minmax"]["counts"]["disc_steps"] == 0
 
 
+def test_an_ascent_that_is_done_goes_on_in_the_next_cycle_and_after_a_resume(tmp_path, recorded):
+    @HOOKS.register_module(force=True)
+    class Tolerance(Hook):
+        reads_weights = False
+
+        def before_train_iter(self, runner):
+            runner.hooks[0].ascent_tolerance = 1e9 if runner.iter == 0 else 1e-12
+
+    def config(**overlay):
+        cfg = small_config(3, dict(ALWAYS, ascent_tolerance=1.0), **overlay)
+        cfg.custom_hooks = [*cfg.custom_hooks, dict(type="Tolerance")]
+        return cfg
+
+    run(config(checkpoint_config=dict(interval=2)), tmp_path / "whole")
+    (path,) = (tmp_path / "whole").glob("**/iter_2.pth")
+    run(config(resume_from=str(path)), tmp_path / "resumed")
+    for name in ("whole", "resumed"):
+        state = checkpoint(tmp_path / name, 18)["optimizer"]["generator"]["minmax"]
+        assert state["counts"] == {"disc_steps": 15, "images": 264}  # no step in the first cycle
+
+
+def test_a_step_that_a_gradient_scaler_skips_is_not_taken_later(tmp_path, recorded):
+    @HOOKS.register_module(force=True)
+    class Overflows(Hook):
+        reads_weights = False
+
+        def before_train_iter(self, runner):  # as a gradient scaler has a fused optimizer skip one step
+            runner.optimizer["generator"].found_inf = torch.tensor(float(runner.iter == 3))
+
+        def after_train_iter(self, runner):
+            runner.optimizer["generator"].found_inf = torch.tensor(0.0)
+
+    cfg = small_config(1, dict(acceptance="never", record=True), total_iters=7)
+    cfg.optimizer.generator.fused = True
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="Overflows")]
+    run(cfg, tmp_path)
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    assert reasons == ["initial", "never", "never", "never", "no proposal", "never", "never"]
+
+
 def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
     lines = run(small_config(3, dict(acceptance="never", r_max=2)), tmp_path)
     # 3 steps set f_old, then three cycles are rejected; the last checkpoint is written there
     assert len(lines) == 12
-    assert checkpoint(tmp_path, 12)["optimizer"]["generator"]["minmax"]["game"]["stopped"]
-    again = small_config(3, dict(acceptance="never", r_max=2), resume_from=str(next(tmp_path.glob("**/iter_12.pth"))))
+    path = str(next(tmp_path.glob("**/iter_12.pth")))
+    assert checkpoint(tmp_path, 12)["optimizer"]["generator"]["minmax"]["game"]["rejections"] == 3
+    again = small_config(3, dict(acceptance="never", r_max=2), resume_from=path)
     assert not run(again, tmp_path / "again")  # it is at its end
     assert not list((tmp_path / "again").glob("**/iter_*.pth"))
+    longer = run(small_config(3, dict(acceptance="never", r_max=4), resume_from=path), tmp_path / "longer")
+    assert [line["iter"] for line in longer] == [13, 14, 15, 16, 17, 18]  # to the rejection that is one too many
 
 
 @pytest.mark.parametrize("guard", [False, True])

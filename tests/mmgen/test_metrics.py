@@ -35,11 +35,13 @@ MODES = [
     ids=[c[0] for c in MODES],
 )
 def test_modes_are_counted_strictly(samples, modes, hq, modes_3sigma, hq_3sigma, balance):
-    result = ModeCoverage(weights=(0.4, 0.2, 0.2, 0.2)).measure(samples)
+    metric = ModeCoverage(weights=(0.4, 0.2, 0.2, 0.2))
+    result = metric.measure(samples)
     assert (result["modes"], result["modes_3sigma"]) == (modes, modes_3sigma)
     assert result["hq"] == pytest.approx(hq, abs=0.01)
     assert result["hq_3sigma"] == pytest.approx(hq_3sigma, abs=0.01)
     assert result["balance"] == pytest.approx(balance, abs=0.025)
+    assert sum(metric.details["shares"]) == pytest.approx(result["hq"], abs=1e-3)
 
 
 def test_digits_are_told_apart_from_noise_and_each_other():
@@ -78,3 +80,46 @@ def test_measuring_does_not_disturb_the_training(tmp_path, recorded):
     assert sorted(p.name for p in (tmp_path / "measured" / "samples").iterdir()) == [
         f"iter_{i}.png" for i in (10, 15, 18, 5)
     ]
+
+
+def measurements(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+DISTANCE = dict(type="FeatureDistance", num_images=50, features="raw")  # tells apart what is not the same samples
+
+
+@pytest.mark.parametrize(("acceptance", "distinct"), [("never", 1), ("always", 4)])
+def test_each_measurement_is_of_new_samples_of_the_same_noise(tmp_path, recorded, acceptance, distinct):
+    cfg = small_config(3, dict(acceptance=acceptance))
+    hook = dict(type="SampleMetrics", interval=5, metrics=DISTANCE, sample_model="orig")
+    cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    run(cfg, tmp_path)
+    assert len({line["fd"] for line in measurements(tmp_path)}) == distinct
+
+
+def test_averaged_weights_are_measured_where_there_are_some(tmp_path, recorded):
+    cfg = small_config(1)
+    for model in (None, "ema", "orig"):
+        hook = dict(type="SampleMetrics", interval=18, metrics=DISTANCE, sample_model=model)
+        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    run(cfg, tmp_path)
+    default, averaged, trained = (line["fd"] for line in measurements(tmp_path))
+    assert default == averaged != trained
+
+
+def test_measurements_and_their_clocks_go_on_where_a_run_is_resumed(tmp_path, recorded):
+    def config(**overlay):
+        cfg = small_config(1, **overlay)
+        hook = dict(type="SampleMetrics", interval=5, metrics=dict(type="ModeCoverage", num_images=10))
+        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+        return cfg
+
+    run(config(checkpoint_config=dict(interval=10)), tmp_path)
+    lines = [line | {"seconds": 1000.0, "cpu_seconds": 1000.0} for line in measurements(tmp_path)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(config(resume_from=str(next(tmp_path.glob("**/iter_10.pth")))), tmp_path)
+    lines = measurements(tmp_path)
+    assert [line["iter"] for line in lines] == [5, 10, 15, 18]
+    for clock in ("seconds", "cpu_seconds"):
+        assert 1000 == lines[1][clock] < lines[2][clock] < lines[3][clock] < 2000

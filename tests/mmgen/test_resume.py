@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def tear(path):
 def test_the_last_whole_checkpoint_is_found_past_a_torn_one(tmp_path, recorded, caplog):
     run(small_config(3, RANDOM, checkpoint_config=dict(interval=6)), tmp_path)
     folder = next(tmp_path.glob("**/iter_6.pth")).parent
+    shutil.copyfile(folder / "iter_6.pth", folder / "best_fid_iter_6.pth")  # as the toolkit's evaluation does
     assert last_whole(tmp_path) == str(folder / "iter_18.pth")
     tear(folder / "iter_18.pth")
     (folder / "iter_5_backup.pth").write_bytes(b"")
@@ -80,7 +82,8 @@ def test_resuming_is_exact_within_an_epoch_and_at_its_ends(tmp_path, dcgan, save
     random.seed(99), numpy.random.seed(99)
     resumed = run(config("resumed", resume_from=str(path)), tmp_path / "resumed", seed=77)
     assert losses(resumed) == losses(whole[save:])
-    assert [line.get("reason") for line in resumed] == [line.get("reason") for line in whole[save:]]
+    for name in ("reason", "f_new"):
+        assert [line.get(name) for line in resumed] == [line.get(name) for line in whole[save:]]
 
 
 GENERATOR = dict(restore="generator", restore_moments=False, value="last")  # as released for four Gaussians
@@ -129,6 +132,14 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_error(tmp_path, recorded, c
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"minmax-train: error: resume_from='{path}'")
     assert message in error
+
+
+def test_weights_may_be_averaged_from_a_resume_on(tmp_path, recorded):
+    hooks = small_config(3, GENERATOR).custom_hooks[1:]
+    run(small_config(3, GENERATOR, **{"custom_hooks": hooks, "train_cfg.use_ema": False}), tmp_path / "first")
+    (path,) = (tmp_path / "first").glob("**/iter_18.pth")
+    lines = run(small_config(3, GENERATOR, resume_from=str(path), total_iters=20), tmp_path / "then")
+    assert [line["iter"] for line in lines] == [19, 20]
 
 
 def test_a_file_of_weights_alone_is_no_checkpoint_to_resume_from(tmp_path, recorded, capsys):
