@@ -1,0 +1,97 @@
+"""A game's state: what resumes, to the last bit, and what is refused."""
+
+import copy
+import math
+
+import pytest
+import torch
+from exact import assert_identical
+from games import Played, small_game
+
+from minmax_plugin import (
+    Estimate,
+    Restore,
+    Strict,
+)
+
+PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend
+
+
+@pytest.mark.parametrize("estimator", ["fresh", "reread", "paired"])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
+@pytest.mark.parametrize(
+    "restore",
+    [dict(players=p, moments=m, buffers=m) for p in ("both", "generator") for m in (True, False)],
+    ids=lambda r: f"{r['players']}-{'moments' if r['moments'] else 'weights'}",
+)
+def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optimizer, restore):
+    def build():
+        return Played("constant", optimizer, 2, estimator, guard=not restore["moments"], **restore)
+
+    def play(run, save_at=(), start=(0, -1), swapped=False):
+        for cycle in range(8):
+            for i, move in enumerate(run.moves(cycle)):
+                if (cycle, i) <= start:
+                    continue
+                move()
+                if (cycle, i) in save_at:
+                    torch.save(run.state_dict(), tmp_path / f"{cycle}-{i}-plain.pt")
+                    run.game.swap()  # as the toolkit saves it, the kept pair being shown
+                    torch.save(run.state_dict(), tmp_path / f"{cycle}-{i}-swapped.pt")
+                    run.game.swap()
+        return run.state_dict()
+
+    whole = play(build(), save_at=PHASES)
+    for phase in PHASES:
+        for kind in ("plain", "swapped"):
+            run = build()
+            run.load_state_dict(torch.load(tmp_path / f"{phase[0]}-{phase[1]}-{kind}.pt", weights_only=True))
+            if run.game.swapped:
+                run.game.swap()
+            assert_identical(play(run, start=phase), whole)
+
+
+def test_a_resumed_game_counts_on():
+    values = [1.0, 0.5, 0.75, 0.4, 0.6, math.nan, math.nan]
+
+    def play(game, values):
+        decisions = []
+        for value in values:
+            game.propose()
+            decisions.append(game.decide(Estimate(value, standard_error=0.1)))
+        return decisions, [game.decisions, game.proposals, game.accepted, game.rejections, game.nonfinite]
+
+    decisions, counts = play(small_game(acceptance=Strict())[-1], values)
+    for cut in range(1, len(values)):
+        first, then = small_game(acceptance=Strict())[-1], small_game(acceptance=Strict())[-1]
+        play(first, values[:cut])
+        then.load_state_dict(first.state_dict())
+        assert repr(play(then, values[cut:])) == repr((decisions[cut:], counts))
+
+
+def test_a_state_is_a_copy():
+    run = Played("constant", "adam", 2, "paired")
+    saved = []
+    for cycle in range(6):
+        for move in run.moves(cycle):
+            move()
+            state = run.game.state_dict()
+            saved.append((state, copy.deepcopy(state)))
+    for state, at_once in saved:
+        assert_identical(state, at_once)
+
+
+@pytest.mark.parametrize("other", [dict(restore=Restore(moments=False)), dict(guard=True)], ids=str)
+def test_snapshots_of_other_settings_are_refused(other):
+    settings = dict(restore=Restore(buffers=False), guard=False)
+    *_, game = small_game(**settings)
+    game.decide(0.0)
+    between = game.state_dict()
+    game.propose()
+    opened = game.state_dict()
+    *_, resumed = small_game(**{**settings, **other})
+    resumed.load_state_dict(between)
+    with pytest.raises(
+        ValueError, match="was saved in mid-cycle with .*use the restore settings and guard that it was"
+    ):
+        resumed.load_state_dict(opened)
