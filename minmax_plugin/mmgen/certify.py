@@ -130,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     found = {**dataclasses.asdict(certificate), "share": certificate.share}
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
-    print(json.dumps({**settings, "sample": size, **finite}, indent=2))
+    images = min(len(part) for part in batch.values() if isinstance(part, Tensor))  # the data may have fewer than asked
+    print(json.dumps({**settings, "sample": images, **finite}, indent=2))
     print(
         f"An estimate, on a fixed sample in inference mode: {'an' if certificate.holds else 'not shown to be an'} "
         f"equilibrium ({certificate.reason}).",

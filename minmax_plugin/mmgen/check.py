@@ -8,7 +8,7 @@ import functools
 import inspect
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -312,9 +312,9 @@ def build_hook(settings: Mapping[str, Any]) -> MinMaxHook:
         raise ConfigError(f"MinMaxHook does not take these settings: {error}.") from error
 
 
-def _check_paths(where: str, part: Mapping[str, Any]) -> None:
+def _check_paths(where: str, part: Mapping[str, Any], keys: Collection[str] = PATH_KEYS) -> None:
     for key, value in part.items():
-        if isinstance(value, Mapping):
-            _check_paths(f"{where}.{key}", value)
-        elif key in PATH_KEYS and isinstance(value, str) and not Path(value).exists():
+        if isinstance(value, Mapping):  # imgs_roots has a folder for each scale
+            _check_paths(f"{where}.{key}", value, value if key == "imgs_roots" else PATH_KEYS)
+        elif key in keys and isinstance(value, str) and not Path(value).exists():
             raise ConfigError(f"{where}.{key}={value!r} does not exist: point it at your data.")

@@ -38,8 +38,9 @@ def log_to_tensorboard(cfg: Config) -> None:
     if not any(hook["type"] == "TensorboardLoggerHook" for hook in hooks):
         hooks.append(dict(type="TensorboardLoggerHook", by_epoch=False))
     cfg.log_config = {**log, "interval": log.get("interval", 100), "hooks": hooks}
-    samples = dict(type="TensorboardSamples", priority="VERY_LOW")
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), samples]
+    others = cfg.get("custom_hooks") or []
+    if not any(hook["type"] == "TensorboardSamples" for hook in others):  # as where a run's own config is run again
+        cfg.custom_hooks = [*others, dict(type="TensorboardSamples", priority="VERY_LOW")]
 
 
 @HOOKS.register_module()

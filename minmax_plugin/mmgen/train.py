@@ -204,15 +204,20 @@ def _a_group_of_one(cfg: Config) -> Iterator[None]:
 @contextlib.contextmanager
 def _run_logger(log_file: Path, level: str) -> Iterator[logging.Logger]:
     # The toolkit keeps one logger a process, bound to its first file. A process may train several configs
-    # in turn (a search does), each with a log of its own.
-    logger = get_root_logger(log_file=str(log_file), log_level=level)
+    # in turn (a search does), each with a log of its own; and whatever has logged before may have bound it to none.
+    _forget_logger()
     try:
-        yield logger
+        yield get_root_logger(log_file=str(log_file), log_level=level)
     finally:
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        logger_initialized.pop(logger.name, None)
+        _forget_logger()
+
+
+def _forget_logger() -> None:
+    logger = logging.getLogger(mmgen.__name__)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger_initialized.pop(logger.name, None)
 
 
 @contextlib.contextmanager

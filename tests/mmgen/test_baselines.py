@@ -1,4 +1,5 @@
 import copy
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -98,6 +99,14 @@ def test_weights_are_clipped_before_the_generator_looks():
     assert p.tolist() == pytest.approx([-0.05, 0.1])
 
 
+def test_every_group_of_weights_is_clipped():
+    weights = [torch.nn.Parameter(torch.full((1,), start)) for start in (3.0, -3.0)]
+    optimizer = torch.optim.SGD([dict(params=[p]) for p in weights], lr=1.0)
+    ClipWeights(limit=0.1).before_run(SimpleNamespace(optimizer={"discriminator": optimizer}))
+    optimizer.step()
+    assert [p.item() for p in weights] == pytest.approx([0.1, -0.1])
+
+
 def test_extragradient_extrapolates_and_steps_in_turns(tmp_path):
     run(config(total_iters=3, optimizer=both(type="AlternatingExtraAdam", lr=0.01)), tmp_path)
     saved = [checkpoint(tmp_path, iteration) for iteration in (1, 2, 3)]
@@ -138,6 +147,28 @@ def test_a_fractional_number_of_ascent_steps(tmp_path, recorded):
     assert turns == [len(expected), sum(end >= 17 for end in expected)]
 
 
+def test_the_seed_of_the_turns_is_the_hook_s():
+    def turns(seed):
+        return list(itertools.islice(RandomAscent(mean=2.5, seed=seed)._turns(), 30))
+
+    assert turns(1) == turns(1) != turns(2)
+
+
+def test_the_turns_are_the_same_wherever_a_run_is_resumed():
+    def turns(start):
+        hook = RandomAscent(mean=1.5, seed=3)
+        runner = SimpleNamespace(optimizer=optimizers("Adam"), model=SimpleNamespace(), iter=start)
+        hook.before_run(runner)
+        for runner.iter in range(start, 30):
+            hook.before_train_iter(runner)
+            yield runner.model.disc_steps == 1
+
+    whole = list(turns(0))
+    assert 10 < sum(whole) < 30
+    for start in range(1, 20):
+        assert list(turns(start)) == whole[start:]
+
+
 def test_whole_ascent_steps_are_the_toolkit_s_own(tmp_path, recorded):
     plain = run(config(k=3, total_iters=12), tmp_path / "plain")
     ours = run(config(dict(type="RandomAscent", mean=3), k=1, total_iters=12), tmp_path / "ours")
@@ -169,11 +200,21 @@ def test_the_unrolled_model_is_the_plain_method(tmp_path):
         outputs = model.train_step(dict(real_img=real), ours)
         torch.manual_seed(seed)
         noise = torch.randn(16, 8)
+        now = -f().item()
         play()
+        assert outputs["log_vars"]["loss_disc"] == pytest.approx(now)  # of the real step, not of an imagined one
     torch.testing.assert_close(model.state_dict(), other.state_dict())
     assert {"loss_disc", "loss_gen"} == set(outputs["log_vars"])
     with pytest.raises(ValueError, match="UnrolledGAN is for disc_steps=1"):
         build_model(settings, train_cfg=dict(disc_steps=2)).train_step(dict(real_img=real), ours)
+    assert outputs["num_samples"] == 16
+    assert build_model(settings).unrolled_steps == 6
+    for unfit in (dict(ddp_reducer=object()), dict(loss_scaler=object()), dict(use_apex_amp=True)):
+        with pytest.raises(ValueError, match="one device and single precision"):
+            build_model(settings).train_step(dict(real_img=real), ours, **unfit)
+    penalty = dict(type="GradientPenaltyLoss", data_info=dict(discriminator="disc"))
+    with pytest.raises(ValueError, match="without auxiliary losses"):
+        build_model({**settings, "disc_auxiliary_loss": penalty}).train_step(dict(real_img=real), ours)
 
 
 def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):

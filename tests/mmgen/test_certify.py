@@ -1,15 +1,19 @@
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from families import FAMILIES, load, write_images
 from mmcv import Config
 from mmgen_runs import run, small_config
+from torch.nn.functional import softplus
 
 from minmax_plugin.mmgen import certify
 from minmax_plugin.mmgen.certify import certify_gan, main
-from minmax_plugin.mmgen.train import SHIPPED, build_model
+from minmax_plugin.mmgen.check import read_data
+from minmax_plugin.mmgen.train import SHIPPED, build_model, build_network, load_config
 
 STYLEGAN = SHIPPED[0] / "styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py"
 GAUSSIANS = str(Path(__file__).parents[2] / "configs" / "four_gaussians_minmax.py")
@@ -70,6 +74,81 @@ def test_the_command_prints_a_certificate(tmp_path, capsys, recorded):
     assert "An estimate, on a fixed sample in inference mode: not shown to be an equilibrium" in out.err
 
 
+def test_f_is_the_value_of_the_game_on_this_sample(monkeypatch):
+    model, noise, values = model_of(small_config()), [], []
+    model.generator.register_forward_hook(lambda network, _, made: noise.append(made))
+    real = torch.randn(32, 2) + 5
+    monkeypatch.setattr(certify, "certify", lambda f, x, y, **settings: values.append(f(x, y).item()))
+    certify.certify_gan(model, {"real_img": real})
+    model.eval()
+    expected = -softplus(-model.discriminator(real)).mean() - softplus(model.discriminator(noise[0])).mean()
+    assert values == [pytest.approx(expected.item(), abs=1e-5)]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A config whose validation data are not there, and a checkpoint with a discriminator that knows nothing."""
+    cfg = small_config(evaluation=dict(type="GenerativeEvalHook", interval=1))
+    cfg.data.val = dict(type="UnconditionalImageDataset", imgs_root="/nowhere")
+    cfg.dump(str(tmp_path / "config.py"))
+    model = model_of(cfg)
+    with torch.no_grad():
+        for p in model.discriminator.parameters():
+            p.zero_()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / "still.pth")
+    torch.save(dict(state_dict=model_of(small_config()).state_dict()), tmp_path / "new.pth")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "arguments", "code", "reason"),
+    [
+        ("still.pth", [], 0, "equilibrium"),
+        ("new.pth", ["--epsilon", "1e-6"], 1, "gradient above epsilon"),
+        ("new.pth", ["--epsilon", "1e6", "--max-ascent-steps", "1"], 0, "equilibrium"),
+    ],
+)
+def test_the_command_certifies_the_checkpoint_by_the_settings_it_is_given(
+    saved, capsys, checkpoint, arguments, code, reason
+):
+    assert main([str(saved / "config.py"), str(saved / checkpoint), *arguments]) == code
+    assert json.loads(capsys.readouterr().out)["reason"] == reason
+
+
+def test_proposals_that_are_too_few_for_omega_are_named(saved, capsys):
+    command = [str(saved / "config.py"), str(saved / "still.pth"), "--samples", "40"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == 40
+    assert main([*command, "--omega", "0.01"]) == 2
+    assert "samples must be 299 or more to show omega=0.01" in capsys.readouterr().err
+
+
+def test_the_sample_is_as_large_as_asked_for(saved, capsys):
+    found = []
+    for size in (8, 8, 100, 10_000):
+        main([str(saved / "config.py"), str(saved / "new.pth"), "--batch", str(size), "--epsilon", "1e-9"])
+        found.append(json.loads(capsys.readouterr().out))
+    values = [one["value"] for one in found]
+    assert values[0] == values[1] != values[2]
+    there = len(read_data(load_config(str(saved / "config.py"))))
+    assert [one["sample"] for one in found] == [8, 8, 100, there]
+
+
+def test_a_checkpoint_of_other_networks_is_refused(saved, capsys):
+    other = small_config(**{"model.generator.hidden": (16, 8)})
+    torch.save(dict(state_dict=model_of(other).state_dict()), saved / "other.pth")
+    assert main([str(saved / "config.py"), str(saved / "other.pth")]) == 2
+    assert "does not load into this config's model" in capsys.readouterr().err
+
+
+def test_a_model_that_grows_is_refused(tmp_path, capsys):
+    cfg = load(next(f for f in FAMILIES if f.name == "PGGAN"), write_images(tmp_path / "data"), tmp_path)
+    cfg.dump(str(tmp_path / "config.py"))
+    torch.save(dict(state_dict=build_network(cfg).state_dict()), tmp_path / "new.pth")
+    assert main([str(tmp_path / "config.py"), str(tmp_path / "new.pth")]) == 2
+    assert "grows in stages, which minmax-certify cannot follow" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -83,3 +162,13 @@ def test_the_command_prints_a_certificate(tmp_path, capsys, recorded):
 def test_bad_input_is_one_clear_error(capsys, arguments, message):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_help_states_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    stated = dict(re.findall(r"--([a-z-]+) [^-]*?default: ([^) ]+)", text))
+    settings = vars(certify.parse_args(["config.py", "iter_1.pth"]))
+    del settings["config"], settings["checkpoint"], settings["cfg_options"]
+    assert stated == {name.replace("_", "-"): str(value) for name, value in settings.items()}

@@ -60,6 +60,8 @@ def test_idx_files_are_read(tmp_path, layout, zipped, dash):
             (folder / name).write_bytes(content)
     data = MNIST(root=str(tmp_path), digits=[7])
     assert torch.equal(data.samples, MNIST(digits=[7]).samples)
+    with pytest.raises(FileNotFoundError, match="holds no t10k-images-idx3-ubyte"):
+        MNIST(root=str(tmp_path), train=False)
 
 
 def test_full_mnist():
@@ -101,7 +103,23 @@ def test_cifar_is_read_in_each_layout(tmp_path, monkeypatch, place):
         assert all(torch.equal(batch[i]["real_img"], data[i]["real_img"]) for i in range(len(data)))
         pixels = sorted(tuple(((item["real_img"][:, 5, 7] + 1) * 127.5).round().tolist()) for item in batch)
         assert pixels == [(3.0 * i, 3.0 * i + 1, 3.0 * i + 2) for i in wanted]
-    assert len(CIFAR10(root=str(tmp_path / place), size=3)) == 3
+    whole, *parts = (CIFAR10(root=str(tmp_path / place), size=size).samples for size in (None, 10, 3, 3))
+    assert [len(part) for part in parts] == [10, 3, 3]
+    assert torch.equal(parts[1], parts[2])  # a choice that is the same each time,
+    assert torch.equal(parts[1], parts[0][:3])
+    assert not torch.equal(parts[1], whole[:3])  # and at random
+    for size in (0, 11):
+        with pytest.raises(ValueError, match=f"size must be between 1 and 10, but got {size}"):
+            CIFAR10(root=str(tmp_path / place), size=size)
+
+
+def test_grey_images_are_read_as_the_others(tmp_path):
+    for name, colour in (("a", 200), ("b", (1, 2, 3))):
+        place = tmp_path / "train" / name
+        place.mkdir(parents=True)
+        Image.new("L" if name == "a" else "RGB", (32, 32), colour).save(place / "0.png")
+    pixels = CIFAR10(root=str(tmp_path)).samples[:, :, 0, 0]
+    assert pixels.tolist() == [[200, 200, 200], [1, 2, 3]]
 
 
 def test_full_cifar():
@@ -124,6 +142,17 @@ def test_full_cifar():
         ),
         (lambda: GaussianMixture(layout="ring"), ValueError, "layout must be 'circle' or 'grid', but got 'ring'"),
         (lambda: GaussianMixture(weights=[1, 2]), ValueError, r"weights must be 4 shares .* but got \[1, 2\]"),
+        (
+            lambda: GaussianMixture(weights=[1, -1, 1, 1]),
+            ValueError,
+            r"weights must be 4 shares of 0 or more, .* but got \[1, -1",
+        ),
+        (lambda: GaussianMixture(weights=[0, 0, 0, 0]), ValueError, r"weights must be 4 shares .* but got \[0, 0"),
+        (
+            lambda: GaussianMixture(modes=1, layout="grid"),
+            ValueError,
+            "modes must be 4, 9, 16, 25, … for layout='grid'",
+        ),
         (lambda: GaussianMixture(sigma=-1), ValueError, "sigma must be 0 or more, but got -1"),
         (lambda: GaussianMixture(size=0), ValueError, "size must be 1 or more, but got 0"),
         (lambda: MNIST(digits=[11]), ValueError, r"digits=\[11\] leaves no image"),

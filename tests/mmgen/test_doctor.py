@@ -8,7 +8,9 @@ from mmcv.runner import HOOKS, Hook
 from mmgen_runs import run, small_config
 
 from minmax_plugin.mmgen.doctor import examine, main
+from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.shims import active_shims
+from minmax_plugin.mmgen.train import build_network, load_config
 
 DCGAN = "dcgan/dcgan_celeba-cropped_64_b128x1_300k.py"
 
@@ -97,3 +99,72 @@ def test_a_config_is_not_changed_by_looking_at_it():
     before = Config(cfg._cfg_dict.to_dict())
     assert examine(cfg).drives
     assert cfg._cfg_dict == before._cfg_dict
+
+
+ORDERS = [  # config, settings over it, what its steps say, what they do not
+    (
+        "sngan_proj/sngan_proj_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1.py",
+        {},
+        [
+            "next batch",
+            "becomes the proposal",
+            "every 5 iterations: MinMaxHook: reads f",
+            "every 5 iterations: .* left pending",
+        ],
+        "ascent steps",
+    ),
+    (
+        "sngan_proj/sngan_proj_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1.py",
+        {"train_cfg.gen_steps": 2},
+        ["next batch", "discriminator's pass, and its step", "every 5 iterations: the 2 generator steps"],
+        "becomes the proposal",
+    ),
+    (
+        "singan/singan_fish.py",
+        {},
+        ["next batch", "the discriminator's 3 ascent steps", "^MinMaxHook: reads f", "^the 3 generator steps"],
+        "every",
+    ),
+    (
+        "pggan/pggan_celeba-cropped_128_g8_12Mimgs.py",
+        {"checkpoint_config": None},
+        ["PGGANFetchDataHook; next batch", "becomes the proposal", "^MinMaxHook: reads f", "no checkpoints"],
+        "every",
+    ),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*Unnecessary conv bias before batch/instance norm")  # of the stock configs
+@pytest.mark.parametrize(("config", "settings", "said", "unsaid"), ORDERS)
+def test_the_order_of_an_iteration_is_that_of_the_family(config, settings, said, unsaid):
+    cfg = load_config(config)
+    for path, value in settings.items():
+        *parents, last = path.split(".")
+        (cfg[parents[0]] if parents else cfg)[last] = value
+    order = examine(cfg).order
+    places = [next(i for i, line in enumerate(order) if re.search(what, line)) for what in said]
+    assert places == sorted(set(places))
+    assert not any(unsaid in line for line in order)
+
+
+def test_it_opts_in_with_the_preset_that_is_asked_for(capsys):
+    assert main([DCGAN, "--minmax", "released-gaussians"]) == 0
+    assert "f is read by 'last'" in capsys.readouterr().out
+
+
+def test_it_counts_buffers_and_what_each_player_s_own_optimizer_keeps():
+    cfg = small_config(1, dict())
+    cfg.optimizer.generator = dict(type="MinMaxSGD", lr=0.1)  # keeps nothing
+    model = build_network(cfg)
+    size = {
+        name: sum(p.numel() * p.element_size() for p in getattr(model, name).parameters()) / 2**20
+        for name in ("generator", "discriminator")
+    }
+    assert examine(cfg).memory["kept for a rejection"] == pytest.approx(size["generator"] + 3 * size["discriminator"])
+    cfg = load_config(DCGAN)  # with batch norm
+    tensors = build_network(cfg).state_dict().values()
+    whole = sum(t.numel() * t.element_size() for t in tensors) / 2**20
+    opt_in(cfg, restore_moments=False)
+    kept = examine(cfg).memory
+    assert kept["weights of both players"] == pytest.approx(whole)
+    assert kept["kept for a rejection"] == pytest.approx(whole)

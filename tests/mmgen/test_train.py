@@ -1,5 +1,6 @@
 """The training command, its errors before training, and resuming."""
 
+import builtins
 import gc
 import json
 import subprocess
@@ -10,12 +11,15 @@ import pytest
 import torch
 from families import FAMILIES, load, write_images
 from mmcv import Config
+from mmcv.runner import HOOKS, RUNNERS, Hook, IterBasedRunner
+from mmgen.core.runners import DynamicIterBasedRunner
+from mmgen.datasets.builder import DATASETS
 from mmgen_runs import checkpoint, losses, run, small_config
 
-from minmax_plugin.mmgen.check import check_config
+from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, read_data
 from minmax_plugin.mmgen.checkpoints import last_whole
-from minmax_plugin.mmgen.optin import opt_in
-from minmax_plugin.mmgen.train import SHIPPED, load_config, main, train
+from minmax_plugin.mmgen.optin import opt_in, opt_out
+from minmax_plugin.mmgen.train import SHIPPED, build_network, load_config, main, train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT = ["total_iters=24", "log_config.interval=6", "checkpoint_config.interval=12", "data.samples_per_gpu=32"]
@@ -137,6 +141,9 @@ BAD = [
     (["optimizer.generator.lr=abc"], "optimizer.generator: MinMaxAdam: .*; correct one of its settings .*'lr': 'abc'"),
     (["runner.type=DynamicRunner"], "runner.type='DynamicRunner' is not .* the nearest is 'DynamicIterBasedRunner'"),
     (["runner.is_dynamic_dpp=True"], "runner: .* unexpected keyword argument 'is_dynamic_dpp'; correct one of its"),
+    (["evaluation.type=GenerativeEvalHok"], "evaluation.type='GenerativeEvalHok' is not .* 'GenerativeEvalHook'"),
+    (["checkpoint_config.type=CheckpointHok"], "checkpoint_config.type='CheckpointHok' is not .* 'CheckpointHook'"),
+    (["data.workers_per_gpu=-1"], "data.workers_per_gpu must be a whole number of 0 or more, but is -1"),
     (["log_config.hooks.0.type=TextLogger"], "log_config.hooks.0.type='TextLogger' is not .* 'TextLoggerHook'"),
 ]
 
@@ -160,6 +167,7 @@ def test_a_folder_without_pictures_is_named(tmp_path, capsys):
     assert main([str(tmp_path / "config.py")]) == 2
     assert "data.train holds no sample: point it at your data; it is {" in (error := capsys.readouterr().err)
     assert f"'imgs_root': '{tmp_path}/empty'" in error.splitlines()[-1]
+    assert "pipeline" not in error
 
 
 @pytest.mark.parametrize(
@@ -173,6 +181,38 @@ def test_data_that_cannot_be_read_are_one_clear_error(tmp_path, capsys, option, 
     config = str(CONFIGS / "mnist01_minmax.py")
     assert main([config, "--work-dir", str(tmp_path), "--cfg-options", option]) == 2
     assert message in capsys.readouterr().err
+
+
+@DATASETS.register_module(force=True)
+class Unreadable(torch.utils.data.Dataset):
+    def __init__(self, error):
+        raise getattr(builtins, error)("not as it should be")
+
+
+@pytest.mark.parametrize(
+    "error", ["ValueError", "KeyError", "OSError", "TypeError", "AttributeError", "AssertionError"]
+)
+def test_whatever_a_data_set_says_names_the_setting(error):
+    cfg = small_config(1)
+    cfg.data.train = dict(type="Unreadable", error=error)
+    with pytest.raises(ConfigError, match="data.train: .*not as it should be"):
+        read_data(cfg)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.gan_loss.gan_type=best", "GAN type best is not implemented"),  # NotImplementedError
+        ("model.generator.out_shape=2", "'int' object is not iterable"),  # TypeError
+        ("model.generator.type=Nothing", "Nothing is not in"),  # KeyError
+    ],
+)
+def test_a_model_that_cannot_be_built_is_one_clear_error(option, message):
+    cfg = small_config(1, **dict([option.split("=")]))
+    if option.endswith("=2"):
+        cfg.model.generator.out_shape = 2
+    with pytest.raises(ConfigError, match=f"model: the toolkit cannot build it: .*{message}"):
+        build_network(cfg)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # mmcv leaves its copy open
@@ -200,7 +240,80 @@ def test_a_plain_config_is_not_held_to_what_minmax_needs():
     cfg.train_cfg.gen_steps = 2
     cfg.train_cfg.batch_accumulation_steps = 5
     cfg.data.test = dict(imgs_root="/nowhere")
+    cfg.custom_hooks = []  # the average that train_cfg.use_ema asks for is not moved, as the toolkit lets it be
     check_config(cfg)
+    conditional = load_config("sngan_proj/sngan_proj_32_woReLUinplace_lr-2e-4_ndisc5_cifar10_b64x1.py")
+    conditional.train_cfg.batch_accumulation_steps = 3
+    check_config(conditional, paths=False)
+    conditional.train_cfg.disc_steps = 0
+    with pytest.raises(ConfigError, match="train_cfg.disc_steps is k, .* must be 1 or more, got 0"):
+        check_config(conditional, paths=False)
+
+
+def test_optimizers_and_runners_of_the_user_s_own_may_ask_for_more():
+    @RUNNERS.register_module(force=True)
+    class RunnerOfMyOwn(DynamicIterBasedRunner):
+        def __init__(self, model, **kwargs):
+            super().__init__(model, **kwargs)
+            self.discriminator = model.discriminator
+
+    cfg = small_config(1, dict())
+    cfg.runner.type = "RunnerOfMyOwn"
+    cfg.optimizer.generator.paramwise_cfg = dict(bias_lr_mult=2.0)
+    cfg.optimizer.discriminator.constructor = "DefaultOptimizerConstructor"
+    check_config(cfg)
+
+
+def test_a_model_s_own_train_cfg_is_read_where_there_is_no_other():
+    cfg = small_config(1, dict(ascent_steps=3))
+    cfg.model.train_cfg, cfg.train_cfg = dict(disc_steps=3), None
+    check_config(cfg)
+    cfg.model.train_cfg["disc_steps"] = 2
+    with pytest.raises(ConfigError, match="ascent_steps=3, but train_cfg makes k=2"):
+        check_config(cfg)
+
+
+PARTS = [
+    (lambda cfg: cfg.model.pop("type"), "model.type is missing: name the toolkit's class"),
+    (lambda cfg: cfg.optimizer.pop("generator"), "optimizer.generator is missing: MinMax needs one optimizer for each"),
+    (lambda cfg: cfg.optimizer.pop("discriminator"), "optimizer.discriminator is missing: MinMax needs one optimizer"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), PARTS, ids=[message[:20] for _, message in PARTS])
+def test_a_part_that_is_missing_is_named(change, message):
+    cfg = small_config(1, dict())
+    change(cfg)
+    with pytest.raises(ConfigError, match=message):
+        check_config(cfg)
+
+
+def test_an_optimizer_that_the_model_makes_itself_is_checked_too():
+    cfg = load_config("pggan/pggan_celeba-cropped_128_g8_12Mimgs.py")
+    check_config(cfg, paths=False)
+    cfg.train_cfg.optimizer_cfg.generator.lrr = 0.1
+    with pytest.raises(ConfigError, match=r"train_cfg.optimizer_cfg.generator.lrr=0.1: Adam takes .*nearest is 'lr'"):
+        check_config(cfg, paths=False)
+
+
+@pytest.mark.parametrize("key", ["root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path"])
+def test_a_path_of_the_data_that_is_not_there_is_named_wherever_it_stands(key):
+    cfg = small_config(1)
+    cfg.data.train = dict(type="RepeatDataset", times=2, dataset=dict(type="Data", **{key: "/nowhere"}))
+    with pytest.raises(ConfigError, match=f"data.train.dataset.{key}='/nowhere' does not exist"):
+        check_config(cfg)
+
+
+def test_the_folder_of_every_scale_is_looked_for(tmp_path):
+    cfg = small_config(1)
+    cfg.data.train = dict(type="GrowScaleImgDataset", imgs_roots={"64": str(tmp_path), "128": "/nowhere"})
+    with pytest.raises(ConfigError, match="data.train.imgs_roots.128='/nowhere' does not exist"):
+        check_config(cfg)
+
+
+def test_every_seed_that_the_generators_take_is_taken():
+    for seed in (0, 2**32 - 1):
+        check_seed(seed)
 
 
 def test_a_schedule_may_take_the_place_of_nothing(tmp_path):
@@ -331,6 +444,8 @@ def test_a_stock_config_is_opted_in_and_printed(capsys):
     assert printed.optimizer.generator == dict(type="MinMaxAdam", lr=0.0004, betas=(0.5, 0.999))
     assert printed.custom_hooks[-1] == dict(type="MinMaxHook", preset="paper")
     assert printed.custom_imports.imports == ["minmax_plugin.mmgen"]
+    assert main([DCGAN, "--minmax", "--print-config"]) == 0
+    assert "preset='practical'" in capsys.readouterr().out
     assert main([str(CONFIGS / "mnist01_minmax.py"), "--minmax", "--print-config"]) == 2
     assert "the config has a MinMaxHook already" in capsys.readouterr().err
 
@@ -368,6 +483,7 @@ def test_opting_in_keeps_what_the_config_imports():
         cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
         opt_in(cfg)
         assert cfg.custom_imports.imports == ["json", "minmax_plugin.mmgen"]
+        assert cfg.custom_hooks[-1] == dict(type="MinMaxHook", preset="practical")
 
 
 def test_a_pix2pix_without_a_pixel_loss_trains_too(tmp_path):
@@ -423,3 +539,119 @@ def test_the_toolkits_own_script_trains_an_opted_in_config(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "MinMax: 20 cycles (k = 1)" in done.stderr + done.stdout
     assert list((tmp_path / "work").glob("ckpt/**/iter_20.pth"))
+
+
+def test_opting_out_leaves_the_other_hooks_and_opting_in_again_prefixes_once():
+    cfg = small_config(1, dict(), optimizer=dict(generator=dict(type="MinMaxAdam")))
+    others = cfg.custom_hooks[:1]
+    cfg.custom_hooks = others
+    opt_in(cfg)  # its optimizers are MinMax's already
+    assert cfg.optimizer.generator.type == "MinMaxAdam"
+    assert [hook["type"] for hook in cfg.custom_hooks] == [others[0].type, "MinMaxHook"]
+    opt_out(cfg)
+    assert cfg.optimizer.generator.type == "Adam"
+    assert cfg.custom_hooks == others
+
+
+def test_the_seed_is_that_of_model_and_data(tmp_path, recorded):
+    first, again, other = (
+        losses(run(small_config(total_iters=2), tmp_path / str(i), seed=seed)) for i, seed in enumerate((1, 1, 2))
+    )
+    assert first == again != other
+
+
+def test_a_checkpoint_says_what_it_is_of(tmp_path, recorded):
+    cfg = small_config(1, total_iters=1, checkpoint_config=dict(interval=1))
+    run(cfg, tmp_path, seed=7)
+    meta = checkpoint(tmp_path, 1)["meta"]
+    assert (meta["seed"], meta["exp_name"]) == (7, "config.py")
+    assert meta["mmgen_version"].startswith("0.7")
+    assert Config.fromstring(meta["config"], ".py").data.train.type == "GaussianMixture"
+
+
+def test_the_end_names_the_last_of_each_kind_by_its_number(tmp_path, recorded):
+    (tmp_path / "training_samples").mkdir()
+    for number in (9, 10):
+        (tmp_path / "training_samples" / f"iter_{number}.png").touch()
+    run(small_config(1, total_iters=10, log_level="INFO", checkpoint_config=dict(interval=9)), tmp_path)
+    (log,) = tmp_path.glob("*.log")
+    end = log.read_text().split("Everything of this run is in ")[1]
+    assert "iter_10.pth: checkpoint" in end
+    assert "training_samples/iter_10.png: samples" in end
+
+
+def test_the_toolkit_is_as_before_once_a_training_is_over(tmp_path, recorded):
+    stock = IterBasedRunner.resume, DynamicIterBasedRunner.resume
+    run(small_config(1, total_iters=1), tmp_path)
+    assert stock == (IterBasedRunner.resume, DynamicIterBasedRunner.resume)
+    growing = load(
+        next(f for f in FAMILIES if f.name == "PGGAN"), write_images(tmp_path / "data"), tmp_path / "growing"
+    )
+    growing.total_iters = 1
+    run(growing, tmp_path / "growing")  # in a process group of one
+    assert not torch.distributed.is_initialized()
+
+
+WORK_DIRS = [  # the config's, the command's, where it goes
+    (None, None, "work_dirs/config"),
+    ("theirs", None, "theirs"),
+    ("theirs", "ours", "ours"),
+]
+
+
+@pytest.mark.parametrize(("configured", "asked", "expected"), WORK_DIRS)
+def test_the_work_dir_is_the_command_s_or_the_config_s_or_named_after_it(
+    tmp_path, monkeypatch, recorded, configured, asked, expected
+):
+    monkeypatch.chdir(tmp_path)
+    cfg = small_config(1, total_iters=1)
+    cfg.work_dir = configured
+    cfg.dump("config.py")
+    assert main(["config.py", *(["--work-dir", asked] if asked else [])]) == 0
+    assert [path.parent for path in tmp_path.rglob("*.log")] == [tmp_path / expected]
+
+
+def test_flags_reach_the_run(tmp_path, monkeypatch, recorded):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "benchmark", False)
+    small_config(1, total_iters=1).dump(str(tmp_path / "config.py"))
+    command = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run")]
+    assert main(command) == 0
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, False)
+    assert load_config(tmp_path / "run" / "config.py").seed == 2021
+    assert main([*command, "--deterministic", "--cfg-options", "cudnn_benchmark=True"]) == 0
+    assert (cudnn.deterministic, cudnn.benchmark) == (True, True)
+    if not torch.cuda.is_available():
+        assert main([*command, "--gpu-id", "3"]) == 0
+        assert load_config(tmp_path / "run" / "config.py").gpu_ids == [3]
+
+
+def test_a_checkpoint_to_resume_from_takes_the_place_of_the_config_s(tmp_path, capsys):
+    config = str(CONFIGS / "four_gaussians_minmax.py")
+    options = ["--cfg-options", "resume_from=/no/theirs.pth"]
+    assert main([config, "--work-dir", str(tmp_path), "--resume-from", "/no/ours.pth", *options]) == 2
+    assert "resume_from='/no/ours.pth' does not exist" in capsys.readouterr().err
+
+
+@HOOKS.register_module(force=True)
+class Interrupts(Hook):
+    def after_train_iter(self, runner):
+        raise KeyboardInterrupt
+
+
+ENDS = [
+    (dict(type="Interrupts"), {}, 130, "minmax-train: interrupted; what was saved is in the work dir"),
+    (dict(type="MinMaxHook"), {"optimizer.discriminator.lr": 1e38}, 1, "minmax-train: stopped: "),
+]
+
+
+@pytest.mark.parametrize(("hook", "overlay", "code", "message"), ENDS, ids=[hook["type"] for hook, *_ in ENDS])
+def test_a_training_that_ends_early_says_so_by_its_exit_code(tmp_path, capsys, recorded, hook, overlay, code, message):
+    cfg = small_config(1, dict(), **overlay)
+    cfg.custom_hooks[-1] = dict(type="MinMaxHook")
+    if hook["type"] != "MinMaxHook":
+        cfg.custom_hooks.append(hook)
+    cfg.dump(str(tmp_path / "config.py"))
+    assert main([str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run")]) == code
+    assert message in capsys.readouterr().err
