@@ -118,7 +118,10 @@ CLAIMS = {
             [(DIGITS, "best"), (DIGITS, "random-best"), (DIGITS, "gda-best")],
         ),
         ("has both digits at cycle 500 in {} runs", [(DIGITS, "gda-1", None, 500)]),
-        ("the practical rule has them at cycle 1,000 in {} and", [(DIGITS, "practical")]),
+        (
+            "the practical rule has them at cycle 1,000 in {}, at 1,250 in {} and at 2,000 in {};",
+            [(DIGITS, "practical", None, cycle) for cycle in (EARLY, 1250, LATE)],
+        ),
         ("in {} each at 1,000.", [(DIGITS, "released")]),
         ("in {} each at 1,000.", [(DIGITS, "random-released")]),
         ("at 1,500 it is {} against {},", [(FOUR, "released", EYE), (FOUR, "random-released", EYE)]),
