@@ -104,8 +104,8 @@ CLAIMS = {
         *[("they are there in {} runs, at 1,000 and at 2,000;", cells) for cells in both("best")],
         ("with the test's coin in {}, with", [(DIGITS, "random-best")]),
         *[
-            ("OMD has them in {}, extragradient in {}, at both,", cells)
-            for cells in both("omd-tuned", "extragradient-tuned")
+            ("OMD has them in {}, extragradient in {}, GDA with k = 6 in {}, at both,", cells)
+            for cells in both("omd-tuned", "extragradient-tuned", "gda-6-tuned")
         ],
         ("Lookahead in {}, then in {}.", [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, LATE)]),
     ],
@@ -117,6 +117,10 @@ CLAIMS = {
             "both digits are there at cycle 1,000 in {}, {} and {},",
             [(DIGITS, "best"), (DIGITS, "random-best"), (DIGITS, "gda-best")],
         ),
+        *[
+            ("of their own worse: both digits in {} runs, where one step has them in {}.", cells)
+            for cells in both("gda-6-tuned", "gda-1-tuned")
+        ],
         ("has both digits at cycle 500 in {} runs", [(DIGITS, "gda-1", None, 500)]),
         (
             "the practical rule has them at cycle 1,000 in {}, at 1,250 in {} and at 2,000 in {};",
