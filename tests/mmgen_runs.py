@@ -12,6 +12,10 @@ import minmax_plugin.mmgen  # noqa: F401
 from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
 from minmax_plugin.mmgen.train import train
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+SHORT = ["total_iters=24", "log_config.interval=6", "checkpoint_config.interval=12", "data.samples_per_gpu=32"]
+DCGAN = "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"  # a stock config
+
 
 @OPTIMIZERS.register_module()
 class RecordingAdam(torch.optim.Adam):

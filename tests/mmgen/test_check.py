@@ -2,7 +2,6 @@
 
 import builtins
 import gc
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,16 +9,10 @@ from families import FAMILIES, load
 from mmcv.runner import RUNNERS
 from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen.datasets.builder import DATASETS
-from mmgen_runs import small_config
+from mmgen_runs import CONFIGS, small_config
 
 from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, read_data
 from minmax_plugin.mmgen.train import build_network, load_config, main
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-DCGAN = "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"
-
 
 BAD = [
     (["model.discriminator=None"], "model.discriminator is missing"),

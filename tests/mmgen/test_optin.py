@@ -1,19 +1,13 @@
 """Opting in and out, for configs of one's own and the toolkit's."""
 
-from pathlib import Path
-
 import pytest
 from families import FAMILIES, load, write_images
 from mmcv import Config
-from mmgen_runs import small_config
+from mmgen_runs import CONFIGS, DCGAN, SHORT, small_config
 
 from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.optin import opt_in, opt_out
 from minmax_plugin.mmgen.train import load_config, main
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-SHORT = ["total_iters=24", "log_config.interval=6", "checkpoint_config.interval=12", "data.samples_per_gpu=32"]
-DCGAN = "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"
 
 
 def test_a_stock_config_passes_the_check():

@@ -11,15 +11,11 @@ from families import FAMILIES, load, write_images
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook, IterBasedRunner
 from mmgen.core.runners import DynamicIterBasedRunner
-from mmgen_runs import checkpoint, losses, run, small_config
+from mmgen_runs import CONFIGS, DCGAN, SHORT, checkpoint, losses, run, small_config
 
 from minmax_plugin.mmgen.checkpoints import last_whole
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.train import SHIPPED, load_config, main, train
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-SHORT = ["total_iters=24", "log_config.interval=6", "checkpoint_config.interval=12", "data.samples_per_gpu=32"]
-DCGAN = "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"
 
 
 @pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])
