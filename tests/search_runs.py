@@ -60,6 +60,7 @@ def start(*arguments, cwd=None, log=None, **env):
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **env},
             start_new_session=True,
         )
+    run.log = log
     STARTED.append(run)
     return run
 
@@ -95,6 +96,6 @@ def wait_for(condition, run, timeout=150):
                 return
         except Exception as error:  # Optuna's and SQLAlchemy's: the study is not there yet, or half of it
             last = error
-        assert run.poll() is None, run.stdout.read() if run.stdout else "the search has ended"
+        assert run.poll() is None, run.stdout.read() if run.stdout else run.log.read_text()
         assert time.monotonic() < deadline, last
         time.sleep(0.2)

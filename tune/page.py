@@ -17,7 +17,8 @@ import markupsafe
 from tune import tables
 from tune.best import row_samples
 from tune.options import Options, flag
-from tune.record import SearchRecord, database_url
+from tune.record import SearchRecord
+from tune.storage import database_url
 from tune.tables import Row
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -16,10 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 from mmcv import Config
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,8 +25,8 @@ from tune.files import write_text, writing
 from tune.options import ROOT, Options
 from tune.settings import trial_config
 from tune.space import Space
+from tune.storage import DATABASE, open_storage
 
-DATABASE = "optuna.db"
 UNBEGUN = {"base", DATABASE, "space.json"}  # what a search leaves that was killed before it was written down
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
@@ -285,31 +281,6 @@ class SearchRecord:
         path = self.folder / "search.json"
         stored = json.loads(path.read_text()) if path.exists() else {}
         write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
-
-
-def open_storage(spec: str | None, folder: Path) -> BaseStorage | str:
-    """Optuna's storage: SQLite in ``folder``, ``journal:FILE``, or a database's URL.
-
-    Raises:
-        ConfigError: if it cannot be opened.
-    """
-    place = os.path.expandvars(spec) if spec else database_url(folder)
-    if spec is None:
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        if place.startswith("journal:"):
-            return JournalStorage(JournalFileBackend(str(Path(place.removeprefix("journal:")).absolute())))
-        # another program, such as the dashboard, may hold SQLite's lock for a while
-        waits = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
-        return RDBStorage(place, engine_kwargs=waits)
-    except Exception as error:  # of the database's own driver
-        last = str(error).strip().splitlines() or [""]
-        raise ConfigError(f"--storage={spec or place!r} cannot be opened: {last[0]}") from error
-
-
-def database_url(folder: Path) -> str:
-    """Where a search keeps its studies unless ``--storage`` names another place; a folder may have any name."""
-    return str(sqlalchemy.URL.create("sqlite", database=str(folder / DATABASE)))
 
 
 def trial_folder(search: Path, study: str, number: int) -> Path:

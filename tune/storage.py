@@ -1,0 +1,72 @@
+"""Where a search keeps its Optuna studies: SQLite in its folder, a journal file, or a database that others use too."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from minmax_plugin.mmgen.check import ConfigError
+
+DATABASE = "optuna.db"
+ATTEMPTS, PAUSE = 50, 0.2  # at a database whose tables another process is making; seconds between them
+
+
+def open_storage(spec: str | None, folder: Path) -> BaseStorage:
+    """Optuna's storage: SQLite in ``folder``, ``journal:FILE``, or a database's URL.
+
+    Several processes may open a new database at the same moment.
+
+    Args:
+        spec: what ``--storage`` says; environment variables in it are filled in.
+        folder: the search's folder.
+
+    Raises:
+        ConfigError: if it cannot be opened.
+
+    Examples:
+        >>> import tempfile
+        >>> type(open_storage(None, Path(tempfile.mkdtemp()))).__name__
+        'RDBStorage'
+    """
+    place = os.path.expandvars(spec) if spec else database_url(folder)
+    if spec is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if place.startswith("journal:"):
+            return JournalStorage(JournalFileBackend(str(Path(place.removeprefix("journal:")).absolute())))
+        return open_database(place)
+    except Exception as error:  # of the database's own driver
+        last = str(error).strip().splitlines() or [""]
+        raise ConfigError(f"--storage={spec or place!r} cannot be opened: {last[0]}") from error
+
+
+def open_database(url: str) -> RDBStorage:
+    """Open a database, whoever else does. Optuna makes the tables that it misses, and so may another process just then.
+
+    Args:
+        url: SQLAlchemy's.
+
+    Raises:
+        Exception: of the database's own driver.
+    """
+    # another program, such as the dashboard, may hold SQLite's lock for a while
+    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return RDBStorage(url, engine_kwargs=waits)
+        except sqlalchemy.exc.DatabaseError as error:
+            # a table, or the one row of a table, that was missing when Optuna looked
+            if not isinstance(error, sqlalchemy.exc.IntegrityError) and "already exists" not in str(error):
+                raise
+            time.sleep(PAUSE)
+    return RDBStorage(url, engine_kwargs=waits)
+
+
+def database_url(folder: Path) -> str:
+    """Where a search keeps its studies unless ``--storage`` names another place; a folder may have any name."""
+    return str(sqlalchemy.URL.create("sqlite", database=str(folder / DATABASE)))
