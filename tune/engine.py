@@ -21,7 +21,7 @@ from tune.cluster.nodes import ClusterError, check_nodes
 from tune.files import writing
 from tune.options import ROOT, Options
 from tune.prepare import images_of
-from tune.record import TRIALS, SearchRecord
+from tune.record import LOCK, TRIALS, SearchRecord
 from tune.schedulers import make_scheduler
 from tune.searcher import Ending, StudySearcher
 from tune.trial import run_trial
@@ -180,7 +180,7 @@ def only_one(folder: Path) -> Iterator[None]:
         ConfigError: if another one does, or the folder cannot be written.
     """
     with writing(str(folder)):
-        file = open(folder / "lock", "w")  # noqa: SIM115  closed below: what happens meanwhile is not of this place
+        file = open(folder / LOCK, "w")  # noqa: SIM115  closed below: what happens meanwhile is not of this place
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

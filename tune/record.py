@@ -27,7 +27,9 @@ from tune.settings import trial_config
 from tune.space import Space
 from tune.storage import DATABASE, open_storage
 
-UNBEGUN = {"base", DATABASE, "space.json"}  # what a search leaves that was killed before it was written down
+LOCK = "lock"  # file that the process of a search holds
+# what a search leaves that was killed before it was written down; SQLite has a journal for what it was at
+UNBEGUN = {LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json"}
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
 AGAIN = "again"  # folder in a trial's or a best config's, for whoever trains it once more
@@ -108,13 +110,12 @@ class SearchRecord:
         """
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
+        new_folder(folder, options)
         with writing(f"--storage-path={options.storage_path!r}: {folder}"):
-            if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
-                raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
-            for path in (folder / "base", folder / DATABASE):
+            for path in (folder / name for name in UNBEGUN - {LOCK}):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             storage = open_storage(options.storage, folder)
-            (folder / "base").mkdir(parents=True)
+            (folder / "base").mkdir()
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
         for name, cfg in configs.items():
             cfg.dump(bases[name])
@@ -281,6 +282,18 @@ class SearchRecord:
         path = self.folder / "search.json"
         stored = json.loads(path.read_text()) if path.exists() else {}
         write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
+
+
+def new_folder(folder: Path, options: Options) -> None:
+    """Make the folder of a new search.
+
+    Raises:
+        ConfigError: if it holds something else, or cannot be made.
+    """
+    with writing(f"--storage-path={options.storage_path!r}: {folder}"):
+        if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
+            raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def trial_folder(search: Path, study: str, number: int) -> Path:

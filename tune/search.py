@@ -25,10 +25,11 @@ from tune.options import Request, parse  # noqa: E402
 from tune.plan import plan, reconcile, retry_errored  # noqa: E402
 from tune.prepare import check_resources, prepare  # noqa: E402
 from tune.progress import Progress  # noqa: E402
-from tune.record import SearchRecord  # noqa: E402
+from tune.record import SearchRecord, new_folder  # noqa: E402
 from tune.report import Report  # noqa: E402
 from tune.searcher import TIME_BUDGET, Ending, StudySearcher  # noqa: E402
 from tune.settings import SpaceError  # noqa: E402
+from tune.storage import open_storage  # noqa: E402
 
 SHOWN = 5  # trials of each study that a dry run shows
 
@@ -45,8 +46,11 @@ def search(request: Request, dry_run: bool = False) -> int:
         show(rehearsal)
         return 0
     folder = Path(options.storage_path).absolute() / (options.name or time.strftime("search_%Y%m%d_%H%M%S"))
-    record = SearchRecord.create(folder, options, space, configs)
+    if options.storage:
+        open_storage(options.storage, folder)  # an error now, before there is a folder
+    new_folder(folder, options)
     with only_one(folder):
+        record = SearchRecord.create(folder, options, space, configs)
         plan(record, configs)
         return execute(record)
 

@@ -34,8 +34,6 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
         'RDBStorage'
     """
     place = os.path.expandvars(spec) if spec else database_url(folder)
-    if spec is None:
-        folder.mkdir(parents=True, exist_ok=True)
     try:
         if place.startswith("journal:"):
             return JournalStorage(JournalFileBackend(str(Path(place.removeprefix("journal:")).absolute())))

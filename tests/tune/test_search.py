@@ -200,6 +200,16 @@ def test_a_search_that_runs_is_not_run_twice(tmp_path, capsys):
     assert "this search is running already" in capsys.readouterr().err
 
 
+def test_a_search_that_is_beginning_is_left_alone(tmp_path, capsys):
+    """Of two that begin under one name, one has it; what it has written so far is not taken for a killed one's."""
+    (tmp_path / "s").mkdir()
+    with only_one(tmp_path / "s"):
+        (tmp_path / "s/optuna.db").write_text("the other's")
+        assert main([GAUSSIANS, "--storage-path", str(tmp_path), "--name", "s"]) == 2
+    assert "this search is running already" in capsys.readouterr().err
+    assert (tmp_path / "s/optuna.db").read_text() == "the other's"
+
+
 def test_another_data_set_replaces_the_old_one_and_its_measurement():
     cfg = load_config(GAUSSIANS)
     lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))

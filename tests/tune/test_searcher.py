@@ -402,7 +402,10 @@ def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_fre
     record = make()
     (record.folder / "search.json").unlink()
     (record.folder / "search.log").unlink()
+    journal = record.folder / "optuna.db-journal"
+    journal.write_text("of a transaction that was not ended")
     make()
+    assert not journal.exists()
     with pytest.raises(ConfigError, match="exists already; give another name"):
         make()
 
