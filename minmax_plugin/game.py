@@ -13,7 +13,8 @@ from torch import Tensor, distributed
 from torch.optim import Optimizer
 
 from minmax_plugin.acceptance import Acceptance, Comparison, ConstantRate, Strict
-from minmax_plugin.snapshot import Player, Restore, Snapshot, found_inf
+from minmax_plugin.kept import KeptPair, check_settings
+from minmax_plugin.snapshot import Player, Restore, found_inf
 from minmax_plugin.value import Estimate, Estimator
 
 ESCAPES = ("stop", "accept", "raise")
@@ -149,7 +150,7 @@ class MinMaxGame:
             raise RuntimeError("a proposal is open: call decide() or close() before replace().")
         self.min_player = min_player if isinstance(min_player, Player) else Player(min_player)
         self.max_player = max_player if isinstance(max_player, Player) else Player(max_player)
-        self._snapshots, self._guards = _snapshots(self.min_player, self.max_player, self.restore, self.guard)
+        self._kept = KeptPair(self.min_player, self.max_player, self.restore, self.guard)
         self.close()
         for optimizer in self.min_player.optimizers:
             optimizer.register_step_post_hook(self._on_min_step)
@@ -180,7 +181,7 @@ class MinMaxGame:
         if self.open:
             raise RuntimeError("the last proposal is still open: call decide() before propose().")
         has_gradient = self.min_player.has_gradient
-        self._captured = False
+        self._kept.captured = False
         if has_gradient or self.guard:
             self.capture()
         if not has_gradient:
@@ -233,7 +234,9 @@ class MinMaxGame:
             if not accepted and self.escape == "accept" and self.r_max is not None and self.rejections >= self.r_max:
                 accepted, reason = True, "escape"
         if not accepted:
-            self._take_back(finite)
+            self._kept.put_back(guarded=not finite)
+            if not finite:
+                self._check_undone()
         if finite and (accepted or self.track):
             self.f_old, self._f_old_error = f_new, read.standard_error
         self.nonfinite = 0 if finite else self.nonfinite + 1
@@ -245,7 +248,7 @@ class MinMaxGame:
             self.proposals += 1
             self.accepted += accepted
             self._watch(accepted)
-        self.open = self._captured = False
+        self.open = self._kept.captured = False
         self._check_limits()
         return decision
 
@@ -254,9 +257,7 @@ class MinMaxGame:
 
         Of use with ``guard``, before the max player's first step.
         """
-        self._captured = True
-        for snapshot in [*self._snapshots, *self._guards]:
-            snapshot.capture()
+        self._kept.capture()
 
     def close(self) -> None:
         """Keep an open proposal without a test and forget f_old: f is about to become another function.
@@ -267,7 +268,7 @@ class MinMaxGame:
             RuntimeError: if the kept pair is shown in the proposal's place.
         """
         self._check_shown()
-        self.open = self._captured = False  # _captured: the snapshots hold this cycle's kept pair
+        self.open = self._kept.captured = False
         self.f_old = self._f_old_error = math.nan
         if self.value is not None:
             self.value.forget()
@@ -280,8 +281,7 @@ class MinMaxGame:
         """
         if self.open:
             self.swapped = not self.swapped
-            for snapshot in self._snapshots:
-                snapshot.swap()
+            self._kept.swap()
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs for an exact resume, at any phase of a cycle.
@@ -290,13 +290,11 @@ class MinMaxGame:
         between two cycles, and the snapshot while a proposal is open. The players' own state (modules and
         optimizers) is saved by the caller. Safe for ``torch.load(weights_only=True)``.
         """
-        state = {name: getattr(self, name) for name in _SAVED}
+        state = {name: getattr(self, name) for name in _SAVED} | self._kept.state_dict()
         state["draws"] = self._draws.get_state()
         state["value"] = {} if self.value is None else self.value.state_dict()
-        state["estimator"], state["settings"] = type(self.value).__name__, _settings(self.restore, self.guard)
-        if self._captured:
-            state["snapshots"] = [s.state_dict() for s in [*self._snapshots, *self._guards]]
-        else:
+        state["estimator"] = type(self.value).__name__
+        if not self._kept.captured:
             gradients = [p.grad for p in self.min_player.parameters]
             state["gradients"] = [None if g is None else g.clone() for g in gradients]
         return state
@@ -318,10 +316,8 @@ class MinMaxGame:
             self.f_old = self._f_old_error = math.nan
         elif self.value is not None:
             self.value.load_state_dict(state["value"])
-        if self._captured:
-            snapshots = [*self._snapshots, *self._guards]
-            for snapshot, saved in zip(snapshots, state["snapshots"], strict=True):
-                snapshot.load_state_dict(saved)
+        self._kept.load_state_dict(state)
+        if self._kept.captured:
             return
         for parameter, gradient in zip(self.min_player.parameters, state["gradients"], strict=True):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
@@ -367,13 +363,7 @@ class MinMaxGame:
         finite = all(map(math.isfinite, (weight_norm, f_new, *([f_old] if again else []))))
         return _Read(f_new, errors[0], f_old if again else None, errors[1], finite)
 
-    def _take_back(self, finite: bool) -> None:
-        for snapshot in self._snapshots if self._captured else []:
-            snapshot.restore()
-        if finite:
-            return
-        for snapshot in self._guards if self._captured else []:
-            snapshot.restore()
+    def _check_undone(self) -> None:
         if not (self.min_player.is_finite() and self.max_player.is_finite()):
             raise FloatingPointError(
                 f"decision {self.decisions}: something is not finite, and the damage lies outside what is restored "
@@ -416,28 +406,7 @@ _SAVED = (
     "nonfinite",
     "_watched",
     "swapped",
-    "_captured",
 )
-
-
-def check_settings(state: Mapping[str, Any], restore: Restore, guard: bool) -> None:
-    """Refuse a state of a game, saved in mid-cycle, whose snapshots are not those of these settings.
-
-    Raises:
-        ValueError: with the settings that it was saved with.
-    """
-    own = _settings(restore, guard)
-    saved = state.get("settings", own)  # an earlier version did not tell
-    other = {name: saved[name] for name in own if saved[name] != own[name]}
-    if state["_captured"] and other:
-        raise ValueError(
-            f"it was saved in mid-cycle with {other}, so that it has not what a rejection restores here: use the "
-            "restore settings and guard that it was saved with, or what was saved at the end of a cycle."
-        )
-
-
-def _settings(restore: Restore, guard: bool) -> dict[str, bool]:
-    return {**dataclasses.asdict(restore), "guard": guard}
 
 
 class _Read(NamedTuple):
@@ -448,15 +417,3 @@ class _Read(NamedTuple):
     f_old: float | None
     difference_error: float
     finite: bool
-
-
-def _snapshots(low: Player, high: Player, restore: Restore, guard: bool) -> tuple[list[Snapshot], list[Snapshot]]:
-    """The snapshots that a rejection restores, and those of the rest, for the guard."""
-    regular, rest = [], []
-    for player, restored in ((low, restore.min_player), (high, restore.max_player)):
-        moments, buffers = restored and restore.moments, restored and restore.buffers
-        if restored:
-            regular.append(Snapshot(player, weights=True, moments=moments, buffers=buffers))
-        if guard and not (restored and moments and buffers):
-            rest.append(Snapshot(player, weights=not restored, moments=not moments, buffers=not buffers))
-    return regular, rest

@@ -12,7 +12,7 @@ import torch
 from mmcv import Config
 from torch import nn
 
-from minmax_plugin.game import check_settings
+from minmax_plugin.kept import check_settings
 from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
 
 

@@ -84,7 +84,7 @@ def test_the_memory_it_states_is_what_a_run_takes(tmp_path, recorded):
     @HOOKS.register_module(force=True)
     class Weigh(Hook):
         def after_run(self, runner):
-            tensors = [t for snapshot in runner.hooks[0].game._snapshots for t in snapshot._kept]
+            tensors = [t for snapshot in runner.hooks[0].game._kept._restored for t in snapshot._kept]
             kept.append(sum(t.numel() * t.element_size() for t in tensors))
 
     cfg = small_config(1, dict(), total_iters=4)
