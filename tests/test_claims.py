@@ -92,7 +92,13 @@ CLAIMS = {
             "GDA {}, GDA with k = 1 {}, Lookahead {}, extragradient {};",
             [(EIGHT, name) for name in ("gda-best", "gda-1-tuned", "lookahead-tuned", "extragradient-tuned")],
         ),
-        ("unrolled proposals {}, the unrolled method {}.", [(EIGHT, "best-unrolled"), (EIGHT, "unrolled-tuned")]),
+        *[
+            (
+                "unrolled proposals {} and their coin too, the unrolled method {}.",
+                [(EIGHT, name), (EIGHT, "unrolled-tuned")],
+            )
+            for name in ("best-unrolled", "random-unrolled")
+        ],
         (
             "At the published rates the released rule {}, its coin {}, GDA {}.",
             [(EIGHT, "released"), (EIGHT, "random-released"), (EIGHT, "gda-6")],
