@@ -22,6 +22,12 @@ def pytest_addoption(parser):
     parser.addoption("--families-table", metavar="FILE", help="write what the families' tests found into this file")
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:  # searches take as long as the machine is busy: a limit is against what hangs
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 def pytest_sessionfinish(session):
     path = session.config.getoption("--families-table")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

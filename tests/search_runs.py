@@ -74,10 +74,15 @@ def stop_all():
             run.wait()
 
 
-def search(*arguments, code=0, timeout=280, **more):
+def search(*arguments, code=0, timeout=500, **more):
     """Run the command to its end, and check its exit code."""
     run = start(*arguments, **more)
-    output, _ = run.communicate(timeout=timeout)
+    try:
+        output, _ = run.communicate(timeout=timeout)
+    except BaseException:  # pytest's own limit too
+        stop_all()
+        print(run.communicate()[0])
+        raise
     assert run.returncode == code, output
     return output
 

@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import optuna
 from mmcv import Config
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,7 +31,7 @@ from tune.storage import DATABASE, open_storage
 
 LOCK = "lock"  # file that the process of a search holds
 # what a search leaves that was killed before it was written down; SQLite has a journal for what it was at
-UNBEGUN = {LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json"}
+UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
 AGAIN = "again"  # folder in a trial's or a best config's, for whoever trains it once more
@@ -56,7 +58,8 @@ class SearchRecord:
 
     In the folder: ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py``
     (the merged base configs), ``search.log``, ``trials/``; and unless ``--storage`` names another place, the
-    Optuna studies in ``optuna.db``. What the search adds to an Optuna trial is in its user attributes:
+    Optuna studies in ``optuna.db``; each tells its ``folder``. What the search adds to an Optuna trial is in its user
+    attributes:
 
     - ``commit``: of the code that it was begun with, for a search may be resumed with another;
     - ``baseline``: whether it is the unmodified config; ``settings``: what it lays over the base, by path;
@@ -112,27 +115,21 @@ class SearchRecord:
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
         new_folder(folder, options)
         with writing(f"--storage-path={options.storage_path!r}: {folder}"):
-            for path in (folder / name for name in UNBEGUN - {LOCK}):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            for path in folder.iterdir():
+                if path.name != LOCK:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
             storage = open_storage(options.storage, folder)
             (folder / "base").mkdir()
         bases = {name: str(folder / "base" / f"{name}.py") for name in configs}
         for name, cfg in configs.items():
             cfg.dump(bases[name])
-        try:
-            studies = {
-                name: optuna.create_study(storage=storage, study_name=prefix + name, directions=_directions(options))
-                for name in names
-            }
-        except optuna.exceptions.DuplicatedStudyError as error:
-            raise ConfigError(f"--storage={options.storage!r} has such a study already: {error}") from error
-        for study in studies.values():
-            study.set_metric_names([metric for metric, _ in options.directions])
         (folder / "space.json").write_text(json.dumps(space.content, indent=2) + "\n")
+        commit = code_commit()
+        studies = {name: _new_study(storage, prefix + name, folder, options) for name in names}
         record = cls(folder, options, space, bases, studies)
         record._write(
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-            commit=code_commit(),
+            commit=commit,
             platform=platform.platform(),
             versions={
                 name: importlib.metadata.version(name) for name in ("torch", "mmcv", "mmgen", "ray", "optuna", "numpy")
@@ -291,7 +288,8 @@ def new_folder(folder: Path, options: Options) -> None:
         ConfigError: if it holds something else, or cannot be made.
     """
     with writing(f"--storage-path={options.storage_path!r}: {folder}"):
-        if folder.exists() and not {path.name for path in folder.iterdir()} <= UNBEGUN:
+        others = folder.iterdir() if folder.exists() else ()
+        if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):
             raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -312,13 +310,33 @@ def code_commit() -> str | None:
     """The commit of this project's code as this process has it, if it is a clone; marked where files differ from it."""
 
     def git(*command: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True).stdout.strip()
+        # without a lock, which would be in the way of whoever commits just then
+        command = ("git", "--no-optional-locks", "-C", str(ROOT), *command)
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
     try:
         head, differ = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except OSError:
         return None
     return head + "-dirty" * bool(differ) if head else None
+
+
+def _new_study(storage: BaseStorage, name: str, folder: Path, options: Options) -> optuna.Study:
+    """A study for a new search: one that is not there yet, or that was left before the search was written down.
+
+    Raises:
+        ConfigError: if another search has such a study.
+    """
+    directions = _directions(options)
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    owner = study.user_attrs.get("folder", str(folder))
+    if owner != str(folder) or study.directions != directions or study.get_trials(deepcopy=False):
+        raise ConfigError(
+            f"--storage={options.storage!r} has a study {name!r} already, of another search: give --name."
+        )
+    study.set_user_attr("folder", str(folder))
+    study.set_metric_names([metric for metric, _ in options.directions])
+    return study
 
 
 def _directions(options: Options) -> list[StudyDirection]:

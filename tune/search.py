@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import errno
+import signal
 import sys
-import time
 import warnings
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +46,8 @@ def search(request: Request, dry_run: bool = False) -> int:
     if dry_run:
         show(rehearsal)
         return 0
-    folder = Path(options.storage_path).absolute() / (options.name or time.strftime("search_%Y%m%d_%H%M%S"))
+    name = options.name or datetime.now().strftime("search_%Y%m%d_%H%M%S_%f")  # several may begin in one second
+    folder = Path(options.storage_path).absolute() / name
     if options.storage:
         open_storage(options.storage, folder)  # an error now, before there is a folder
     new_folder(folder, options)
@@ -89,6 +91,8 @@ def execute(record: SearchRecord) -> int:
     try:
         if left:
             run(record, [Progress(record, report), *loggers], ending)
+    except SystemExit:  # Ray's own answer to SIGTERM, while it starts and while it ends
+        ending.end(signal.SIGTERM.name)
     except BaseException as error:
         ending.end(f"{type(error).__name__}: {error}")
         raise

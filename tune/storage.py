@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from minmax_plugin.mmgen.check import ConfigError
 
@@ -36,11 +37,44 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
     place = os.path.expandvars(spec) if spec else database_url(folder)
     try:
         if place.startswith("journal:"):
-            return JournalStorage(JournalFileBackend(str(Path(place.removeprefix("journal:")).absolute())))
+            return JournalStorage(Journal(str(Path(place.removeprefix("journal:")).absolute())))
         return open_database(place)
     except Exception as error:  # of the database's own driver
         last = str(error).strip().splitlines() or [""]
         raise ConfigError(f"--storage={spec or place!r} cannot be opened: {last[0]}") from error
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal file, which goes on after half a line.
+
+    A full disk leaves one, or a killed process. Optuna would write its next line behind it, which nobody could read
+    any more.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._held = path, JournalFileSymlinkLock(path)
+        super().__init__(path, self._held)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if not self._is_whole():
+            self._held.acquire()  # another process may be writing just now
+            try:
+                if not self._is_whole():
+                    content = Path(self._path).read_bytes()
+                    os.truncate(self._path, content.rfind(b"\n") + 1)
+            finally:
+                self._held.release()
+        super().append_logs(logs)
+
+    def _is_whole(self) -> bool:
+        with open(self._path, "rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return True
+            file.seek(-1, os.SEEK_END)
+            return file.read() == b"\n"
 
 
 def open_database(url: str) -> RDBStorage:

@@ -80,8 +80,7 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / REPORTS
         path.touch()
-        text = path.read_text()
-        path.write_text(text[: text.rfind("\n") + 1])  # a killed worker may leave half a line
+        truncate_lines(path, lambda line: True)  # a killed worker may leave half a line
         ended = {line["run"] for line in self._lines() if line["ended"]}
         for index, run in enumerate(self.runs):
             self.index = index
@@ -275,7 +274,8 @@ def take_over(earlier: str | None, folder: Path) -> None:
     """Copy what an earlier attempt at the same trial left, unless that has been done."""
     if earlier is None or not Path(earlier).exists() or (folder / REPORTS).exists():
         return
-    skip = ("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json", REPORTS)
+    # latest.pth: a link, of no use here, that a second copy would find in its way
+    skip = ("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json", "latest.pth", REPORTS)
     shutil.copytree(earlier, folder, ignore=shutil.ignore_patterns(*skip), symlinks=True, dirs_exist_ok=True)
     # The reports come last and whole, for they say that it has been done.
     partial = shutil.copy2(Path(earlier) / REPORTS, folder / f"{REPORTS}.tmp")

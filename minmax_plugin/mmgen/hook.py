@@ -21,7 +21,7 @@ from minmax_plugin.mmgen.gans import gan_of
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.observers import is_due, observers
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
-from minmax_plugin.mmgen.resume import RunState
+from minmax_plugin.mmgen.resume import RunState, checkpoints_last
 from minmax_plugin.presets import preset as settings_of
 from minmax_plugin.snapshot import Restore, found_inf
 from minmax_plugin.value import inference
@@ -360,7 +360,7 @@ class _LastOfAll(Hook):
         self._state.before_data()
 
     def before_epoch(self, runner: Any) -> None:
-        self._state.checkpoints_last(runner.hooks)
+        checkpoints_last(runner.hooks)
 
     def before_fetch_train_data(self, runner: Any) -> None:
         self._state.before_batch()

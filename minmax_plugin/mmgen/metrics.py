@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -304,4 +305,8 @@ def truncate_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if line.endswith("\n") and keep(json.loads(line))))
+        kept = [line for line in lines if line.endswith("\n") and keep(json.loads(line))]
+        if kept != lines:
+            aside = path.with_name(f".{path.name}")
+            aside.write_text("".join(kept))
+            os.replace(aside, path)  # a run that is killed now leaves the old lines or the new ones

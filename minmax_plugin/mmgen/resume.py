@@ -54,15 +54,6 @@ class RunState:
         for hook, noise in zip(self._pictures, state["picture_noise"], strict=False):
             hook.sampling_noise = tree_map_only(torch.Tensor, lambda t: t.to(device), noise)
 
-    def checkpoints_last(self, hooks: list[Any]) -> None:
-        """Have checkpoints written after all other hooks of their iteration, whose random draws then count.
-
-        Call it for the last of ``hooks``, which stays so: a list that is being walked bears no other change.
-        """
-        for hook in [h for h in hooks if isinstance(h, CheckpointHook)]:
-            hooks.remove(hook)
-            hooks.insert(len(hooks) - 1, hook)
-
     def before_data(self) -> None:
         """The runner makes its loaders next, and takes the first batch."""
         self._start = torch.get_rng_state()
@@ -89,6 +80,17 @@ class RunState:
             right = next(loader)
             batch.clear()
             batch.update(right)
+
+
+def checkpoints_last(hooks: list[Any]) -> None:
+    """Have checkpoints written after all other hooks of their iteration.
+
+    Their random draws then count, and what they measure is not lost with a process that is killed meanwhile. Call it
+    for the last of ``hooks``, which stays so: a list that is being walked bears no other change.
+    """
+    for hook in [h for h in hooks if isinstance(h, CheckpointHook)]:
+        hooks.remove(hook)
+        hooks.insert(len(hooks) - 1, hook)
 
 
 class CountingLoader:

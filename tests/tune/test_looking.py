@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -76,7 +75,7 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize(("name", "place", "page", "shown"), PROGRAMS)
-def test_the_programs_to_look_further_with_answer(folder, name, place, page, shown):
+def test_the_programs_to_look_further_with_answer(folder, tmp_path, name, place, page, shown):
     program = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip(f"{name} is not installed")
@@ -84,17 +83,19 @@ def test_the_programs_to_look_further_with_answer(folder, name, place, page, sho
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [program, place.format(folder=folder), "--port", str(port), "--host", "127.0.0.1"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    said = tmp_path / "said"
+    with open(said, "w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment())
     try:
         deadline = time.monotonic() + 60
         answer = ""
         while shown not in answer and time.monotonic() < deadline:
-            assert server.poll() is None, "it ended by itself"
+            assert server.poll() is None, said.read_text()
             time.sleep(0.5)
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=10) as response:
                     answer = response.read().decode()
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:  # it is not there yet, or takes its time
                 continue
         assert shown in answer
     finally:

@@ -210,6 +210,21 @@ def test_a_search_that_is_beginning_is_left_alone(tmp_path, capsys):
     assert (tmp_path / "s/optuna.db").read_text() == "the other's"
 
 
+def test_a_signal_that_ray_answers_ends_a_search_in_order(tmp_path, capsys, monkeypatch):
+    """While it starts and while it ends Ray has a handler of its own for SIGTERM, which exits."""
+    monkeypatch.setattr("tune.search.run", lambda *_: sys.exit(15))
+    assert main([GAUSSIANS, "--storage-path", str(tmp_path), "--name", "s"]) == 143
+    assert f"go on with --resume {tmp_path}/s" in capsys.readouterr().err
+    assert "ended: SIGTERM" in (tmp_path / "s/search.log").read_text()
+
+
+def test_searches_without_a_name_may_begin_in_the_same_second(tmp_path, monkeypatch):
+    monkeypatch.setattr("tune.search.run", lambda *_: None)
+    for _ in range(3):
+        assert main([GAUSSIANS, "--storage-path", str(tmp_path)]) == 1  # no trial was finished
+    assert len(list(tmp_path.glob("search_*"))) == 3
+
+
 def test_another_data_set_replaces_the_old_one_and_its_measurement():
     cfg = load_config(GAUSSIANS)
     lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))

@@ -402,12 +402,37 @@ def test_a_search_that_was_killed_before_it_was_written_down_leaves_its_name_fre
     record = make()
     (record.folder / "search.json").unlink()
     (record.folder / "search.log").unlink()
-    journal = record.folder / "optuna.db-journal"
-    journal.write_text("of a transaction that was not ended")
+    left = [record.folder / "optuna.db-journal", record.folder / ".search.123.json"]
+    for path in left:
+        path.write_text("half of it")
     make()
-    assert not journal.exists()
+    assert not any(path.exists() for path in left)
     with pytest.raises(ConfigError, match="exists already; give another name"):
         make()
+
+
+def test_a_search_that_was_killed_before_it_was_written_down_has_its_studies(make, tmp_path):
+    """They may be in a storage that others use too; of those, nobody takes another's."""
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    options = Options(objectives=("score:max",), storage=storage)
+    for number in range(2):
+        record = SearchRecord.create(tmp_path / "s", options, Space.load(CONTENT), dict.fromkeys("ab", CONFIG))
+        assert [study.study_name for study in record.studies.values()] == ["s-a", "s-b"]
+        if number == 0:
+            (record.folder / "search.json").unlink()
+            (record.folder / "search.log").unlink()
+    elsewhere, minimized = tmp_path / "other/s", Options(objectives=("score:min",), storage=storage)
+    with pytest.raises(ConfigError, match="has a study 's-a' already, of another search: give --name"):
+        SearchRecord.create(elsewhere, options, Space.load(CONTENT), {"a": CONFIG})
+    shutil.rmtree(record.folder)
+    with pytest.raises(ConfigError, match="of another search"):
+        SearchRecord.create(record.folder, minimized, Space.load(CONTENT), {"a": CONFIG})
+    shutil.rmtree(record.folder)
+    record = SearchRecord.create(record.folder, options, Space.load(CONTENT), {"a": CONFIG})
+    record.studies["a"].ask()
+    shutil.rmtree(record.folder)
+    with pytest.raises(ConfigError, match="of another search"):
+        SearchRecord.create(record.folder, options, Space.load(CONTENT), {"a": CONFIG})
 
 
 SEEDED = {  # in every way that a space can drive it

@@ -107,7 +107,11 @@ def test_processes_that_the_launcher_started_end_with_it(tmp_path):
 
 def test_the_cause_is_told_and_not_what_the_launcher_says(tmp_path):
     script = tmp_path / "fail.py"
-    script.write_text("raise RuntimeError('CUDA out of memory')")
+    script.write_text(
+        "import os, time\n"
+        "if os.environ['RANK'] == '1': time.sleep(999)\n"  # so that one of them has the last word
+        "raise RuntimeError('CUDA out of memory')\n"
+    )
     done = subprocess.run([*LAUNCHED, str(script)], capture_output=True, text=True)
     assert done.returncode
     assert last_words(done.stdout + done.stderr)[-1] == "RuntimeError: CUDA out of memory"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import sys
 import time
 import uuid
@@ -90,7 +91,10 @@ def check_nodes(folder: Path | None = None, timeout: float = 120) -> list[str]:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(probe: Path | None) -> tuple[dict[str, str], bool]:
-    # Runs on the node. A network file system may take a moment to show a new file.
+    # Runs on the node, once and before any trial: YAPF, of which mmcv makes use, builds a cache when it is first
+    # imported, and several trials that did so at once would find half of it.
+    importlib.import_module("yapf")
+    # A network file system may take a moment to show a new file.
     deadline = time.monotonic() + 10
     while probe is not None and time.monotonic() < deadline and not probe.exists():
         time.sleep(0.2)
