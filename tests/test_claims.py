@@ -292,6 +292,15 @@ def test_a_mean_is_what_was_measured(page, phrase, cells):
     assert phrase.format(*(mean(*cell) for cell in cells)) in PAGES[page]
 
 
+def test_the_digits_are_what_was_measured():
+    frame, _ = read_results(RESULTS, "mnist")
+    digits = at_cycle(frame, LATE).groupby("method")["digits"]
+    most = digits.get_group(best := "extragradient-tuned")
+    assert f"extragradient has {most.min():.0f} in each of two runs" in PAGES["readme"]
+    assert (most.min(), len(most)) == (most.max(), 2)
+    assert f"no other method has more than {digits.mean().drop(best).max():.0f} on average" in PAGES["readme"]
+
+
 def test_costs_and_the_most_modes_are_what_was_measured():
     ratios = read_costs(RESULTS, FOUR)["ratio"]
     test, coin, without = (f"{ratios[name]:.1f}" for name in ("best-unrolled", "random-unrolled", "unrolled-tuned"))
