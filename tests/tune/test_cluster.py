@@ -280,6 +280,9 @@ def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment):
     assert head[:2] == worker[:2] == ["ray", "start"]
     assert search[:2] == ["python", "tune/search.py"]
     search = [sys.executable, *search[1:], "--num-samples", "4"]
+    # longer than a worker takes to start: else the first would do them all, one after the other
+    text = short.read_text().replace("total_iters = 60", "total_iters = 600").replace("interval=20", "interval=200")
+    short.write_text(text)
     here = ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     with start_ray(environment, *head[2:], *here), start_ray(environment, *worker[2:]):
         told = wait_for_nodes(address, 2, environment)
@@ -394,6 +397,7 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
     done = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(done) == 6
     assert set(before) <= set(done)
+    shutil.rmtree(f"/tmp/ray-{os.getpid()}", ignore_errors=True)
 
 
 def journal(path):

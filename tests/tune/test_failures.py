@@ -178,7 +178,8 @@ def check_consistent(folder, complete, wanted):
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of a cluster in this process
 def test_a_node_killed_under_a_trial_costs_that_trial_its_time_only(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    config, folder = short_config(tmp_path, pause=0.2), tmp_path / "s"
+    # long enough for both to be under way at once, however late a worker starts
+    config, folder = short_config(tmp_path, pause=0.2, iterations=160), tmp_path / "s"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         node = cluster.add_node(num_cpus=1)
