@@ -113,7 +113,7 @@ class SearchRecord:
         """
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
-        new_folder(folder, options)
+        new_folder(folder, options)  # looked at once more, now that its lock keeps others out
         with writing(f"--storage-path={options.storage_path!r}: {folder}"):
             for path in folder.iterdir():
                 if path.name != LOCK:
@@ -124,12 +124,11 @@ class SearchRecord:
         for name, cfg in configs.items():
             cfg.dump(bases[name])
         (folder / "space.json").write_text(json.dumps(space.content, indent=2) + "\n")
-        commit = code_commit()
         studies = {name: _new_study(storage, prefix + name, folder, options) for name in names}
         record = cls(folder, options, space, bases, studies)
         record._write(
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
-            commit=commit,
+            commit=code_commit(),
             platform=platform.platform(),
             versions={
                 name: importlib.metadata.version(name) for name in ("torch", "mmcv", "mmgen", "ray", "optuna", "numpy")

@@ -88,15 +88,17 @@ def open_database(url: str) -> RDBStorage:
     """
     # another program, such as the dashboard, may hold SQLite's lock for a while
     waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    for _ in range(ATTEMPTS - 1):
+    attempt = 1
+    while True:
         try:
             return RDBStorage(url, engine_kwargs=waits)
         except sqlalchemy.exc.DatabaseError as error:
             # a table, or the one row of a table, that was missing when Optuna looked
-            if not isinstance(error, sqlalchemy.exc.IntegrityError) and "already exists" not in str(error):
+            meanwhile = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+            if not meanwhile or attempt == ATTEMPTS:
                 raise
+            attempt += 1
             time.sleep(PAUSE)
-    return RDBStorage(url, engine_kwargs=waits)
 
 
 def database_url(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -220,9 +221,9 @@ def test_a_signal_that_ray_answers_ends_a_search_in_order(tmp_path, capsys, monk
 
 def test_searches_without_a_name_may_begin_in_the_same_second(tmp_path, monkeypatch):
     monkeypatch.setattr("tune.search.run", lambda *_: None)
-    for _ in range(3):
-        assert main([GAUSSIANS, "--storage-path", str(tmp_path)]) == 1  # no trial was finished
-    assert len(list(tmp_path.glob("search_*"))) == 3
+    assert main([GAUSSIANS, "--storage-path", str(tmp_path)]) == 1  # no trial was finished
+    (folder,) = tmp_path.iterdir()
+    assert re.fullmatch(r"search_\d{8}_\d{6}_\d{6}", folder.name), "to the microsecond"
 
 
 def test_another_data_set_replaces_the_old_one_and_its_measurement():
