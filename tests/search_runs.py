@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +33,15 @@ def short_config(folder, name="short", pause=0.0, iterations=60, interval=20):
         "custom_hooks = [metrics_hook, dict(type='MinMaxHook'), trouble]\n" % pause
     )
     return path
+
+
+def free_port():
+    """A port for a server; of those that no outgoing connection and no worker of Ray is given in the meantime."""
+    ports = range(20000, 32768)  # Linux hands out those above, Ray those below
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port := random.SystemRandom().choice(ports)))
+            return port
 
 
 def space_file(folder, kinds=("none",)):
@@ -92,7 +103,7 @@ def trials(folder, study="short"):
     return optuna.load_study(study_name=study, storage=f"sqlite:///{folder / 'optuna.db'}").get_trials()
 
 
-def wait_for(condition, run, timeout=150):
+def wait_for(condition, run, timeout=250):
     """Wait until a condition holds while the command runs."""
     deadline, last = time.monotonic() + timeout, None
     while True:

@@ -123,7 +123,7 @@ def test_a_signal_ends_it_in_order_and_resume_goes_on_from_the_checkpoint(tmp_pa
     wait_for(lambda: any((folder / "trials/short_1").rglob("iter_40.pth")), run)
     # Ctrl-C goes to the whole group of the terminal, a job's SIGTERM to the process alone
     (os.killpg if number == signal.SIGINT else os.kill)(run.pid, number)
-    output, _ = run.communicate(timeout=100)
+    output, _ = run.communicate(timeout=250)
     assert run.returncode == code, output
     assert f"go on with --resume {folder}" in output
     stored = trials(folder)
@@ -156,7 +156,7 @@ def test_a_search_survives_kills_of_its_driver_at_random_moments(tmp_path):
         run.wait()
         complete |= {t.number: t.value for t in trials(folder) if t.state.name == "COMPLETE"}
         run = start("--resume", folder, log=log)
-    assert run.wait(timeout=250) == 0, log.read_text()
+    assert run.wait(timeout=500) == 0, log.read_text()
     check_consistent(folder, complete, 8)
 
 
@@ -192,7 +192,7 @@ def test_a_node_killed_under_a_trial_costs_that_trial_its_time_only(tmp_path, mo
         both = [folder / f"trials/short_{number}" for number in (0, 1)]
         wait_for(lambda: all(any(path.rglob("iter_20.pth")) for path in both), run)
         cluster.remove_node(node, allow_graceful=False)
-        assert run.wait(timeout=200) == 0, (tmp_path / "log").read_text()
+        assert run.wait(timeout=400) == 0, (tmp_path / "log").read_text()
     finally:
         ray.shutdown()
         cluster.shutdown()

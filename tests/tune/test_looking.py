@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from search_runs import free_port
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 2
@@ -79,15 +79,13 @@ def test_the_programs_to_look_further_with_answer(folder, tmp_path, name, place,
     program = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.skip(f"{name} is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [program, place.format(folder=folder), "--port", str(port), "--host", "127.0.0.1"]
     said = tmp_path / "said"
     with open(said, "w") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment())
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         answer = ""
         while shown not in answer and time.monotonic() < deadline:
             assert server.poll() is None, said.read_text()
