@@ -344,8 +344,15 @@ SHIMS = {
 }
 
 
+@pytest.fixture
+def job_id():
+    """A number for a job on Slurm, under which its Ray keeps what it needs."""
+    yield str(os.getpid())
+    shutil.rmtree(f"/tmp/ray-{os.getpid()}", ignore_errors=True)
+
+
 @pytest.mark.slow
-def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path, short, environment):
+def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path, short, environment, job_id):
     """The script itself, with Ray and the search; of Slurm only what it hands to a job of one node."""
     for name, body in SHIMS.items():
         (tmp_path / "bin").mkdir(exist_ok=True)
@@ -355,7 +362,7 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
         "PATH": f"{tmp_path / 'bin'}:{environment['PATH']}",
         "SCONTROL_LOG": str(tmp_path / "scontrol.log"),
         "SLURM_SUBMIT_DIR": str(ROOT),
-        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_ID": job_id,
         "SLURM_JOB_NUM_NODES": "1",
         "SLURMD_NODENAME": "here",
         "SLURM_CPUS_PER_TASK": "1",
@@ -380,7 +387,7 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
             time.sleep(0.2)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(200) != 0
-    assert (tmp_path / "scontrol.log").read_text() == f"requeue {os.getpid()}\n"
+    assert (tmp_path / "scontrol.log").read_text() == f"requeue {job_id}\n"
     study = optuna.load_study(study_name="night-short", storage=journal(f"{folder}.journal"))
     before = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
     assert 1 <= len(before) < 6
@@ -391,7 +398,6 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
     done = [t.number for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(done) == 6
     assert set(before) <= set(done)
-    shutil.rmtree(f"/tmp/ray-{os.getpid()}", ignore_errors=True)
 
 
 def journal(path):
