@@ -25,7 +25,7 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     for item in items:  # searches take as long as the machine is busy: a limit is against what hangs
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 def pytest_sessionfinish(session):

@@ -15,6 +15,15 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 STARTED: list[subprocess.Popen] = []
+GIVEN: set[int] = set()
+# Of the agents of a node of Ray, as options of `ray start` and as parameters: a node whose agents take more than 15 s
+# to tell which ports they chose ends itself, one whose ports are given does not.
+AGENT_PORTS = {
+    "--dashboard-agent-listen-port": "dashboard_agent_listen_port",
+    "--dashboard-agent-grpc-port": "metrics_agent_port",
+    "--metrics-export-port": "metrics_export_port",
+    "--runtime-env-agent-port": "runtime_env_agent_port",
+}
 HERE = Path(__file__).parent
 GAUSSIANS = str(ROOT / "configs/four_gaussians_minmax.py")
 
@@ -39,9 +48,12 @@ def free_port():
     """A port for a server; of those that no outgoing connection and no worker of Ray is given in the meantime."""
     ports = range(20000, 32768)  # Linux hands out those above, Ray those below
     while True:
+        port = random.SystemRandom().choice(ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("0.0.0.0", port := random.SystemRandom().choice(ports)))
-            return port
+            probe.bind(("0.0.0.0", port))
+            if port not in GIVEN:
+                GIVEN.add(port)
+                return port
 
 
 def space_file(folder, kinds=("none",)):

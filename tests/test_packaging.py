@@ -66,15 +66,16 @@ def test_the_wheel_works_away_from_the_clone(built, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # torch and what it needs are some gigabytes
 def test_the_wheel_installs_into_an_empty_environment(built, tmp_path):
     _, wheel = built
     place = tmp_path / "empty"
     venv.create(place, with_pip=True)
     alone = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    pip = [str(place / "bin/python"), "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    pip = [str(place / "bin/python"), "-m", "pip", "install", "-q", "--retries", "10"]
+    pip += ["-c", str(ROOT / "constraints.txt"), str(wheel)]  # torch and what it needs are some gigabytes
     done = subprocess.run(pip, cwd=tmp_path, capture_output=True, text=True, env=alone)
-    if done.returncode and re.search("connection|No matching distribution found for torch", done.stderr, re.IGNORECASE):
+    unreachable = "connection|HTTP error|No matching distribution found for torch"
+    if done.returncode and re.search(unreachable, done.stderr, re.IGNORECASE):
         pytest.skip("no package index can be reached, from which torch could be installed")
     assert done.returncode == 0, done.stderr
     example = (ROOT / "docs/pytorch.md").read_text().split("```python\n")[1].split("```")[0]

@@ -27,6 +27,7 @@ from tune.searcher import Ending, StudySearcher
 from tune.trial import run_trial
 
 ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
+ATTEMPTS = 3  # to start a node
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -103,7 +104,7 @@ def connect(address: str) -> None:
         host, _, port = address.rpartition(":")
         if port.isdigit():  # Ray itself tries for minutes where nothing listens
             socket.create_connection((host.rpartition("/")[2], int(port)), timeout=10).close()
-        ray.init(
+        init_ray(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -117,6 +118,21 @@ def connect(address: str) -> None:
             f"--address={address!r}: no Ray cluster can be reached there (--address local takes this machine alone): "
             f"{' '.join(str(error).split())}"
         ) from error
+
+
+def init_ray(**options: Any) -> None:
+    """``ray.init``, tried again where a node of this machine did not start in time.
+
+    Ray gives the agents of a node 15 s to come up, with no way to change that: a machine that stalls for a moment, or
+    is very busy, takes longer.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray has no type of its own for it
+            if attempt == ATTEMPTS or "timed out during startup" not in str(error):
+                raise
 
 
 def gpus_per_trial(options: Options) -> float:

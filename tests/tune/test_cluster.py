@@ -23,10 +23,11 @@ import pytest
 import ray
 import yaml
 from optuna.trial import TrialState
-from search_runs import free_port
+from search_runs import AGENT_PORTS, free_port
 
 from tune.cluster import nodes
 from tune.cluster.nodes import ClusterError, check_nodes
+from tune.engine import init_ray
 from tune.options import parse
 
 ROOT = Path(__file__).parents[2]
@@ -190,7 +191,7 @@ def of_the_page(section, **replaced):
 def local_ray():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
-        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        init_ray(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         yield
         ray.shutdown()
 
@@ -230,6 +231,7 @@ def started(*command, env, **options):
 def environment():
     temporary = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # not pytest's: a socket's path must be short
     more = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex, "OMP_NUM_THREADS": "1"}
+    more |= {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240", "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "200"}
     yield {**os.environ, **more, "RAY_TMPDIR": temporary, "PYTHONPATH": str(ROOT)}
     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -249,7 +251,8 @@ def short(tmp_path):
 
 def start_ray(env, *options):
     more = ["--block", "--disable-usage-stats", "--num-cpus=1", f"--temp-dir={env['RAY_TMPDIR']}"]
-    return started(*RAY, "start", *options, *more, env=env)  # what it says is shown if a test fails
+    ports = [f"{option}={free_port()}" for option in AGENT_PORTS]
+    return started(*RAY, "start", *options, *more, *ports, env=env)  # what it says is shown if a test fails
 
 
 def wait_for_nodes(address, number, env):
@@ -318,7 +321,6 @@ def test_a_node_that_does_not_share_the_folder_is_refused(tmp_path, short, envir
 def test_a_search_as_a_ray_job(tmp_path, short, environment):
     port, dashboard = free_port(), free_port()
     head = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard}"]
-    head += ["--dashboard-agent-listen-port=0"]  # any: its default may be taken, and then no job can be submitted
     _, submit = of_the_page(
         "As a Ray job", **{"HEAD:8265": f"127.0.0.1:{dashboard}", "CONFIG": short, "/shared": tmp_path}
     )
@@ -327,9 +329,10 @@ def test_a_search_as_a_ray_job(tmp_path, short, environment):
     with start_ray(environment, *head, "--include-dashboard=true"):
         assert wait_for_nodes(f"127.0.0.1:{port}", 1, environment).returncode == 0
         deadline = time.monotonic() + 200
-        while True:  # the agent that takes jobs starts after the node
+        while True:  # the dashboard, and the agent that takes jobs, start after the node
             told = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True)
-            if "No available agent" not in told.stderr or time.monotonic() > deadline:
+            early = re.search("No available agent|Failed to connect|status code 500", told.stderr)
+            if not early or time.monotonic() > deadline:
                 break
             time.sleep(1)
     assert told.returncode == 0, told.stdout + told.stderr
@@ -378,12 +381,11 @@ def test_the_slurm_script_stops_in_time_and_goes_on_when_it_is_requeued(tmp_path
     script = ["bash", *(word for word in given if not re.match("--(nodes|cpus-per-task|gpus-per-node|time)=", word))]
     # six trials that would take too long are cut short ...
     short.write_text(short.read_text().replace("total_iters = 60", "total_iters = 100"))
-    states = [json.dumps({})]
     with started(*script, env={**environment, **slurm}, cwd=ROOT) as job:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 400
         while not ((folder / "trials.csv").exists() and "COMPLETE" in (folder / "trials.csv").read_text()):
             assert job.poll() is None
-            assert time.monotonic() < deadline, states
+            assert time.monotonic() < deadline
             time.sleep(0.2)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(200) != 0

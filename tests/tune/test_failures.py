@@ -10,11 +10,22 @@ import time
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from search_runs import search, short_config, space_file, start, stop_all, trials, wait_for
+from search_runs import (
+    AGENT_PORTS,
+    HERE,
+    free_port,
+    search,
+    short_config,
+    space_file,
+    start,
+    stop_all,
+    trials,
+    wait_for,
+)
 
 from tune.record import REPORTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -175,14 +186,35 @@ def check_consistent(folder, complete, wanted):
     assert set(failed.values()) <= {"the search was killed"}
 
 
+STALL = """
+import pathlib, sys, time
+stalled = pathlib.Path(__file__).with_name("stalled")
+if any(word.endswith("dashboard/agent.py") for word in sys.orig_argv) and not stalled.exists():
+    stalled.touch()
+    time.sleep(25)
+"""
+
+
+def test_a_machine_that_stalls_while_ray_starts_costs_the_time(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(STALL)  # which every Python begins with: so the first of Ray's agents
+    options = ["--storage-path", tmp_path, "--name", "s", "--num-samples", 1]
+    search(short_config(tmp_path), *options, PYTHONPATH=f"{tmp_path}{os.pathsep}{HERE}")
+    assert (tmp_path / "stalled").exists()
+    assert [t.state.name for t in trials(tmp_path / "s")] == ["COMPLETE"]
+
+
 @pytest.mark.filterwarnings("ignore")  # Ray's own, of a cluster in this process
 def test_a_node_killed_under_a_trial_costs_that_trial_its_time_only(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     # long enough for both to be under way at once, however late a worker starts
-    config, folder = short_config(tmp_path, pause=0.2, iterations=160), tmp_path / "s"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    config, folder = short_config(tmp_path, pause=0.2, iterations=240), tmp_path / "s"
+
+    def ports():
+        return {name: free_port() for name in AGENT_PORTS.values()}
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **ports()})
     try:
-        node = cluster.add_node(num_cpus=1)
+        node = cluster.add_node(num_cpus=1, **ports())
         cluster.wait_for_nodes()
         run = start(
             *(config, "--space", space_file(tmp_path), "--storage-path", tmp_path, "--name", "s"),
