@@ -222,6 +222,11 @@ MEANS = [
         "{} of GDA's lie within three standard deviations of a mode, {} with the test or",
         [(FOUR, "gda-best", "hq_3sigma"), (FOUR, "best", "hq_3sigma")],
     ),
+    (
+        "readme",
+        "KID is {} with the test, {} with its coin and {} without either,",
+        [("cifar10", name, "kid") for name in ("best", "random-best", "gda-best")],
+    ),
     ("readme", "{} with the test or its coin", [(FOUR, "random-best", "hq_3sigma")]),
     (
         "readme",
