@@ -97,7 +97,7 @@ def stop_all():
             run.wait()
 
 
-def search(*arguments, code=0, timeout=500, **more):
+def search(*arguments, code=0, timeout=1000, **more):
     """Run the command to its end, and check its exit code."""
     run = start(*arguments, **more)
     try:

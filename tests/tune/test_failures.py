@@ -167,7 +167,7 @@ def test_a_search_survives_kills_of_its_driver_at_random_moments(tmp_path):
         run.wait()
         complete |= {t.number: t.value for t in trials(folder) if t.state.name == "COMPLETE"}
         run = start("--resume", folder, log=log)
-    assert run.wait(timeout=500) == 0, log.read_text()
+    assert run.wait(timeout=1000) == 0, log.read_text()
     check_consistent(folder, complete, 8)
 
 
@@ -207,7 +207,7 @@ def test_a_machine_that_stalls_while_ray_starts_costs_the_time(tmp_path):
 def test_a_node_killed_under_a_trial_costs_that_trial_its_time_only(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     # long enough for both to be under way at once, however late a worker starts
-    config, folder = short_config(tmp_path, pause=0.2, iterations=240), tmp_path / "s"
+    config, folder = short_config(tmp_path, pause=0.2, iterations=200), tmp_path / "s"
 
     def ports():
         return {name: free_port() for name in AGENT_PORTS.values()}
@@ -218,18 +218,18 @@ def test_a_node_killed_under_a_trial_costs_that_trial_its_time_only(tmp_path, mo
         cluster.wait_for_nodes()
         run = start(
             *(config, "--space", space_file(tmp_path), "--storage-path", tmp_path, "--name", "s"),
-            *("--num-samples", 3, "--address", cluster.address, "--fresh-workers"),
+            *("--num-samples", 2, "--address", cluster.address, "--fresh-workers"),
             log=tmp_path / "log",
         )
         both = [folder / f"trials/short_{number}" for number in (0, 1)]
         wait_for(lambda: all(any(path.rglob("iter_20.pth")) for path in both), run)
         cluster.remove_node(node, allow_graceful=False)
-        assert run.wait(timeout=400) == 0, (tmp_path / "log").read_text()
+        assert run.wait(timeout=1000) == 0, (tmp_path / "log").read_text()
     finally:
         ray.shutdown()
         cluster.shutdown()
     stored = trials(folder)
-    assert [t.state.name for t in stored] == ["COMPLETE"] * 3
+    assert [t.state.name for t in stored] == ["COMPLETE"] * 2
     logs = [len(list((folder / f"trials/short_{number}").glob("2*.log"))) for number in (0, 1)]
     assert sorted(logs) == [1, 2], "one of the two was started again"
     assert "died" in (tmp_path / "log").read_text()
