@@ -14,7 +14,6 @@ from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import master_only
 
 from minmax_plugin.mmgen.hook import MinMaxHook
-from minmax_plugin.mmgen.resume import checkpoints_last
 from tune.several import measurements
 
 
@@ -43,8 +42,6 @@ class ReportToTune(Hook):
     def before_run(self, runner: Any) -> None:
         # MinMax rejects a proposal that brings such a loss, and raises where that does not mend it.
         self._guarded = any(isinstance(hook, MinMaxHook) for hook in runner.hooks)
-        if not self._guarded:  # MinMax sees to it itself
-            runner.register_hook(CheckpointsLast(), priority="LOWEST")
 
     def after_train_iter(self, runner: Any) -> None:
         iterations = runner.iter + 1
@@ -58,16 +55,6 @@ class ReportToTune(Hook):
         images = iterations * self.batch_size * runner.world_size
         metrics = {name: float(value) for name, value in output.items() if _is_number(value)}
         self.job.measure(metrics, iterations, images, last=self.is_last_iter(runner))
-
-
-class CheckpointsLast(Hook):
-    """Has a measurement reported before the checkpoint of its iteration is written.
-
-    The toolkit's order is the opposite one: a trial that is killed in between would go on without the measurement.
-    """
-
-    def before_epoch(self, runner: Any) -> None:
-        checkpoints_last(runner.hooks)
 
 
 def _is_number(value: Any) -> bool:

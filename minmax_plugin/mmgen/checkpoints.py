@@ -1,4 +1,4 @@
-"""Checkpoints on disk: which are whole, and which a killed run left torn."""
+"""Checkpoints on disk: which are whole, which a killed run left torn, and which fit a config."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from minmax_plugin.kept import check_settings
 from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
+from minmax_plugin.mmgen.resume import Saved, optimizer_types
 
 
 def is_whole(path: str | Path) -> bool:
@@ -45,16 +46,19 @@ def check_whole(path: str | Path) -> None:
         )
 
 
-def check_fits(cfg: Config, model: nn.Module) -> None:
+def check_fits(cfg: Config, model: nn.Module) -> Saved:
     """Refuse a checkpoint that the config cannot be resumed from.
 
     Args:
         cfg: the merged config, with ``resume_from``.
         model: its model; neither is changed.
 
+    Returns:
+        What it holds besides its weights.
+
     Raises:
-        ConfigError: if it holds no training, or another model's, or was saved in mid-cycle under other settings of
-            :class:`MinMaxHook` than it can go on with.
+        ConfigError: if it holds no training, or that of another model or optimizer, or was saved in mid-cycle under
+            other settings of :class:`MinMaxHook` than it can go on with.
     """
     where = f"resume_from={cfg.resume_from!r}"
     try:
@@ -74,6 +78,14 @@ def check_fits(cfg: Config, model: nn.Module) -> None:
                 f"{where} is another model's: {name} is {shape} here, and {has} there; give one of this config's, or "
                 "change model back."
             )
+    held = Saved(saved["meta"], has_optimizer=bool(saved.get("optimizer")))
+    present, earlier = optimizer_types(cfg, model), optimizer_types(held.config or {"model": {}}, model)
+    for player in present.keys() & earlier.keys() if held.has_optimizer else ():
+        if present[player] != earlier[player]:
+            raise ConfigError(
+                f"{where} holds the moments of {earlier[player]!r} for the {player}, but the config has "
+                f"{present[player]!r}: change it back, or give the checkpoint as load_from, to begin with its weights."
+            )
     players = saved.get("optimizer") or {}
     games = [state["minmax"]["game"] for state in players.values() if isinstance(state, Mapping) and "minmax" in state]
     settings = minmax_settings(cfg)
@@ -83,6 +95,7 @@ def check_fits(cfg: Config, model: nn.Module) -> None:
             check_settings(games[0], hook.restore, bool(hook.game_settings["guard"]))
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
+    return held
 
 
 def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:

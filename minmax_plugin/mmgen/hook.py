@@ -21,7 +21,7 @@ from minmax_plugin.mmgen.gans import gan_of
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.observers import is_due, observers
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
-from minmax_plugin.mmgen.resume import RunState, checkpoints_last
+from minmax_plugin.mmgen.run_state import LastOfAll, RunState
 from minmax_plugin.presets import preset as settings_of
 from minmax_plugin.snapshot import Restore, found_inf
 from minmax_plugin.value import inference
@@ -170,7 +170,10 @@ class MinMaxHook(Hook):
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
-        runner.register_hook(_LastOfAll(self, self._state), priority="LOWEST")
+        runner.register_hook(LastOfAll(self._state, self.show_proposal), priority="LOWEST")
+
+    def before_fetch_train_data(self, runner: Any) -> None:
+        self._state.before_batch()
 
     def before_train_iter(self, runner: Any) -> None:
         self._state.before_batch(getattr(runner, "data_batch", None))
@@ -346,27 +349,6 @@ class MinMaxHook(Hook):
         }
         runner.log_buffer.update({k: v for k, v in shown.items() if math.isfinite(v)}, 1)
         runner.log_buffer.output.update(cycle=decision.index + 1, reason=decision.reason)
-
-
-class _LastOfAll(Hook):
-    """Runs after all other hooks: gives the open proposal its place back, and sees to an exact resume."""
-
-    reads_weights = False
-
-    def __init__(self, minmax: MinMaxHook, state: RunState) -> None:
-        self._minmax, self._state = minmax, state
-
-    def before_run(self, runner: Any) -> None:
-        self._state.before_data()
-
-    def before_epoch(self, runner: Any) -> None:
-        checkpoints_last(runner.hooks)
-
-    def before_fetch_train_data(self, runner: Any) -> None:
-        self._state.before_batch()
-
-    def after_train_iter(self, runner: Any) -> None:
-        self._minmax.show_proposal()
 
 
 def _check_game(settings: dict[str, Any]) -> None:

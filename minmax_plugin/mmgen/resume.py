@@ -1,158 +1,171 @@
-"""What a checkpoint of the toolkit lacks for an exact resume: random states and the place in the data."""
+"""What the toolkit's own resume leaves out: settings that the config has changed since, and the best score."""
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import Iterator, Mapping
+import ast
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import torch
-from mmcv.runner import CheckpointHook
-from mmgen.core.hooks import VisualizeUnconditionalSamples
-from torch.utils._pytree import tree_map_only
-from torch.utils.data import DataLoader, Sampler
+from mmcv import Config
+from mmcv.runner import HOOKS, Hook
+from mmgen.core.evaluation import GenerativeEvalHook
+from mmgen.core.optimizer import build_optimizers
 
-from minmax_plugin.value import random_state, set_random_state
+from minmax_plugin.mmgen.gans import find_kind
+from minmax_plugin.mmgen.optimizers import PREFIX
+from minmax_plugin.mmgen.run_state import bare
+
+BASES = {"lr": "initial_lr", "betas": "initial_momentum", "momentum": "initial_momentum"}
+"""Settings that a schedule moves, and where mmcv's hooks keep the value that they start from."""
 
 
-class RunState:
-    """Random states, place in the data, and the noise of sample pictures, of a run that is under way.
-
-    With ``workers_per_gpu=0`` a resumed run goes on to the last bit. With workers the order of the samples is
-    kept, but their augmentation is not: each worker process draws by itself. Of several ranks, the first, which
-    writes the checkpoint, saves and restores its random states; the others draw anew.
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds besides its weights.
 
     Args:
-        runner: the toolkit's runner.
+        meta: its ``meta``.
+        has_optimizer: whether it holds the states of optimizers.
     """
 
-    def __init__(self, runner: Any) -> None:
-        self._runner = runner
-        self._loaded: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any]
+    has_optimizer: bool
 
     @property
-    def _pictures(self) -> list[Any]:
-        return [h for h in self._runner.hooks if isinstance(h, VisualizeUnconditionalSamples)]
-
-    def state_dict(self) -> dict[str, Any]:
-        random = random_state()
-        if "numpy" in random:  # an array, which torch.load(weights_only=True) refuses
-            name, keys, *rest = random["numpy"]
-            random["numpy"] = (name, torch.from_numpy(keys.astype("int64")), *rest)
-        noise = [h.sampling_noise for h in self._pictures]
-        loader = getattr(self._runner, "data_loader", None)  # a hook may save before there is one
-        data = loader.position() if isinstance(loader, CountingLoader) else None
-        return {"random": random, "data": data, "picture_noise": noise, "iteration": self._runner.iter + 1}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Note what is to be restored once the data are there; the rest is restored at once."""
-        self._loaded = state
-        # mmcv's own IterBasedRunner saves one less, and would do an iteration twice.
-        self._runner._iter = self._runner._inner_iter = state["iteration"]
-        device = next(self._runner.model.parameters()).device
-        for hook, noise in zip(self._pictures, state["picture_noise"], strict=False):
-            hook.sampling_noise = tree_map_only(torch.Tensor, lambda t: t.to(device), noise)
-
-    def before_data(self) -> None:
-        """The runner makes its loaders next, and takes the first batch."""
-        self._start = torch.get_rng_state()
-
-    def before_batch(self, batch: dict[str, Any] | None = None) -> None:
-        """Before each batch, or, where the runner gives no sign then, after it with the ``batch`` it took."""
-        loader = self._runner.data_loader
-        if isinstance(loader, CountingLoader):
-            return
-        loader.__class__ = type("CountingIterLoader", (CountingLoader, type(loader)), {})
-        loader.start(self._start, taken=0 if batch is None else 1, drawn=False)
-        if self._loaded is None:
-            return
-        if self._loaded["data"] is not None:
-            loader.move_to(self._loaded["data"])
-        random = dict(self._loaded["random"])
-        if "numpy" in random:
-            name, keys, *rest = random["numpy"]
-            random["numpy"] = (name, keys.cpu().numpy().astype("uint32"), *rest)
-        if self._runner.rank == 0:
-            set_random_state({k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in random.items()})
-        self._loaded = None
-        if batch is not None:  # it is another one's: exchange it in place
-            right = next(loader)
-            batch.clear()
-            batch.update(right)
+    def config(self) -> dict[str, Any] | None:
+        """The settings that it was trained with; ``None`` where they are not saved, or cannot be read."""
+        try:
+            return read_settings(self.meta["config"])
+        except (KeyError, SyntaxError, TypeError, ValueError):
+            return None
 
 
-def checkpoints_last(hooks: list[Any]) -> None:
-    """Have checkpoints written after all other hooks of their iteration.
+@HOOKS.register_module()
+class Resume(Hook):
+    """Completes the toolkit's resume, before a resumed run begins; ``minmax-train`` adds it.
 
-    Their random draws then count, and what they measure is not lost with a process that is killed meanwhile. Call it
-    for the last of ``hooks``, which stays so: a list that is being walked bears no other change.
-    """
-    for hook in [h for h in hooks if isinstance(h, CheckpointHook)]:
-        hooks.remove(hook)
-        hooks.insert(len(hooks) - 1, hook)
+    An optimizer's settings come back with its state, so that a lowered rate had no effect. Here a setting that the
+    config has changed since is used. The best score so far comes back, so that only a better one replaces its file.
 
-
-class CountingLoader:
-    """Mixin for the toolkit's endless loader: knows its place in the data, and can be sent to one.
-
-    A place is the epoch, the random state from which its order was drawn, and the number of batches taken, so
-    that it is small however large the data set.
+    Args:
+        cfg: the config that goes on.
+        saved: the checkpoint that it goes on from.
     """
 
-    iter_loader: Iterator[Any]
-    _dataloader: DataLoader[Any]
-    _epoch: int
+    reads_weights = False
 
-    def start(self, random: torch.Tensor, taken: int, drawn: bool = True) -> None:
-        """Begin to count; ``drawn`` says that the loader's own seed was drawn before ``random`` was read."""
-        self._random, self._taken, self._drawn, self._known = random, taken, drawn, self.iter_loader
+    def __init__(self, cfg: Config, saved: Saved) -> None:
+        self._cfg, self._saved = cfg, saved
 
-    def __next__(self) -> Any:
-        random = torch.get_rng_state()
-        if self.iter_loader is not self._known:  # made outside, for a new stage
-            self.start(random, taken=0)
-        epoch = self._epoch
-        batch = super().__next__()  # type: ignore[misc]
-        if self._epoch != epoch:  # persistent workers go on with the same iterator, which draws its seed but once
-            self.start(random, taken=0, drawn=self._dataloader.persistent_workers)
-        self._taken += 1
-        return batch
+    def before_run(self, runner: Any) -> None:
+        if not self._saved.has_optimizer:
+            runner.logger.warning(
+                "%s holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start anew, and "
+                "under MinMaxHook f, the incumbent and the counts of decisions too",
+                self._cfg.resume_from,
+            )
+        self._restore_best(runner)
+        if self._saved.has_optimizer and isinstance(runner.optimizer, Mapping):
+            self._use_changed_settings(runner)
 
-    def position(self) -> dict[str, Any]:
-        return {"epoch": self._epoch, "random": self._random, "drawn": self._drawn, "taken": self._taken}
+    def _restore_best(self, runner: Any) -> None:
+        messages = runner.meta.setdefault("hook_msgs", {})
+        messages.update(self._saved.meta.get("hook_msgs", {}))
+        for hook in runner.hooks:
+            if not (isinstance(hook, GenerativeEvalHook) and hook.save_best_ckpt):
+                continue
+            for name in hook.best_metric:
+                if (score := messages.get(f"best_score_{name}")) is not None:
+                    hook._curr_best_score[name] = score
+                    path = Path(runner.work_dir) / Path(messages.get(f"best_ckpt_{name}") or "none").name
+                    # the toolkit deletes this file once it is beaten, so it must be this run's own
+                    hook._curr_best_ckpt_path[name] = str(path) if path.is_file() else None
 
-    def move_to(self, position: Mapping[str, Any]) -> None:
-        """Go to a place, without loading what lies before it; changes torch's random state."""
-        loader = self._dataloader
-        if loader.persistent_workers:
-            iter(loader)  # the first time draws a seed, which the run that is resumed has long had
-        self._epoch = position["epoch"]
-        if hasattr(loader.sampler, "set_epoch"):
-            loader.sampler.set_epoch(self._epoch)
-        torch.set_rng_state(position["random"].cpu())
-        if not position["drawn"]:
-            iter(DataLoader([0]))  # type: ignore[arg-type]  # draws what every loader draws before its sampler does
-        batches = iter(loader.batch_sampler)  # type: ignore[arg-type]
-        batches = itertools.chain([next(batches)], batches)  # so that the order is drawn now, at the first batch
-        deque(itertools.islice(batches, position["taken"]), maxlen=0)
-        rest: DataLoader[Any] = DataLoader(
-            loader.dataset,
-            batch_sampler=_Rest(batches),
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            worker_init_fn=loader.worker_init_fn,
-        )
-        self.iter_loader = iter(rest)
-        self.start(position["random"].cpu(), position["taken"], position["drawn"])
+    def _use_changed_settings(self, runner: Any) -> None:
+        if (before := self._saved.config) is None:
+            runner.logger.warning("the checkpoint does not tell its config: optimizer settings are the checkpoint's")
+            return
+        earlier, present = (_groups(runner.model, cfg) for cfg in (Config(before), self._cfg))
+        for player, optimizer in runner.optimizer.items():
+            trios = zip(optimizer.param_groups, earlier.get(player, []), present.get(player, []), strict=False)
+            for group, old, new in trios:
+                for name in new.keys() & old.keys() - {"params"}:
+                    if new[name] != old[name]:
+                        change_setting(group, name, new[name])
+                        runner.logger.info(
+                            "optimizer.%s.%s is %r from now on; it was %r", player, name, new[name], old[name]
+                        )
 
 
-class _Rest(Sampler[list[int]]):
-    """What is left of an epoch."""
+def change_setting(group: dict[str, Any], name: str, value: Any) -> None:
+    """Give a parameter group another setting, and to the schedule that moves it another start.
 
-    def __init__(self, batches: Iterator[list[int]]) -> None:
-        self._batches = batches
+    Examples:
+        >>> group = dict(lr=0.02, initial_lr=0.2)  # a schedule is at a tenth
+        >>> change_setting(group, "lr", 0.1)
+        >>> round(group["lr"], 3), group["initial_lr"]
+        (0.01, 0.1)
+    """
+    base = BASES.get(name, "")
+    if base not in group:
+        group[name] = value
+        return
+    start = value[0] if name == "betas" else value
+    moved, group[base] = group[base], start
+    if name == "lr" and moved:
+        group["lr"] = start * group["lr"] / moved
+    elif name == "betas":
+        group["betas"] = (group["betas"][0], *value[1:])  # the schedule sets the first one in each iteration
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._batches
+
+def _groups(model: Any, cfg: Config) -> dict[str, list[dict[str, Any]]]:
+    """For each player, the parameter groups of its optimizer as a config makes them, without any state."""
+    model = bare(model)
+    kind = find_kind(type(model))
+    entries = kind.optimizers_now(cfg, model) if kind else cfg.get("optimizer") or {}
+    optimizers = build_optimizers(model, copy.deepcopy({name: dict(entry) for name, entry in entries.items()}))
+    return {name: optimizer.param_groups for name, optimizer in optimizers.items()}
+
+
+def optimizer_types(cfg: Mapping[str, Any], model: Any) -> dict[str, str]:
+    """For each player, the type of its optimizer without the prefix of MinMax."""
+    kind = find_kind(type(bare(model)))
+    entries = (kind.optimizers_in(cfg) if kind else None) or {}
+    types = {path.rpartition(".")[2]: (entry or {}).get("type") for path, entry in entries.items()}
+    return {player: str(name).removeprefix(PREFIX) for player, name in types.items() if name}
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """The settings in a config's text, as the toolkit writes it; nothing in it is executed.
+
+    Raises:
+        SyntaxError, ValueError: for a text of another form.
+
+    Examples:
+        >>> read_settings("optimizer = dict(lr=1e-3, betas=(0.5, 0.9))")
+        {'optimizer': {'lr': 0.001, 'betas': (0.5, 0.9)}}
+    """
+    return {
+        statement.targets[0].id: _value(statement.value)
+        for statement in ast.parse(text).body
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+    }
+
+
+def _value(node: ast.expr) -> Any:
+    match node:
+        case ast.Call(func=ast.Name("dict"), args=args, keywords=keywords):
+            named = {keyword.arg: _value(keyword.value) for keyword in keywords}
+            return dict(*map(_value, args)) | named
+        case ast.Call(func=ast.Name("float"), args=[ast.Constant(str() as number)]):
+            return float(number)
+        case ast.Dict(keys=keys, values=values):
+            return {_value(key): _value(value) for key, value in zip(keys, values, strict=True) if key}
+        case ast.List(elts=items):
+            return [_value(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(map(_value, items))
+    return ast.literal_eval(node)

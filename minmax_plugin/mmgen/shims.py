@@ -62,6 +62,8 @@ def apply_shims() -> None:
     if ADA not in sys.modules and not _has_ada():
         _stand_in_for_ada()
         active_shims[ADA] = "the installed mmgen archive lacks this package"
+    _repair_checkpoints()
+    active_shims["checkpoints"] = "the toolkit saves numbers of NumPy, which torch.load refuses since 2.6"
 
 
 def check_operations(model: Any) -> None:
@@ -146,6 +148,18 @@ class _Infinite(float):
 
     def __repr__(self) -> str:
         return f"float('{float(self)}')"
+
+
+def _repair_checkpoints() -> None:
+    from mmcv.runner import IterBasedRunner
+    from mmgen.core.runners import DynamicIterBasedRunner
+
+    from minmax_plugin.mmgen.plain import load_numpy_numbers, save_plainly
+
+    load_numpy_numbers()
+    for runner in (IterBasedRunner, DynamicIterBasedRunner):
+        if not hasattr(runner.save_checkpoint, "__wrapped__"):
+            save_plainly(runner)
 
 
 def _has_ada() -> bool:

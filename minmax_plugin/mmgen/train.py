@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import functools
 import logging
 import multiprocessing
@@ -31,13 +32,16 @@ from mmgen.models.gans import ProgressiveGrowingGAN
 from mmgen.utils import collect_env, get_root_logger
 from torch import nn
 
-from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, read_data
+from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, minmax_settings, read_data
 from minmax_plugin.mmgen.checkpoints import check_fits, check_whole, last_whole
 from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
 from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.mmgen.resume import Saved
+from minmax_plugin.mmgen.run_state import RunMeta
 from minmax_plugin.mmgen.shims import check_operations
 from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
 from minmax_plugin.presets import PRESETS
+from minmax_plugin.secrets import hide_in
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = (Path(mmgen.__file__).parent / ".mim/configs", PACKAGE / ".mim/configs", PACKAGE.parent / "configs")
@@ -139,7 +143,7 @@ def train(
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ConfigError(f"work_dir={str(work_dir)!r} cannot be made ({error.strerror}): give another one.") from error
     cfg.work_dir = str(work_dir)
-    cfg.dump(str(work_dir / name))
+    _public(cfg).dump(str(work_dir / name))
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
     with (
         _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger,
@@ -149,20 +153,35 @@ def train(
         env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
         logger.info("Environment info:\n%s\n%s\n%s\n", "-" * 60, env, "-" * 60)
         logger.info("Distributed training: %s", distributed)
-        logger.info("Config:\n%s", cfg.pretty_text)
+        logger.info("Config:\n%s", _public(cfg).pretty_text)
         logger.info("Set random seed to %s, deterministic: %s, rank shift: %s", seed, deterministic, rank_shift)
         set_random_seed(seed, deterministic=deterministic, use_rank_shift=rank_shift)
         torch.backends.cudnn.benchmark = bool(cfg.get("cudnn_benchmark", False))
         model = build_network(cfg)
-        if cfg.resume_from:
-            check_fits(cfg, model)
+        own = _own_hooks(cfg, check_fits(cfg, model) if cfg.resume_from else None)
         dataset = read_data(cfg)
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
-        meta = dict(env_info=env, config=cfg.pretty_text, seed=seed, exp_name=name)
-        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks]
+        meta = dict(env_info=env, config=_public(cfg).pretty_text, seed=seed, exp_name=name)
+        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks, *own]
         train_model(model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta)
         logger.info("Everything of this run is in %s%s", work_dir, _what_is_in(work_dir))
+
+
+def _own_hooks(cfg: Config, saved: Saved | None) -> list[dict[str, Any]]:
+    """What each run has beside its config's hooks: the parts of a resume that the toolkit lacks."""
+    hooks = []
+    if saved is not None:
+        hooks.append(dict(type="Resume", cfg=copy.copy(cfg), saved=saved, priority="HIGHEST"))
+    if minmax_settings(cfg) is None:  # MinMaxHook sees to it itself
+        run = (saved.meta if saved else {}).get("run")
+        hooks.append(dict(type="ExactResume", saved=run and RunMeta(run), priority="HIGHEST"))
+    return hooks
+
+
+def _public(cfg: Config) -> Config:
+    """The config without passwords and tokens, for what others may see: its copy, the log, the checkpoints."""
+    return Config(hide_in(cfg._cfg_dict.to_dict()))
 
 
 LEFT = {  # what a run may leave, and what it is

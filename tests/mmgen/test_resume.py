@@ -166,7 +166,7 @@ def test_the_order_of_samples_is_kept_with_workers_too(workers, persistent, take
     from mmgen.core.runners.dynamic_iterbased_runner import IterLoader
     from mmgen.datasets import build_dataloader
 
-    from minmax_plugin.mmgen.resume import CountingLoader
+    from minmax_plugin.mmgen.run_state import CountingLoader
 
     def loader(seed):
         torch.manual_seed(seed)

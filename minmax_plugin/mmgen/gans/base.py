@@ -76,6 +76,12 @@ class GAN:
         return {f"optimizer.{name}": entries.get(name) for name in cls.names}
 
     @classmethod
+    def optimizers_now(cls, cfg: Mapping[str, Any], model: Any) -> dict[str, Any]:
+        """By player, the entries that a config's optimizers have at the stage that ``model`` is in."""
+        entries = cls.optimizers_in(cfg) or {}
+        return {path.rpartition(".")[2]: entry for path, entry in entries.items() if entry}
+
+    @classmethod
     def check_optimizer(cls, player: str, optimizer: Optimizer) -> None:
         """Refuse an optimizer that the model cannot train ``player`` with.
 

@@ -30,6 +30,18 @@ class GrowingGAN(GAN):
         entries = train_cfg.get("optimizer_cfg") or {}
         return {f"train_cfg.optimizer_cfg.{name}": entries.get(name) for name in cls.names}
 
+    @classmethod
+    def optimizers_now(cls, cfg: Mapping[str, Any], model: Any) -> dict[str, Any]:
+        entries = super().optimizers_now(cfg, model)
+        scale, train_cfg = int(model._curr_scale_int), cfg.get("train_cfg") or cfg["model"]["train_cfg"]
+        if scale == model.scales[0][0] or not model.reset_optim_for_new_scale:
+            return entries
+        rates = {  # as the model builds its optimizers anew for each further scale
+            player: train_cfg.get(f"{player[0]}_lr_schedule", {}).get(str(scale), train_cfg[f"{player[0]}_lr_base"])
+            for player in entries
+        }
+        return {player: {**entry, "lr": rates[player]} for player, entry in entries.items()}
+
     def stage_begins(self, iteration: int) -> bool:
         model = self.model
         stage = min(int(sum(model.cum_nkimgs <= model.shown_nkimg.item())), len(model.scales) - 1)
