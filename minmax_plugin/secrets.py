@@ -22,9 +22,10 @@ _VARIABLE = re.compile(rf"(?:{_PASSWORD}|{_TOKEN}|_PASS|_PWD)(?:_?\d+)?$", re.IG
 _SETTING = re.compile(rf"(?:^|_|api|auth|access|client){_TOKEN}$", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:\$\w+|\$\{\w+\})+")
 
-# scheme://user:SECRET@host, but no port in its place; ?password=SECRET; password=SECRET of a driver's own line.
-_AFTER_USER = r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@'\"]*:)(?!\d+(?:[/\s'\"]|$))"
-_URL = re.compile(_AFTER_USER + r"(?P<secret>[^\s'\"@]+(?:@[^\s'\"@/?]*)*)(?=@)", re.IGNORECASE)
+# scheme://user:SECRET@host; in a text, where a URL may be any, no port in its place. ?password=SECRET;
+# password=SECRET of a driver's own line.
+_AFTER_USER = r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@'\"]*:)"
+_URL = re.compile(_AFTER_USER + r"(?!\d+(?:[/\s'\"]|$))(?P<secret>[^\s'\"@]+(?:@[^\s'\"@/?]*)*)(?=@)", re.IGNORECASE)
 _WHOLE_URL = re.compile(_AFTER_USER + r"(?P<secret>[^@]+(?:@[^@/?]*)*)(?=@)", re.IGNORECASE)  # with spaces, quotes
 _NAMED = rf"(?:[?&]\w*(?:{_PASSWORD}|{_TOKEN})|(?:^|\s)(?:ssl)?{_PASSWORD}|(?:\b|%3B)PWD)"
 _QUERY = re.compile(rf"(?P<before>{_NAMED}(?:=|%3D))(?P<secret>[^\s&;'\"#%]+(?:%(?!3B)[^\s&;'\"#%]+)*)", re.IGNORECASE)
