@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_config(cfg)
         model = build_network(cfg)
         try:
-            load_checkpoint(model, checkpoint, map_location="cpu", strict=True, logger="silent")
+            load_checkpoint(model, os.path.expanduser(checkpoint), map_location="cpu", strict=True, logger="silent")
         except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             raise ConfigError(f"checkpoint {checkpoint!r} does not load into this config's model: {error}") from error
         loader = DataLoader(read_data(cfg), batch_size=size, collate_fn=partial(collate, samples_per_gpu=size))

@@ -22,7 +22,7 @@ from mmgen.models.builder import MODELS
 from torch import nn
 
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
-from minmax_plugin.mmgen.estimates import OWN_TERMS
+from minmax_plugin.mmgen.estimates import OWN_LOSS, OWN_TERMS
 from minmax_plugin.mmgen.gans import GAN, driven_classes, find_kind
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
@@ -291,6 +291,10 @@ def _check_minmax(cfg: Config) -> None:
     hook = build_hook(settings)
     if hook.value.kind == "last" and kind.own_terms:
         raise ConfigError(OWN_TERMS)
+    model_class = MODELS.get(cfg.model.type)
+    kind.check_model(model_class)
+    if hook.value.kind == "last" and kind.has_own_loss(model_class):
+        raise ConfigError(OWN_LOSS)
     if hook.ascent_steps not in (None, k):
         raise ConfigError(
             f"MinMaxHook has ascent_steps={hook.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or "

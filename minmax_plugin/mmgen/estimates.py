@@ -18,6 +18,11 @@ OWN_TERMS = (
     "of f for this model; use value='fresh' or 'paired'."
 )
 
+OWN_LOSS = (
+    "MinMaxHook(value='last') reads the model's gan_loss, but this model computes the discriminator's loss by a "
+    "_get_disc_loss of its own; use value='fresh' or 'paired'."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ValueSetting:
@@ -70,6 +75,8 @@ class ValueSetting:
         if self.kind == "last":
             if gan.own_terms:
                 raise ValueError(OWN_TERMS)
+            if gan.own_loss:
+                raise ValueError(OWN_LOSS)
             if gan.ascent_steps == 1:
                 warnings.warn(
                     "MinMaxHook(value='last') with k = 1 reads f before the discriminator has answered the proposal, "

@@ -66,7 +66,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     Raises:
         ConfigError: if the file does not exist or its imports fail.
     """
-    if not Path(path).is_file():
+    path = Path(path).expanduser()
+    if not path.is_file():
         shipped = [folder / path for folder in SHIPPED if (folder / path).is_file()]
         if not shipped:
             raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
@@ -80,6 +81,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     for part in cfg._cfg_dict.values():
         if isinstance(part, dict):
             part.pop("_delete_", None)  # mmcv leaves it where the base has nothing to take the place of
+    expand_home(cfg._cfg_dict)
     if cfg.get("custom_imports"):
         try:
             import_modules_from_strings(**cfg["custom_imports"])
@@ -89,6 +91,27 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
             ) from error
         register_minmax_optimizers()  # of what was imported just now
     return cfg
+
+
+def expand_home(part: Any) -> Any:
+    """Fill in the home folder for a leading ``~`` in all texts of a config, in place.
+
+    Returns:
+        ``part``, or what takes its place.
+
+    Examples:
+        >>> expand_home(dict(paths=["~/data"])) == dict(paths=[os.path.expanduser("~/data")])
+        True
+    """
+    if isinstance(part, str):
+        return os.path.expanduser(part)
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if (filled := expand_home(value)) != value:
+                part[key] = filled
+    elif isinstance(part, (list, tuple)):
+        return type(part)(map(expand_home, part))
+    return part
 
 
 def build_network(cfg: Config) -> nn.Module:
@@ -128,6 +151,7 @@ def train(
     Raises:
         ConfigError: before anything is built, if the config cannot be trained as it stands.
     """
+    expand_home(cfg._cfg_dict)
     check_config(cfg)
     check_seed(seed)
     cfg.seed = seed
@@ -313,12 +337,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
         cv2.setNumThreads(cfg.get("opencv_num_threads", 0))
         default = Path("work_dirs") / Path(args.config).stem
-        cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(default)
+        cfg.work_dir = str(Path(args.work_dir or cfg.get("work_dir") or default).expanduser())
         cfg.gpu_ids = [args.gpu_id]
         if args.no_validate:
             cfg.evaluation = None  # nor are its data needed
         if args.resume_from:
-            cfg.resume_from = args.resume_from
+            cfg.resume_from = os.path.expanduser(args.resume_from)
         if cfg.get("resume_from") == "auto":
             cfg.resume_from = last_whole(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
             print(

@@ -14,6 +14,7 @@ from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen_runs import CONFIGS, DCGAN, SHORT, checkpoint, losses, run, small_config
 
 from minmax_plugin.mmgen.checkpoints import last_whole
+from minmax_plugin.mmgen.doctor import examine
 from minmax_plugin.mmgen.optin import opt_in
 from minmax_plugin.mmgen.train import SHIPPED, load_config, main, train
 
@@ -289,3 +290,27 @@ def test_a_training_that_ends_early_says_so_by_its_exit_code(tmp_path, capsys, r
     cfg.dump(str(tmp_path / "config.py"))
     assert main([str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run")]) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_tilde_means_the_home_folder_wherever_a_path_is_given(tmp_path, monkeypatch):
+    home, away = tmp_path / "home", tmp_path / "away"
+    for folder in (home, away):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(away)
+    write_images(home / "data")
+    family = next(f for f in FAMILIES if f.name == "DCGAN")
+    cfg = load(family, home / "data", "~/run", total_iters=2, **{"checkpoint_config.interval": 2})
+    cfg.checkpoint_config.out_dir = "~/kept"
+    cfg.data.train.imgs_root = "~/data/images/64"
+    cfg.dump(str(home / "config.py"))
+    assert main(["~/config.py"]) == 0
+    (path,) = (home / "kept").glob("**/iter_2.pth")
+    assert (home / "run/config.py").is_file()
+    resume = f"~/{path.relative_to(home)}"
+    options = ["total_iters=3", "data.train.imgs_root=~/data/images/64", "checkpoint_config.interval=3"]
+    assert main(["~/config.py", "--work-dir", "~/more", "--resume-from", resume, "--cfg-options", *options]) == 0
+    assert list((home / "kept").glob("**/iter_3.pth"))
+    assert examine(load_config("~/config.py")).drives
+    assert not list(away.iterdir())
+    assert not list(home.glob("~*"))

@@ -20,6 +20,8 @@ from minmax_plugin.snapshot import Player
 
 Predictions = list[tuple[Tensor, bool]]
 """What the discriminators say of some images, and whether those are real."""
+OURS = ("mmgen.", "minmax_plugin.")  # modules whose classes train by the losses that f is read from
+DECLARED = "trains_by_disc_loss"  # attribute by which a class with a train_step of its own says so
 
 
 class GAN:
@@ -29,13 +31,14 @@ class GAN:
     the vanilla loss that is E[log D(real)] + E[log(1 − D(fake))]. Penalties and regularisers of either
     player (gradient penalty, R1, path length) are no part of it. Where the generator's objective has terms
     of its own, such as a pixel or a cycle loss, f includes them: steps that improve them would be rejected
-    otherwise.
+    otherwise. A class with a ``_get_disc_loss`` of its own (a relativistic loss) is read by that.
 
     Args:
         model: the runner's model, wrapped or not.
 
     Raises:
-        ValueError: if the model lacks a discriminator, or its ``train_cfg`` makes no min-max cycle.
+        ValueError: if the model lacks a discriminator, its ``train_cfg`` makes no min-max cycle, or it trains by a
+            loss that f cannot be read from.
     """
 
     drives: ClassVar[tuple[type[nn.Module], ...]] = ()
@@ -52,12 +55,38 @@ class GAN:
         low, high = self.names
         if getattr(self.model, high, None) is None or self.model.gan_loss is None:
             raise ValueError(f"model.{high} and model.gan_loss must be set: MinMax needs a discriminator.")
+        self.check_model(type(bare))
+        self.own_loss = self.has_own_loss(type(bare))
         self.generator, self.discriminator = getattr(self.model, low), getattr(self.model, high)
         train_cfg = self.model.train_cfg or {}
         self.ascent_steps, self.generator_steps = self.cycle(train_cfg)
         self._halves: dict[bool, Tensor] = {}
 
     # --- what a config says, before anything is built ------------------------------------------------------
+
+    @classmethod
+    def has_own_loss(cls, model: type) -> bool:
+        """Whether a class of models computes the discriminator's loss by code of its own."""
+        return _is_overridden(model, "_get_disc_loss")
+
+    @classmethod
+    def check_model(cls, model: type) -> None:
+        """Refuse a class of models whose own loss f cannot be read from.
+
+        Raises:
+            ValueError: naming it and the mend.
+        """
+        if _is_overridden(model, "train_step") and not getattr(model, DECLARED, False):
+            raise ValueError(
+                f"model.type={model.__name__!r} has a train_step of its own, and MinMax cannot know its loss. If it "
+                f"trains the discriminator by self._get_disc_loss(), say {DECLARED} = True in the class; if not, put "
+                "its loss there."
+            )
+        if cls.has_own_loss(model) and cls.seen is GAN.seen:
+            raise ValueError(
+                f"model.type={model.__name__!r} has a _get_disc_loss of its own, which MinMax cannot read for this "
+                "kind of model: give it as a gan_loss."
+            )
 
     @classmethod
     def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
@@ -139,7 +168,10 @@ class GAN:
         total = min(len(v) for v in tensors.values())
         size = min(total, max(8, round(fraction * total)))  # fewer would not give groups for a standard error
         first = int(torch.randint(total - size + 1, ()))  # a part drawn anew each time, as the batch was
-        predictions, own = self.play({k: v[first : first + size] for k, v in tensors.items()})
+        part = {k: v[first : first + size] for k, v in tensors.items()}
+        if self.own_loss:
+            return self._read_own_loss(self.seen(part))
+        predictions, own = self.play(part)
         groups = math.gcd(8, *(len(prediction) for prediction, _ in predictions))
         loss = self.model.gan_loss
         halves = [
@@ -149,9 +181,37 @@ class GAN:
         weight = loss.loss_weight if self.own_terms else 1.0  # of the adversarial term beside the others
         return own - weight * torch.stack(halves).sum(dim=0)
 
+    def _read_own_loss(self, seen: Mapping[str, Any]) -> Tensor:
+        """Minus the loss that the model's own ``_get_disc_loss`` gives for each group, without auxiliary losses."""
+        model, size = self.model, len(seen["disc_pred_real"])
+        groups = math.gcd(8, size)
+        chunks = {k: v.unflatten(0, (groups, -1)) for k, v in seen.items() if isinstance(v, Tensor) and len(v) == size}
+        auxiliary = getattr(model, "disc_auxiliary_losses", None)
+        model.disc_auxiliary_losses = None
+        try:
+            losses = [model._get_disc_loss({**seen, **{k: v[i] for k, v in chunks.items()}})[0] for i in range(groups)]
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(model).__name__}._get_disc_loss cannot be read without gradients ({error}): put penalties into "
+                "disc_auxiliary_loss, which f leaves out."
+            ) from error
+        finally:
+            model.disc_auxiliary_losses = auxiliary
+        return -torch.stack(losses)
+
+    def seen(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What ``_get_disc_loss`` is given of a batch and of fakes made for it, as the model's ``train_step`` does."""
+        raise NotImplementedError
+
     def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor | float]:
         """The discriminators' predictions on a batch and on fakes made for it, and the generator's own terms."""
-        raise NotImplementedError
+        seen = self.seen(batch)
+        return [(seen["disc_pred_fake"], False), (seen["disc_pred_real"], True)], 0.0
+
+    def _seen(self, fake: Tensor, real: Tensor, fakes: Tensor, reals: Tensor, **more: Any) -> dict[str, Any]:
+        known = dict(gen=self.generator, disc=self.discriminator, iteration=getattr(self.model, "iteration", 0))
+        images = dict(disc_pred_fake=fake, disc_pred_real=real, fake_imgs=fakes, real_imgs=reals)
+        return {**known, **images, "batch_size": len(reals), "loss_scaler": None, **more}
 
     def load_pool(self, loader: DataLoader[Any], batches: int) -> list[Mapping[str, Any]]:
         """Up to ``batches`` random batches of the loader's data set, on the model's device.
@@ -170,6 +230,11 @@ class GAN:
         )
         pool = list(itertools.islice(own, batches))
         return [self._scatter((batch,), {}, self._devices)[0][0][0] for batch in pool]
+
+
+def _is_overridden(model: type, method: str) -> bool:
+    owner = next((c for c in model.__mro__ if method in vars(c)), model)
+    return not owner.__module__.startswith(OURS)
 
 
 def by_group(loss: Callable[[Tensor], Tensor], prediction: Tensor, groups: int) -> Tensor:

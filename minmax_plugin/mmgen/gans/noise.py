@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 
 from minmax_plugin.baselines import Unrolled, check_unrollable
-from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
+from minmax_plugin.mmgen.gans.base import GAN, ascent_steps
 from minmax_plugin.mmgen.unrolled import UnrolledGAN
 from minmax_plugin.optimizers import check_count
 
@@ -22,10 +22,10 @@ class UnconditionalGAN(GAN):
 
     drives = (StaticUnconditionalGAN,)
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+    def seen(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         reals = batch[self.model.real_img_key]
         fakes = self.generator(None, num_batches=len(reals))
-        return [(self.discriminator(fakes), False), (self.discriminator(reals), True)], 0.0
+        return self._seen(self.discriminator(fakes), self.discriminator(reals), fakes, reals)
 
 
 class UnrollingGAN(UnconditionalGAN):
@@ -59,11 +59,12 @@ class ConditionalGAN(GAN):
         k = ascent_steps(train_cfg.get("disc_steps", 1), train_cfg.get("batch_accumulation_steps", 1))
         return k, train_cfg.get("gen_steps", 1)
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
-        reals = batch["img"]
+    def seen(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        reals, gt_label = batch["img"], batch["gt_label"]
         made = self.generator(None, num_batches=len(reals), label=None, return_noise=True)
-        fake = self.discriminator(made["fake_img"], label=made["label"])
-        return [(fake, False), (self.discriminator(reals, label=batch["gt_label"]), True)], 0.0
+        fakes, fake_label = made["fake_img"], made["label"]
+        fake, real = self.discriminator(fakes, label=fake_label), self.discriminator(reals, label=gt_label)
+        return self._seen(fake, real, fakes, reals, gt_label=gt_label, fake_label=fake_label)
 
 
 class MultiScaleGAN(UnconditionalGAN):
@@ -75,11 +76,11 @@ class MultiScaleGAN(UnconditionalGAN):
 
     drives = (MSPIEStyleGAN2,)
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+    def seen(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         scale = min(self.model.multi_input_scales) if torch.distributed.is_initialized() else 0
         size = (4 + scale) * 2**self.model.num_upblocks
         reals = batch["real_img"]
         if reals.shape[-2:] != (size, size):
             reals = interpolate(reals, size=(size, size), mode="bilinear", align_corners=True)
         fakes = self.generator(None, num_batches=len(reals), chosen_scale=scale)
-        return [(self.discriminator(fakes), False), (self.discriminator(reals), True)], 0.0
+        return self._seen(self.discriminator(fakes), self.discriminator(reals), fakes, reals)

@@ -47,13 +47,14 @@ class GrowingGAN(GAN):
         stage = min(int(sum(model.cum_nkimgs <= model.shown_nkimg.item())), len(model.scales) - 1)
         return stage != model.prev_stage
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, float]:
+    def seen(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         stage = dict(curr_scale=self.model.curr_scale[0], transition_weight=float(self.model._curr_transition_weight))
         reals = batch["real_img"]
         if reals.shape[2:] != self.model.curr_scale:
             reals = self.model.interp_real_to(reals, size=self.model.curr_scale)
         fakes = self.generator(None, num_batches=len(reals), **stage)
-        return [(self.discriminator(fakes, **stage), False), (self.discriminator(reals, **stage), True)], 0.0
+        fake, real = self.discriminator(fakes, **stage), self.discriminator(reals, **stage)
+        return self._seen(fake, real, fakes, reals, **stage)
 
     # A stock checkpoint forgets these: resumed after the first stage, the toolkit takes its stage for a new
     # one, throws the optimizers away that it has just loaded, and fades the scale in once more.
