@@ -11,8 +11,11 @@ from typing import Any
 from ray import tune
 
 from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.secrets import hide
 from tune import tables
+from tune.places import fill_in, shown
 from tune.record import SearchRecord
+from tune.unkept import Unkept
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anything else has failed
 
@@ -21,24 +24,25 @@ def connect(uri: str) -> Any:
     """A client of MLflow's.
 
     Args:
-        uri: MLflow's tracking server, database or folder.
+        uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
 
     Raises:
         ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
     """
+    place, given = fill_in("--mlflow", uri), f"--mlflow={shown(uri)!r}"
     try:
         mlflow = importlib.import_module("mlflow")
     except ImportError as error:
-        raise ConfigError(f"--mlflow={uri!r} needs MLflow: pip install mlflow-skinny") from error
+        raise ConfigError(f"{given} needs MLflow: pip install mlflow-skinny") from error
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri)
+        client = mlflow.MlflowClient(tracking_uri=place)
         client.search_experiments(max_results=1)
     except Exception as error:  # of the store or server that the URI names
-        raise ConfigError(f"--mlflow={uri!r} cannot be used: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(f"{given} cannot be used: {hide(' '.join(str(error).split()))[:300]}") from error
     return client
 
 
-class MlflowLogger(tune.Callback):
+class MlflowLogger(Unkept, tune.Callback):
     """A run for each trial: what was sampled, the metrics by images, and how it ended.
 
     Not Ray's own MLflow callback, which counts reports, not images, and knows no early stop. A server that cannot
@@ -46,7 +50,7 @@ class MlflowLogger(tune.Callback):
 
     Args:
         record: the search; its folder's name is that of the experiment.
-        uri: MLflow's tracking server, database or folder.
+        uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
 
     Raises:
         ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
@@ -104,5 +108,5 @@ class MlflowLogger(tune.Callback):
             action(*arguments)
         except Exception as error:
             if not self._warned:
-                warnings.warn(f"MLflow could not be told ({error}); the search goes on.", stacklevel=2)
+                warnings.warn(f"MLflow could not be told ({hide(str(error))}); the search goes on.", stacklevel=2)
             self._warned = True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from minmax_plugin.mmgen.check import SEEDS, ConfigError
+from tune.places import absolute, check_no_secret, home
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIGS = ("configs/four_gaussians_minmax.py", "configs/mnist01_minmax_short.py")
@@ -18,6 +18,8 @@ SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
 SCHEDULERS = ("asha", "median", "none")
 LAYOUTS = ("per-dataset", "shared")
 RESOURCES = ("images", "seconds")
+ADDRESSES = ("storage", "mlflow")  # options that may have a password in them
+PLACES = ("configs", "space", "datasets", "points", "warm_start", "storage_path", *ADDRESSES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Options:
     mlflow: str | None = None
 
     def __post_init__(self) -> None:
+        for name in PLACES:
+            value = getattr(self, name)
+            found = tuple(map(home, value)) if isinstance(value, tuple) else value and home(value)
+            object.__setattr__(self, name, found)  # once and for all: the fields are frozen
+        for name in ADDRESSES:
+            check_no_secret(flag(name), getattr(self, name) or "")
         for name, least in (("num_samples", 1), ("seeds", 1), ("max_failures", 0), ("export_best", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{flag(name)} must be {least} or more, but got {getattr(self, name)}.")
@@ -206,9 +214,9 @@ def parse(argv: Sequence[str] | None = None) -> Request:
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     # A search may be gone on with from another directory.
     if "warm_start" in given:
-        given["warm_start"] = str(Path(given["warm_start"]).absolute())
+        given["warm_start"] = str(Path(home(given["warm_start"])).absolute())
     if "storage" in given:
-        given["storage"] = absolute_storage(given["storage"])
+        given["storage"] = absolute(given["storage"])
     folder = resume or report
     if folder is not None:
         allowed = MUTABLE if resume else ("export_best",)
@@ -219,30 +227,13 @@ def parse(argv: Sequence[str] | None = None) -> Request:
                 f"search began. What may be: {', '.join(map(flag, allowed))}."
             )
     action = "resume" if resume else "report" if report else "dry-run" if dry_run else "search"
-    return Request(action, given, Path(folder).absolute() if folder else None, extend, retry)
+    return Request(action, given, Path(home(folder)).absolute() if folder else None, extend, retry)
 
 
 def flag(field: str) -> str:
     """A field's name on the command line."""
     named = {"configs": "CONFIG", "objectives": "--objective", "baseline": "--no-baseline"}
     return named.get(field, "--" + field.replace("_", "-"))
-
-
-def absolute_storage(spec: str) -> str:
-    """A storage's address with the path of its file, if it is one, made absolute.
-
-    Examples:
-        >>> absolute_storage("postgresql://$USER@host/searches")
-        'postgresql://$USER@host/searches'
-        >>> absolute_storage("journal:/shared/optuna.log")
-        'journal:/shared/optuna.log'
-    """
-    for kind in ("journal:", "sqlite:///"):
-        place = spec.removeprefix(kind)
-        named = place and ":memory:" not in place and not os.path.isabs(os.path.expandvars(place))
-        if spec.startswith(kind) and named:
-            return f"{kind}{Path(place).absolute()}"
-    return spec
 
 
 def duration(text: str) -> float:
@@ -337,9 +328,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--storage",
         metavar="URL",
         help="Optuna's storage (default: SQLite in the folder): a database's URL, or journal:FILE for network file "
-        "systems; $VARIABLES are filled in, so that no password need be stored",
+        "systems; write a password as '$VARIABLE', which is filled in and not stored",
     )
-    kept.add_argument("--mlflow", metavar="URI", help="also log to this MLflow tracking server or folder")
+    kept.add_argument(
+        "--mlflow", metavar="URI", help="also log to this MLflow tracking server or folder; a password as in --storage"
+    )
 
     later = parser.add_argument_group("before and afterwards")
     later.add_argument("--dry-run", action="store_true", help="show what the first trials would change, and stop")

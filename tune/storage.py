@@ -12,8 +12,16 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.secrets import hide
+from tune.places import fill_in, shown
 
 DATABASE = "optuna.db"
+DRIVERS = {  # what to install for one, where the driver itself is not what pip calls it
+    "psycopg": '"psycopg[binary]"',
+    "psycopg2": "psycopg2-binary",
+    "mysqldb": "mysqlclient",
+    "mysqlconnector": "mysql-connector-python",
+}
 ATTEMPTS, PAUSE = 50, 0.2  # at a database whose tables another process is making; seconds between them
 
 
@@ -34,14 +42,47 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
         >>> type(open_storage(None, Path(tempfile.mkdtemp()))).__name__
         'RDBStorage'
     """
-    place = os.path.expandvars(spec) if spec else database_url(folder)
+    place = fill_in("--storage", spec) if spec else database_url(folder)
+    given = f"--storage={shown(spec or place)!r}"
+    url = None if place.startswith("journal:") else read_url(place, given)
     try:
-        if place.startswith("journal:"):
+        if url is None:
             return JournalStorage(Journal(str(Path(place.removeprefix("journal:")).absolute())))
         return open_database(place)
+    except ImportError as error:
+        driver = url.get_driver_name() if url else ""
+        raise ConfigError(f"{given} needs the driver {driver}: pip install {DRIVERS.get(driver, driver)}") from error
     except Exception as error:  # of the database's own driver
         last = str(error).strip().splitlines() or [""]
-        raise ConfigError(f"--storage={spec or place!r} cannot be opened: {last[0]}") from error
+        raise ConfigError(f"{given} cannot be opened: {hide(last[0])}") from error
+
+
+def read_url(text: str, given: str) -> sqlalchemy.URL:
+    """A database's URL, taken apart. What is wrong with one is never said in its own words: they hold the password.
+
+    Args:
+        text: the URL, with its variables filled in.
+        given: the option, for the error.
+
+    Raises:
+        ConfigError: if it cannot be read, or not in one way alone.
+
+    Examples:
+        >>> read_url("postgresql://me:p@ss:w@host/db", "--storage='postgresql://me:$PASSWORD@host/db'")
+        Traceback (most recent call last):
+        minmax_plugin.mmgen.check.ConfigError: --storage='postgresql://me:$PASSWORD@host/db' is no URL of a database...
+    """
+    try:
+        url = sqlalchemy.make_url(text)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        url = None
+    if url is None or "@" in (url.host or ""):
+        raise ConfigError(
+            f"{given} is no URL of a database, such as postgresql+psycopg://me:$PASSWORD@host/db: in a password @, :, "
+            "/ and % must be percent-encoded (python -c 'import getpass, urllib.parse as u; "
+            'print(u.quote(getpass.getpass(), safe=""))\').'
+        ) from None
+    return url
 
 
 class Journal(JournalFileBackend):

@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tune.cluster.nodes", description=__doc__)
     parser.add_argument("address", metavar="HOST:PORT", help="address of the cluster's head")
     parser.add_argument("--nodes", type=int, default=1, help="wait until so many nodes have joined (default: 1)")
-    parser.add_argument("--folder", type=Path, help="a folder that every node must see")
+    parser.add_argument("--folder", type=lambda text: Path(text).expanduser(), help="a folder that every node must see")
     parser.add_argument("--timeout", type=float, default=120, help="seconds to wait (default: 120)")
     args = parser.parse_args(argv)
     try:

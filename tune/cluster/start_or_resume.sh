@@ -9,7 +9,7 @@ if (($# < 2)); then
     echo "usage: $0 FOLDER ADDRESS [CONFIG ...] [OPTIONS of tune/search.py]" >&2
     exit 2
 fi
-folder=$(realpath -m "$1") address=$2
+folder=$(realpath -m "${1/#\~\//$HOME/}") address=$2 # a quoted ~/ too
 shift 2
 root=$(dirname "$(realpath "$0")")/../..
 python=${PYTHON:-$([[ -x $root/.venv/bin/python ]] && echo "$root/.venv/bin/python" || echo python)}

@@ -1,0 +1,140 @@
+"""Files, folders and addresses that a search is given: ``~`` and ``$VARIABLES`` filled in, and no password in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.secrets import HIDDEN, exchange, hide, remember, secrets_of
+
+_FILE = re.compile(r"(?P<kind>journal:|sqlite(?:\+\w+)?:///)(?P<path>.+)", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+_taken_out: dict[str, str] = {}  # values of variables that stand for what an earlier version has stored
+
+
+def home(place: str) -> str:
+    """A path, or the address of a file, with the home folder in the place of its ``~``.
+
+    Examples:
+        >>> home("sqlite:///a~b.db"), home("journal:/shared/x"), home("configs/a.py")
+        ('sqlite:///a~b.db', 'journal:/shared/x', 'configs/a.py')
+        >>> "~" in home("sqlite:///~/x.db")
+        False
+    """
+    match = _FILE.fullmatch(place)
+    return match["kind"] + os.path.expanduser(match["path"]) if match else os.path.expanduser(place)
+
+
+def absolute(address: str) -> str:
+    """A storage's address with the path of its file, if it is one, made absolute.
+
+    Examples:
+        >>> absolute("postgresql://$USER@host/searches")
+        'postgresql://$USER@host/searches'
+        >>> absolute("journal:/shared/optuna.log")
+        'journal:/shared/optuna.log'
+    """
+    match = _FILE.fullmatch(home(address))
+    if match is None or ":memory:" in match["path"] or os.path.isabs(os.path.expandvars(match["path"])):
+        return home(address)
+    return match["kind"] + str(Path(match["path"]).absolute())
+
+
+def check_no_secret(flag: str, address: str) -> None:
+    """Refuse an address that holds a password: it would be stored, and everybody sees it in the process list.
+
+    Args:
+        flag: the option that gives the address.
+        address: as given, its variables not filled in.
+
+    Raises:
+        ConfigError: naming the option, but not the password.
+
+    Examples:
+        >>> check_no_secret("--storage", "postgresql://me:abc@host/db")
+        Traceback (most recent call last):
+        minmax_plugin.mmgen.check.ConfigError: --storage='postgresql://me:***@host/db' holds a password, which ...
+    """
+    if secrets_of(address):
+        raise ConfigError(
+            f"{flag}={shown(address)!r} holds a password, which would be stored and stand in the process list: put it "
+            "into an environment variable and write '$VARIABLE' in its place, in single quotes; or leave it to the "
+            "driver's own file, such as ~/.pgpass."
+        )
+
+
+def fill_in(flag: str, address: str) -> str:
+    """An address with its variables filled in; from now on their secrets are hidden wherever they turn up.
+
+    Args:
+        flag: the option that gives the address.
+        address: as given.
+
+    Raises:
+        ConfigError: if a variable is not set.
+
+    Examples:
+        >>> fill_in("--storage", "postgresql://me:$NO_SUCH@host/db")
+        Traceback (most recent call last):
+        minmax_plugin.mmgen.check.ConfigError: --storage='postgresql://me:$NO_SUCH@host/db': the variable NO_SUCH is ...
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in {**os.environ, **_taken_out}:
+            raise ConfigError(f"{flag}={shown(address)!r}: the variable {name} is not set: export it.")
+        return _taken_out.get(name, os.environ.get(name, ""))
+
+    filled = home(_VARIABLE.sub(value, address))
+    remember(filled)
+    return filled
+
+
+def know(address: str) -> None:
+    """Have the secrets of an address hidden in a process that does not open it, where its variables are set there.
+
+    Args:
+        address: as given.
+    """
+    remember(os.path.expandvars(address))
+
+
+def shown(address: str) -> str:
+    """An address for people: as it was given, but without a password."""
+    return hide(exchange(address, lambda secret: HIDDEN))
+
+
+def take_out(field: str, address: str) -> str:
+    """An address that an earlier version has stored with its password: with a variable in the place of that.
+
+    This process goes on with the password; for the next one somebody has to set the variable.
+
+    Args:
+        field: of the options, whose name the variable bears.
+        address: as it was stored.
+
+    Examples:
+        >>> take_out("example", "postgresql://me:abc@host/db")
+        'postgresql://me:$SEARCH_EXAMPLE_PASSWORD@host/db'
+        >>> fill_in("--example", "postgresql://me:$SEARCH_EXAMPLE_PASSWORD@host/db")
+        'postgresql://me:abc@host/db'
+    """
+
+    def variable(secret: str) -> str:
+        names = (f"SEARCH_{field.upper()}_PASSWORD{number}" for number in ("", *range(2, 10)))
+        name = next(name for name in names if _taken_out.setdefault(name, secret) == secret)
+        return f"${name}"
+
+    return exchange(address, variable)
+
+
+def without_password(address: str) -> str:
+    """An address for a command line, where a password would stand in the process list.
+
+    Examples:
+        >>> without_password("postgresql+psycopg://me:$PASSWORD@host/db")
+        'postgresql+psycopg://me@host/db'
+    """
+    return re.sub(r"(://[^:/@]*):[^@]+@", r"\1@", address)
