@@ -17,6 +17,7 @@ import ray
 from ray import tune
 
 from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.secrets import hide
 from tune.cluster.nodes import ClusterError, check_nodes
 from tune.files import writing
 from tune.options import ROOT, Options
@@ -64,6 +65,7 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending
                 "collapse_below": options.collapse_below,
                 "cpus": options.cpus_per_trial,
                 "gpus": gpus,
+                "addresses": [address for address in (options.storage, options.mlflow) if address],
             },
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -116,7 +118,7 @@ def connect(address: str) -> None:
             raise
         raise ConfigError(
             f"--address={address!r}: no Ray cluster can be reached there (--address local takes this machine alone): "
-            f"{' '.join(str(error).split())}"
+            f"{hide(' '.join(str(error).split()))}"
         ) from error
 
 

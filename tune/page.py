@@ -17,6 +17,7 @@ import markupsafe
 from tune import tables
 from tune.best import row_samples
 from tune.options import Options, flag
+from tune.places import without_password
 from tune.record import SearchRecord
 from tune.storage import database_url
 from tune.tables import Row
@@ -62,7 +63,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         command=command(record.options),
         space=(record.folder / "space.json").read_text(),
         resume=f"python tune/search.py --resume {shlex.quote(str(record.folder))}",
-        storage=record.options.storage or database_url(record.folder),
+        storage=shlex.quote(without_password(record.options.storage or database_url(record.folder))),
     )
 
 

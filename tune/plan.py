@@ -10,6 +10,7 @@ from mmcv import Config
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.secrets import hide
 from tune.record import SearchRecord
 from tune.settings import SpaceError
 from tune.space import Space
@@ -171,7 +172,7 @@ def fail(study: optuna.Study, trial: optuna.Trial | int, reason: str) -> None:
     """Tell a study that a trial failed, and why."""
     number = trial if isinstance(trial, int) else trial.number
     trial_id = study.get_trials(deepcopy=False)[number]._trial_id
-    study._storage.set_trial_user_attr(trial_id, "reason", reason)
+    study._storage.set_trial_user_attr(trial_id, "reason", hide(reason))
     study.tell(number, state=TrialState.FAIL)
 
 

@@ -14,6 +14,7 @@ from mmcv import Config
 from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
 from minmax_plugin.mmgen.metrics import SampleMetrics
 from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.secrets import paths_of_secrets
 from tune.options import Options
 from tune.settings import SpaceError, hint
 from tune.space import Space
@@ -34,16 +35,41 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
     space = Space.read(options.space)
     if options.points is not None:
         space.points = [*space.points, *read_points(options.points)]
+    check_no_secrets(space.content, "space: ")
+    check_no_secrets(space.points, "points: ")
     configs = read_configs(options)
     for name, cfg in configs.items():
         try:
             check_config(cfg)
+            check_no_secrets(cfg._cfg_dict.to_dict(), "")
             read_data(cfg)
             check_objectives(cfg, options)
         except ConfigError as error:
             raise ConfigError(f"config {name}: {error}") from error
     space.check(configs)
     return space, configs
+
+
+def check_no_secrets(settings: Any, where: str) -> None:
+    """Refuse settings with a password or token in them: a search keeps copies of them that run, for others to see.
+
+    Args:
+        settings: of a config or a space.
+        where: they stand, for the error.
+
+    Raises:
+        ConfigError: naming the setting, but not the secret.
+
+    Examples:
+        >>> check_no_secrets({"init_kwargs": {"api_token": "eyJhcGlfYWRkcmVz"}}, "")
+        Traceback (most recent call last):
+        minmax_plugin.mmgen.check.ConfigError: init_kwargs.api_token holds a password or token, of which the search ...
+    """
+    for path in paths_of_secrets(settings):
+        raise ConfigError(
+            f"{where}{path} holds a password or token, of which the search would keep copies: leave it out, and set "
+            "the logger's own environment variable (NEPTUNE_API_TOKEN, WANDB_API_KEY, MLFLOW_TRACKING_PASSWORD, ...)."
+        )
 
 
 def check_resources(options: Options) -> None:

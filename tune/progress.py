@@ -10,14 +10,16 @@ from typing import IO, Any
 from ray import tune
 from tqdm import tqdm
 
+from minmax_plugin.secrets import hide
 from tune import tables
 from tune.record import SearchRecord
 from tune.report import Report
+from tune.unkept import Unkept
 
 QUIET = 300.0  # seconds after which a log without news gets a sign of life
 
 
-class Progress(tune.Callback):
+class Progress(Unkept, tune.Callback):
     """Says how a search goes, and has its results written after each trial.
 
     Args:
@@ -124,7 +126,7 @@ class Progress(tune.Callback):
         self._said = time.monotonic()
         since = time.strftime("%H:%M:%S", time.gmtime(self._said - self._start))
         left = "".join(f"; {part}" for part in self._left()) if self._bar.disable else ""
-        self._bar.write(f"[{self._done}/{self._total}] {since} {what}{left}", file=self._stream)
+        self._bar.write(f"[{self._done}/{self._total}] {since} {hide(what)}{left}", file=self._stream)
         self._stream.flush()
 
 

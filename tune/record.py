@@ -23,12 +23,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.mmgen.check import ConfigError
 from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.secrets import hide
 from tune.files import write_text, writing
-from tune.options import ROOT, Options
+from tune.options import ADDRESSES, ROOT, Options
+from tune.places import take_out
 from tune.settings import trial_config
 from tune.space import Space
 from tune.storage import DATABASE, open_storage
+from tune.unkept import Unkept
 
+NO_PASSWORD = "holds_no_password"  # in search.json, where no earlier version has written a part of the folder
 LOCK = "lock"  # file that the process of a search holds
 # what a search leaves that was killed before it was written down; SQLite has a journal for what it was at
 UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
@@ -53,7 +57,7 @@ class Run:
     folder: Path
 
 
-class SearchRecord:
+class SearchRecord(Unkept):
     """A search as it is kept.
 
     In the folder: ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py``
@@ -126,7 +130,7 @@ class SearchRecord:
         (folder / "space.json").write_text(json.dumps(space.content, indent=2) + "\n")
         studies = {name: _new_study(storage, prefix + name, folder, options) for name in names}
         record = cls(folder, options, space, bases, studies)
-        record._write(
+        record.write(
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
             commit=code_commit(),
             platform=platform.platform(),
@@ -137,6 +141,7 @@ class SearchRecord:
             studies={name: study.study_name for name, study in studies.items()},
             bases=bases,
             points=space.points,
+            **{NO_PASSWORD: True},
         )
         record.log("started")
         return record
@@ -162,7 +167,8 @@ class SearchRecord:
             raise ConfigError(f"{str(folder)!r} holds no search: it has no search.json.")
         folder = folder.absolute()
         stored = json.loads((folder / "search.json").read_text())
-        options = Options.from_dict(stored["options"])
+        kept = stored["options"]  # an earlier version's may have a password in it
+        options = Options.from_dict(kept | {f: take_out(f, kept[f]) for f in ADDRESSES if kept.get(f)})
         storage = open_storage(options.storage, folder)
         try:
             studies = {
@@ -262,7 +268,7 @@ class SearchRecord:
         if not self.folder.is_dir():  # a rehearsal
             return
         with open(self.folder / "search.log", "a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {hide(line)}\n")
 
     def lines(self) -> list[str]:
         """What :meth:`log` wrote."""
@@ -272,9 +278,10 @@ class SearchRecord:
     def update(self, options: Options, extend: int = 0) -> None:
         """Take over the options of a resumed search, and ``extend`` each study by so many trials."""
         self.options = dataclasses.replace(options, num_samples=options.num_samples + extend)
-        self._write()
+        self.write()
 
-    def _write(self, **more: Any) -> None:
+    def write(self, **more: Any) -> None:
+        """Write ``search.json``: the options, what it had before, and ``more``."""
         path = self.folder / "search.json"
         stored = json.loads(path.read_text()) if path.exists() else {}
         write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
@@ -286,6 +293,8 @@ def new_folder(folder: Path, options: Options) -> None:
     Raises:
         ConfigError: if it holds something else, or cannot be made.
     """
+    if folder.name.startswith("~"):
+        raise ConfigError(f"--name={folder.name!r}: a shell takes such a folder for a home; give another name.")
     with writing(f"--storage-path={options.storage_path!r}: {folder}"):
         others = folder.iterdir() if folder.exists() else ()
         if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):

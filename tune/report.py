@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
+from minmax_plugin.secrets import hide
 from tune import best, page, plots, tables
 from tune.files import replaced, write_text
 from tune.record import SearchRecord
@@ -61,7 +62,7 @@ class Report:
             self._write(draw)
         except errors as error:
             if not self._warned:
-                what = f"{type(error).__name__}: {error}"
+                what = hide(f"{type(error).__name__}: {error}")
                 warnings.warn(f"results could not be written ({what}); the search goes on.", stacklevel=3)
             self._warned = True
 

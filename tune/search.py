@@ -20,6 +20,8 @@ import optuna  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
 from minmax_plugin.mmgen.check import ConfigError  # noqa: E402
+from minmax_plugin.secrets import hide, show_traceback  # noqa: E402
+from tune.earlier import clean  # noqa: E402
 from tune.engine import SIGNALS, only_one, run  # noqa: E402
 from tune.mlflow_logger import MlflowLogger, connect  # noqa: E402
 from tune.options import Request, parse  # noqa: E402
@@ -66,6 +68,7 @@ def resume(request: Request) -> int:
     if options.mlflow:
         connect(options.mlflow)
     with only_one(record.folder):
+        clean(record)
         record.update(options, extend=request.extend)
         try:
             again = reconcile(record)
@@ -106,7 +109,7 @@ def execute(record: SearchRecord) -> int:
             print(f"tune/search.py: interrupted; go on with --resume {record.folder}", file=sys.stderr)
             return code
     if ending.error is not None and ending.error.exists():
-        print(ending.error.read_text(), file=sys.stderr)
+        print(hide(ending.error.read_text()), file=sys.stderr)
     if ending.reason not in (None, TIME_BUDGET):
         print(f"tune/search.py: error: {ending.reason}; then --resume {record.folder}", file=sys.stderr)
         return 1
@@ -140,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return resume(request)
             case "report":
                 record = SearchRecord.open(str(request.folder))
+                clean(record)
                 record.options = request.options(record.options)
                 report = Report(record)
                 report.finish()
@@ -147,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
         return search(request, dry_run=request.action == "dry-run")
     except (ConfigError, SpaceError, FileNotFoundError) as error:
-        print(f"tune/search.py: error: {error}", file=sys.stderr)
+        print(f"tune/search.py: error: {hide(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -159,4 +163,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.excepthook = show_traceback
     sys.exit(main())

@@ -16,10 +16,12 @@ from optuna.trial import TrialState
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
+from minmax_plugin.secrets import hide
 from tune.plan import INTERRUPTED, NOT_STARTED, fail
 from tune.prepare import COSTS
 from tune.record import REPORTS, SearchRecord, code_commit
 from tune.samplers import make_sampler
+from tune.unkept import Unkept
 
 TIME_BUDGET = "time budget"
 FAILING = 3  # as many failures and nothing else, earlier ones included, end a search
@@ -47,7 +49,7 @@ class Ending(Stopper):
 
     def end(self, reason: str, error: Path | None = None) -> None:
         if self.reason is None:
-            self.reason, self.error = reason, error
+            self.reason, self.error = hide(reason), error
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -59,7 +61,7 @@ class Ending(Stopper):
 
 
 @dataclasses.dataclass
-class _Running:
+class _Running(Unkept):
     study: str
     trial: optuna.Trial
     result: dict[str, Any] = dataclasses.field(default_factory=dict)  # its last measurement
@@ -67,7 +69,7 @@ class _Running:
     ended: dict[str, Any] | None = None  # the result with which it ended by itself, before Ray took note
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Unkept, Searcher):
     """Asks the studies of a search for trials in turn, and tells them how the trials went.
 
     How a trial ends in its study:
@@ -232,7 +234,7 @@ class StudySearcher(Searcher):
             trial.set_user_attr(key, value)
 
     def _prune(self, name: str, trial: optuna.Trial, reason: str) -> None:
-        trial.set_user_attr("reason", reason)
+        trial.set_user_attr("reason", hide(reason))
         self._record.studies[name].tell(trial, state=TrialState.PRUNED)
 
     def _fail(self, name: str, trial: optuna.Trial, reason: str) -> None:

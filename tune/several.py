@@ -15,6 +15,9 @@ from typing import Any
 
 from mmcv import Config
 
+from minmax_plugin.secrets import hide
+from tune.files import write_text
+
 LOOK = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
 PATIENCE = 40  # seconds that the launcher has to end its processes; it gives them 30
@@ -61,6 +64,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     finally:
         measured.unlink(missing_ok=True)
         stop(run, PATIENCE if processes > 1 else 0)
+        write_text(output, hide(output.read_text(errors="replace")))  # a traceback shows whatever it was given
     if run.returncode:
         said = last_words(output.read_text())
         if diverged := [line for line in said if line.startswith(STOPPED)]:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas
 from optuna.trial import FrozenTrial, TrialState
 
+from minmax_plugin.secrets import hide
 from tune.record import AGAIN, SearchRecord
 from tune.several import training
 
@@ -318,7 +319,7 @@ def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> R
         origin=attrs.get("origin") or "",
         baseline=bool(attrs.get("baseline")),
         retry_of=attrs.get("retry_of"),
-        reason=attrs.get("reason"),
+        reason=hide(attrs["reason"]) if "reason" in attrs else None,  # it may be an earlier version's
         metrics=dict(attrs.get("metrics") or {}),
         seconds=trial.duration.total_seconds() if trial.duration else None,
         front=front,

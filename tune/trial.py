@@ -24,6 +24,8 @@ from minmax_plugin.mmgen.checkpoints import is_whole
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.optin import import_also
 from minmax_plugin.mmgen.train import load_config, train
+from minmax_plugin.secrets import hide
+from tune.places import know
 from tune.plan import DISK_FULL
 from tune.record import REPORTS, Run, numbered, trial_folder
 from tune.reporting import Diverged
@@ -122,7 +124,7 @@ class Job:
 
     def end(self, outcome: str, reason: str, **more: Any) -> None:
         """Report how the trial ended, other than by completing."""
-        tune.report({**self.reported, "outcome": outcome, "reason": reason, **more})
+        tune.report({**self.reported, "outcome": outcome, "reason": hide(reason), **more})
 
     def _report(self, iterations: int, images: int, seconds: float, last: bool) -> None:
         metrics = self.measured[self.index]
@@ -217,6 +219,8 @@ def run_trial(config: dict[str, Any]) -> None:
     An exception of the training is reported, not raised: only a worker that dies is an error to Ray, and is
     started again.
     """
+    for address in config["addresses"]:
+        know(address)  # so that what this process writes shows no password of theirs
     torch.set_num_threads(max(1, int(config["cpus"])))
     gc.collect()
     if torch.cuda.is_available():
@@ -232,7 +236,7 @@ def run_trial(config: dict[str, Any]) -> None:
         job.end("collapsed", str(error))
     except Exception as error:
         with contextlib.suppress(OSError):  # the disk may be full
-            (folder / "error.txt").write_text(traceback.format_exc())
+            (folder / "error.txt").write_text(hide(traceback.format_exc()))
         if "CUDA error" in str(error):  # the process can use its GPU no more: Ray starts another
             os._exit(1)
         fatal = isinstance(error, NeverMeasured)

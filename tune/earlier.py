@@ -1,0 +1,59 @@
+"""Folders of searches that an earlier version has written, with passwords in them: they are taken out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from minmax_plugin.secrets import hide
+from tune.options import ADDRESSES, flag
+from tune.places import fill_in
+from tune.record import NO_PASSWORD, TRIALS, SearchRecord
+
+# Ray's own memory of a search, which nobody reads: in an earlier version's are the storage and its password.
+OF_RAY = ("tuner.pkl", "*state*-*", "*/error.pkl")
+# Text that a search and its trials have written.
+TEXTS = (
+    *("search.log", "trials.csv", "trials.json", "summary.json", "leaderboard.md", "report.html"),
+    *(f"{TRIALS}/**/{name}" for name in ("error.txt", "output.txt", "result.json", "progress.csv", "params.json")),
+    *("best/**/params.json", "best/**/command.txt"),
+)
+
+
+def clean(record: SearchRecord) -> None:
+    """Take the passwords out of a search's folder, once; one that a version later than those has begun has none.
+
+    What an earlier version has stored as part of ``--storage`` or ``--mlflow`` is a variable from then on, which has to
+    be set for the next ``--resume``; the log says so. What the database of the studies holds stays as it is.
+
+    Args:
+        record: the search.
+    """
+    stored = json.loads((record.folder / "search.json").read_text())
+    if stored.get(NO_PASSWORD):
+        return
+    for field in ADDRESSES:
+        if address := getattr(record.options, field):
+            fill_in(flag(field), address)  # from here on it is hidden
+    for pattern in OF_RAY:
+        for path in (record.folder / TRIALS).glob(pattern):
+            if path.is_file():
+                path.unlink()
+    for pattern in TEXTS:
+        for path in record.folder.glob(pattern):
+            _rewrite(path)
+    record.write(**{NO_PASSWORD: True})
+    for field in ADDRESSES:
+        if stored["options"].get(field) != (address := getattr(record.options, field)):
+            record.log(
+                f"the password of {flag(field)} was in search.json: it is {address!r} now, so set the variable before "
+                "the next --resume; others may have read the old password, so change it"
+            )
+
+
+def _rewrite(path: Path) -> None:
+    if path.is_symlink() or not path.is_file():
+        return
+    text = path.read_text(errors="surrogateescape")  # whatever else is in it stays as it is
+    if (hidden := hide(text)) != text:
+        path.write_text(hidden, errors="surrogateescape")
