@@ -13,7 +13,8 @@ class Trouble(Hook):
     """Makes a training fail, die or dawdle at iteration ``at``, unless TROUBLE=off.
 
     Args:
-        kind: ``none``, ``raise``, ``nan``, ``memory``, ``disk``, ``kill`` (each time) or ``kill once``.
+        kind: ``none``, ``raise``, ``tell`` (a password), ``nan``, ``memory``, ``disk``, ``kill`` (each time) or
+            ``kill once``.
         at: the iteration.
         pause: seconds to wait after each iteration.
     """
@@ -32,6 +33,8 @@ class Trouble(Hook):
             return
         if self.kind == "raise":
             raise ValueError("this trial was made to fail")
+        if self.kind == "tell":
+            raise ConnectionError(f"cannot reach x://me:{os.environ['PASSWORD']}@host as {os.environ['PLAIN']!r}")
         if self.kind == "memory":
             raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")
         if self.kind == "disk":
