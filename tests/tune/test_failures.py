@@ -9,6 +9,7 @@ import time
 
 import pytest
 import ray
+import yaml
 from ray.cluster_utils import Cluster
 from search_runs import (
     AGENT_PORTS,
@@ -69,6 +70,26 @@ def test_each_trouble_has_its_state_and_reason_and_failed_trials_can_be_run_agai
     assert all(t.params == first[n].params and t.state.name == "COMPLETE" for n, t in again.items())
     assert len(second) == 7 + 4 + 1
     assert "all results:" in output
+
+
+def test_a_plain_trial_that_is_killed_measures_what_it_would_have(tmp_path):
+    """As a MinMax trial does, so that the command that the search wrote down repeats it."""
+    config, folder = short_config(tmp_path), tmp_path / "s"
+    content = {
+        "space": {
+            "minmax": {"type": "choice", "options": [False]},
+            "trouble": {"type": "choice", "options": ["none", "kill once"], "keys": ["custom_hooks.2.kind"]},
+        },
+        "points": [{"minmax": False, "trouble": kind} for kind in ("none", "kill once")],
+    }
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(content))
+    options = ["--storage-path", tmp_path, "--name", "s", "--num-samples", 2, "--no-baseline", "--max-failures", 1]
+    search(config, "--space", tmp_path / "space.yaml", *options)
+    whole, killed = trials(folder)
+    assert (folder / "trials/short_1/killed").exists()
+    assert whole.intermediate_values == killed.intermediate_values
+    metrics = [{k: v for k, v in t.user_attrs["metrics"].items() if k != "seconds"} for t in (whole, killed)]
+    assert metrics[0] == metrics[1]
 
 
 def test_a_search_of_nothing_but_failures_stops_and_shows_the_first(tmp_path):
