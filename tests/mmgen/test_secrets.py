@@ -11,7 +11,7 @@ TOKEN, PASSWORD = "eyJhcGlfYWRkcmVzcyI6", "S3cr3t"
 
 @pytest.fixture
 def cfg(tmp_path):
-    cfg = small_config(total_iters=2, checkpoint_config=dict(interval=2, by_epoch=False))
+    cfg = small_config(total_iters=2, log_level="INFO", checkpoint_config=dict(interval=2, by_epoch=False))
     cfg.work_dir = str(tmp_path / "run")
     cfg.real_img_key = "real_imgs_of_mine"
     cfg.logger_settings = dict(init_kwargs=dict(api_token=TOKEN), uri=f"https://me:{PASSWORD}@host")
