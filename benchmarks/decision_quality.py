@@ -26,10 +26,10 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import bare  # noqa: E402
+from minmax_plugin.mmgen.config import load_config, opt_in  # noqa: E402
 from minmax_plugin.mmgen.estimates import ValueSetting  # noqa: E402
 from minmax_plugin.mmgen.hook import MinMaxHook  # noqa: E402
-from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
-from minmax_plugin.mmgen.train import load_config, train  # noqa: E402
+from minmax_plugin.mmgen.train import train  # noqa: E402
 from minmax_plugin.value import Estimate, Estimator  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "decision_quality.csv"

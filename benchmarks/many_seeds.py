@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
-from minmax_plugin.mmgen.train import load_config  # noqa: E402
+from minmax_plugin.mmgen.config import load_config  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "many_seeds.csv"
 SEEDS, BATCH, K, CYCLES = (1, 5, 20), 512, 6, 60

@@ -59,7 +59,7 @@ def by_hand(record: SearchRecord, at_once: int) -> tuple[list[float], float]:
         began = time.monotonic()
         words = [word for word in shlex.split(line) if "=" not in word][1:]
         subprocess.run(
-            [sys.executable, "-m", "minmax_plugin.mmgen.train", *words],
+            [sys.executable, "-m", "minmax_plugin.cli.train", *words],
             check=True,
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},

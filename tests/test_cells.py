@@ -12,7 +12,7 @@ from benchmarks.evidence import tuning
 from benchmarks.evidence.collect import Cell
 from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 from tune.options import Options, parse
 from tune.record import SearchRecord
 from tune.space import Space

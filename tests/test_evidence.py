@@ -17,8 +17,8 @@ from benchmarks.evidence.methods import settings_file
 from benchmarks.evidence.pictures import write_decisions
 from benchmarks.evidence.tuning import space_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
+from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.estimates import ValueSetting
-from minmax_plugin.mmgen.train import load_config
 from minmax_plugin.presets import PRESETS, preset
 from tune.space import Space
 

@@ -59,7 +59,7 @@ def test_the_wheel_works_away_from_the_clone(built, tmp_path):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], **away)
     assert done.stdout.strip() == str(site / "minmax_plugin/__init__.py"), done.stderr
     # a config of its own, by name
-    command = ["minmax_plugin.mmgen.train", "four_gaussians_minmax.py", "--cfg-options", "total_iters=12"]
+    command = ["minmax_plugin.cli.train", "four_gaussians_minmax.py", "--cfg-options", "total_iters=12"]
     done = subprocess.run([sys.executable, "-m", *command, "--work-dir", "runs"], **away)
     assert done.returncode == 0, done.stderr
     assert "MinMax: 2 cycles" in done.stderr + done.stdout

@@ -9,7 +9,8 @@ import torch
 from mmcv.runner import HOOKS, Hook
 
 from benchmarks.turns import Done, bare
-from minmax_plugin.mmgen.train import load_config, train
+from minmax_plugin.mmgen.config import load_config
+from minmax_plugin.mmgen.train import train
 
 WORK = 0.03  # seconds of the processor
 

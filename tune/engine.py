@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from tune.cluster.nodes import ClusterError, check_nodes
 from tune.files import writing

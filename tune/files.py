@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def writing(what: str) -> Iterator[None]:
         >>> with writing("--storage-path='a'"):  # doctest: +ELLIPSIS
         ...     raise PermissionError(13, "Permission denied")
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: --storage-path='a' cannot be written (Permission denied): ...
+        minmax_plugin.errors.ConfigError: --storage-path='a' cannot be written (Permission denied): ...
     """
     try:
         yield

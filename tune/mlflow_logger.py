@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import tune
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from tune import tables
 from tune.places import fill_in, shown

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minmax_plugin.mmgen.check import SEEDS, ConfigError
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import SEEDS
 from tune.places import absolute, check_no_secret, home
 
 ROOT = Path(__file__).resolve().parent.parent

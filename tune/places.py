@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import HIDDEN, exchange, hide, remember, secrets_of
 
 _FILE = re.compile(r"(?P<kind>journal:|sqlite(?:\+\w+)?:///)(?P<path>.+)", re.DOTALL)
@@ -55,7 +55,7 @@ def check_no_secret(flag: str, address: str) -> None:
     Examples:
         >>> check_no_secret("--storage", "postgresql://me:abc@host/db")
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: --storage='postgresql://me:***@host/db' holds a password, which ...
+        minmax_plugin.errors.ConfigError: --storage='postgresql://me:***@host/db' holds a password, which ...
     """
     if secrets_of(address):
         raise ConfigError(
@@ -78,7 +78,7 @@ def fill_in(flag: str, address: str) -> str:
     Examples:
         >>> fill_in("--storage", "postgresql://me:$NO_SUCH@host/db")
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: --storage='postgresql://me:$NO_SUCH@host/db': the variable NO_SUCH is ...
+        minmax_plugin.errors.ConfigError: --storage='postgresql://me:$NO_SUCH@host/db': the variable NO_SUCH is ...
     """
 
     def value(match: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ import optuna
 from mmcv import Config
 from optuna.trial import FrozenTrial, TrialState
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from tune.record import SearchRecord
 from tune.settings import SpaceError

@@ -11,9 +11,10 @@ import torch
 import yaml
 from mmcv import Config
 
-from minmax_plugin.mmgen.check import ConfigError, check_config, read_data
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import check_config, read_data
+from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.metrics import SampleMetrics
-from minmax_plugin.mmgen.train import load_config
 from minmax_plugin.secrets import paths_of_secrets
 from tune.options import Options
 from tune.settings import SpaceError, hint
@@ -63,7 +64,7 @@ def check_no_secrets(settings: Any, where: str) -> None:
     Examples:
         >>> check_no_secrets({"init_kwargs": {"api_token": "eyJhcGlfYWRkcmVz"}}, "")
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: init_kwargs.api_token holds a password or token, of which the search ...
+        minmax_plugin.errors.ConfigError: init_kwargs.api_token holds a password or token, of which the search ...
     """
     for path in paths_of_secrets(settings):
         raise ConfigError(

@@ -21,8 +21,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from minmax_plugin.mmgen.check import ConfigError
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.secrets import hide
 from tune.files import write_text, writing
 from tune.options import ADDRESSES, ROOT, Options
@@ -88,7 +88,7 @@ class SearchRecord(Unkept):
     Examples:
         >>> SearchRecord.open("nowhere")
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: 'nowhere' holds no search: it has no search.json.
+        minmax_plugin.errors.ConfigError: 'nowhere' holds no search: it has no search.json.
     """
 
     def __init__(

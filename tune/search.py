@@ -19,7 +19,7 @@ import tune  # noqa: F401, E402, I001  it prepares what Ray reads when it is imp
 import optuna  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from minmax_plugin.mmgen.check import ConfigError  # noqa: E402
+from minmax_plugin.errors import ConfigError  # noqa: E402
 from minmax_plugin.secrets import hide, show_traceback  # noqa: E402
 from tune.earlier import clean  # noqa: E402
 from tune.engine import SIGNALS, only_one, run  # noqa: E402

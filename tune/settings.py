@@ -9,8 +9,9 @@ from typing import Any
 
 from mmcv import Config
 
-from minmax_plugin.mmgen.check import SEEDS, ConfigError, build_hook, minmax_settings
-from minmax_plugin.mmgen.optin import opt_out
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import SEEDS, build_hook, minmax_settings
+from minmax_plugin.mmgen.config import opt_out
 from minmax_plugin.presets import PRESETS
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook

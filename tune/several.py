@@ -78,9 +78,9 @@ def training(processes: int) -> list[str]:
 
     Examples:
         >>> training(1)
-        ['-m', 'minmax_plugin.mmgen.train']
+        ['-m', 'minmax_plugin.cli.train']
     """
-    module = ["-m", "minmax_plugin.mmgen.train"]
+    module = ["-m", "minmax_plugin.cli.train"]
     if processes == 1:
         return module
     return [*LAUNCHER, f"--nproc-per-node={processes}", *module, "--launcher", "pytorch"]

@@ -18,7 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import Trial
 from pydantic import ValidationError
 
-from minmax_plugin.mmgen.check import ConfigError, build_hook, check_config, minmax_settings
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import build_hook, check_config, minmax_settings
 from tune.entries import SpaceFile
 from tune.settings import SpaceError, hint, set_paths
 

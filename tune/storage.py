@@ -11,7 +11,7 @@ import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from tune.places import fill_in, shown
 
@@ -70,7 +70,7 @@ def read_url(text: str, given: str) -> sqlalchemy.URL:
     Examples:
         >>> read_url("postgresql://me:p@ss:w@host/db", "--storage='postgresql://me:$PASSWORD@host/db'")
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: --storage='postgresql://me:$PASSWORD@host/db' is no URL of a database...
+        minmax_plugin.errors.ConfigError: --storage='postgresql://me:$PASSWORD@host/db' is no URL of a database...
     """
     try:
         url = sqlalchemy.make_url(text)

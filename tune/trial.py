@@ -21,9 +21,9 @@ from ray import tune
 
 import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
 from minmax_plugin.mmgen.checkpoints import is_whole
+from minmax_plugin.mmgen.config import import_also, load_config
 from minmax_plugin.mmgen.metrics import truncate_lines
-from minmax_plugin.mmgen.optin import import_also
-from minmax_plugin.mmgen.train import load_config, train
+from minmax_plugin.mmgen.train import train
 from minmax_plugin.secrets import hide
 from tune.places import know
 from tune.plan import DISK_FULL

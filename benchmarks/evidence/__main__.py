@@ -27,7 +27,7 @@ from benchmarks.evidence.methods import has_settings, settings_file
 from benchmarks.evidence.page import between, summary, write_page
 from benchmarks.evidence.pictures import draw_samples, write_decisions
 from benchmarks.evidence.tuning import tune
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 from tune.record import SearchRecord
 
 PLACE = ROOT / "results" / "evidence"

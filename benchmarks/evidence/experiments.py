@@ -9,7 +9,7 @@ from typing import Any
 
 from mmcv import Config
 
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 from tune.prepare import lay_dataset
 
 ROOT = Path(__file__).resolve().parents[2]

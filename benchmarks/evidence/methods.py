@@ -13,7 +13,7 @@ from mmcv import Config
 from benchmarks.evidence.collect import WINDOW
 from benchmarks.evidence.experiments import ROOT, Experiment
 from minmax_plugin.mmgen.check import minmax_settings
-from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.presets import preset
 from tune.settings import MINMAX, set_paths
 

@@ -17,7 +17,7 @@ from benchmarks.evidence.columns import METHODS
 from benchmarks.evidence.experiments import EXPERIMENTS, ROOT, TUNING, Experiment
 from benchmarks.evidence.methods import settings_file
 from minmax_plugin.mmgen.check import minmax_settings
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 from tune.record import SearchRecord
 from tune.settings import MINMAX
 

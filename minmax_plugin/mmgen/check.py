@@ -21,6 +21,7 @@ from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
 from torch import nn
 
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
 from minmax_plugin.mmgen.estimates import OWN_LOSS, OWN_TERMS
 from minmax_plugin.mmgen.gans import GAN, driven_classes, find_kind
@@ -30,10 +31,6 @@ from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 
 SEEDS = 2**32  # as many as NumPy takes, from 0 on
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
-
-
-class ConfigError(ValueError):
-    """A config that cannot be trained as it stands; the message names the setting and the mend."""
 
 
 def check_config(cfg: Config, paths: bool = True) -> None:
@@ -49,7 +46,7 @@ def check_config(cfg: Config, paths: bool = True) -> None:
     Examples:
         >>> check_config(Config(dict(model=dict(type="StaticUnconditionalGAN"))))
         Traceback (most recent call last):
-        minmax_plugin.mmgen.check.ConfigError: model.discriminator is missing: ...
+        minmax_plugin.errors.ConfigError: model.discriminator is missing: ...
     """
     model = cfg.get("model") or {}
     if not (model.get("discriminator") or model.get("discriminators")):

@@ -12,8 +12,9 @@ import torch
 from mmcv import Config
 from torch import nn
 
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.kept import check_settings
-from minmax_plugin.mmgen.check import ConfigError, build_hook, minmax_settings
+from minmax_plugin.mmgen.check import build_hook, minmax_settings
 from minmax_plugin.mmgen.resume import Saved, optimizer_types
 
 

@@ -1,30 +1,25 @@
-"""The command ``minmax-doctor [CONFIG]``: what is installed and repaired, and what MinMax does with a config."""
+"""What MinMax will do with a config: whether it can drive it, in which order, for how much memory."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 import dataclasses
 import logging
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmcv import Config, DictAction
+from mmcv import Config
 from mmcv.runner import HOOKS, CheckpointHook, build_runner
 from mmcv.utils import build_from_cfg
 from mmgen.core.optimizer import build_optimizers
 from torch import nn
 
-from minmax_plugin.installed import installed
-from minmax_plugin.mmgen.check import ConfigError, build_hook, check_config, minmax_settings
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import build_hook, check_config, minmax_settings
+from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.hook import MinMaxHook
-from minmax_plugin.mmgen.optin import opt_in
-from minmax_plugin.mmgen.shims import active_shims
-from minmax_plugin.mmgen.train import build_network, load_config
-from minmax_plugin.presets import PRESETS
+from minmax_plugin.mmgen.train import build_network
 from minmax_plugin.snapshot import Restore
 
 PACKAGES = (
@@ -166,54 +161,3 @@ def _moments(settings: dict[str, Any]) -> int:
     optimizer.step()
     state = optimizer.state[network.weight]
     return sum(isinstance(v, torch.Tensor) and v.shape == network.weight.shape for v in state.values())
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="minmax-doctor",
-        description="Say what is installed and repaired, and whether and how MinMax will drive a config.",
-        epilog="Exit code: 0 if all is well, 1 if MinMax cannot drive the config, 2 if there is no such config.",
-    )
-    parser.add_argument("config", nargs="?", help="config file, yours or one of the toolkit's own")
-    parser.add_argument("--minmax", nargs="?", const="practical", choices=sorted(PRESETS), help="opt in first")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="settings to override")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    args = parse_args(argv)
-    print("Installed")
-    for name, version in installed(PACKAGES).items():
-        print(f"  {name}: {version}")
-    print("Repairs of the toolkit")
-    for name, why in active_shims.items():
-        print(f"  {name}: {why}")
-    if not active_shims:
-        print("  none are needed")
-    print("Hardware")
-    for line in hardware():
-        print(f"  {line}")
-    if args.config is None:
-        return 0
-    try:
-        cfg = load_config(args.config, args.cfg_options)
-        if args.minmax is not None:
-            opt_in(cfg, args.minmax)
-    except (ConfigError, FileNotFoundError) as error:
-        print(f"minmax-doctor: error: {error}", file=sys.stderr)
-        return 2
-    verdict = examine(cfg)
-    print(f"{args.config}\n  MinMax {'can' if verdict.drives else 'CANNOT'} drive it: {verdict.reason}")
-    if verdict.drives:
-        print("  One iteration")
-        for number, line in enumerate(verdict.order, 1):
-            print(f"    {number}. {line}")
-        print("  Memory")
-        for name, size in verdict.memory.items():
-            print(f"    {name}: {size:.1f} MiB")
-    return 0 if verdict.drives else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

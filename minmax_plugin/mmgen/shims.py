@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from minmax_plugin.errors import ConfigError
+
 ADA = "mmgen.models.architectures.stylegan.ada"
 
 ADA_MISSING = (
@@ -73,8 +75,6 @@ def check_operations(model: Any) -> None:
         ConfigError: if there is a GPU, its networks compute with mmcv's operations there, and these are missing.
     """
     import torch
-
-    from minmax_plugin.mmgen.check import ConfigError
 
     if "mmcv._ext" not in active_shims or not torch.cuda.is_available():
         return

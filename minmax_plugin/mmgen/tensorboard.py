@@ -10,7 +10,7 @@ import cv2
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook, TensorboardLoggerHook, master_only
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 
 
 def log_to_tensorboard(cfg: Config) -> None:

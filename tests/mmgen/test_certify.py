@@ -10,10 +10,12 @@ from mmcv import Config
 from mmgen_runs import run, small_config
 from torch.nn.functional import softplus
 
+from minmax_plugin.cli.certify import main, parse_args
 from minmax_plugin.mmgen import certify
-from minmax_plugin.mmgen.certify import certify_gan, main
+from minmax_plugin.mmgen.certify import certify_gan
 from minmax_plugin.mmgen.check import read_data
-from minmax_plugin.mmgen.train import SHIPPED, build_model, build_network, load_config
+from minmax_plugin.mmgen.config import SHIPPED, load_config
+from minmax_plugin.mmgen.train import build_model, build_network
 
 STYLEGAN = SHIPPED[0] / "styleganv2/stylegan2_c2_ffhq_256_b4x8_800k.py"
 GAUSSIANS = str(Path(__file__).parents[2] / "configs" / "four_gaussians_minmax.py")
@@ -169,6 +171,6 @@ def test_the_help_states_the_defaults(capsys):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.partition("options:")[2].split())
     stated = dict(re.findall(r"--([a-z-]+) [^-]*?default: ([^) ]+)", text))
-    settings = vars(certify.parse_args(["config.py", "iter_1.pth"]))
+    settings = vars(parse_args(["config.py", "iter_1.pth"]))
     del settings["config"], settings["checkpoint"], settings["cfg_options"]
     assert stated == {name.replace("_", "-"): str(value) for name, value in settings.items()}

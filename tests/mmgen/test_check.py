@@ -11,8 +11,11 @@ from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen.datasets.builder import DATASETS
 from mmgen_runs import CONFIGS, small_config
 
-from minmax_plugin.mmgen.check import ConfigError, check_config, check_seed, read_data
-from minmax_plugin.mmgen.train import build_network, load_config, main
+from minmax_plugin.cli.train import main
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import check_config, check_seed, read_data
+from minmax_plugin.mmgen.config import load_config
+from minmax_plugin.mmgen.train import build_network
 
 BAD = [
     (["model.discriminator=None"], "model.discriminator is missing"),

@@ -7,10 +7,11 @@ from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 from mmgen_runs import run, small_config
 
-from minmax_plugin.mmgen.doctor import examine, main
-from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.cli.doctor import main
+from minmax_plugin.mmgen.config import load_config, opt_in
+from minmax_plugin.mmgen.doctor import examine
 from minmax_plugin.mmgen.shims import active_shims
-from minmax_plugin.mmgen.train import build_network, load_config
+from minmax_plugin.mmgen.train import build_network
 
 DCGAN = "dcgan/dcgan_celeba-cropped_64_b128x1_300k.py"
 

@@ -7,10 +7,10 @@ from mmcv.runner import HOOKS, Hook, load_checkpoint
 from mmgen.models import build_model
 from mmgen_runs import checkpoint, losses, run
 
-from minmax_plugin.mmgen.check import ConfigError, check_config
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import check_config
+from minmax_plugin.mmgen.config import load_config, opt_in
 from minmax_plugin.mmgen.doctor import examine
-from minmax_plugin.mmgen.optin import opt_in
-from minmax_plugin.mmgen.train import load_config
 
 pytestmark = [  # third parties': what the stock configs and the toolkit's own calls bring about
     pytest.mark.filterwarnings("ignore:.*Unnecessary conv bias before batch/instance norm"),

@@ -16,11 +16,11 @@ from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
+from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.estimates import ValueSetting
 from minmax_plugin.mmgen.gans import UnconditionalGAN
 from minmax_plugin.mmgen.gans.base import by_group
 from minmax_plugin.mmgen.hook import MinMaxHook
-from minmax_plugin.mmgen.optin import opt_in
 
 ALWAYS = dict(acceptance="always")
 
@@ -528,7 +528,8 @@ def test_several_generator_steps_are_a_proposal_in_a_process_that_has_built_no_p
     cfg.dump(str(tmp_path / "config.py"))
     code = f"""
     import torch
-    from minmax_plugin.mmgen.train import load_config, train
+    from minmax_plugin.mmgen.config import load_config
+    from minmax_plugin.mmgen.train import train
     from mmcv.runner import HOOKS, Hook
 
     @HOOKS.register_module()

@@ -5,9 +5,9 @@ from families import FAMILIES, load, write_images
 from mmcv import Config
 from mmgen_runs import CONFIGS, DCGAN, SHORT, small_config
 
+from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.check import check_config
-from minmax_plugin.mmgen.optin import opt_in, opt_out
-from minmax_plugin.mmgen.train import load_config, main
+from minmax_plugin.mmgen.config import load_config, opt_in, opt_out
 
 
 def test_a_stock_config_passes_the_check():

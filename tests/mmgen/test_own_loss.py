@@ -9,7 +9,8 @@ from mmgen.models.translation_models import Pix2Pix
 from mmgen_runs import losses, run, small_config
 from torch.nn.functional import softplus
 
-from minmax_plugin.mmgen.check import ConfigError, check_config
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.doctor import examine
 from minmax_plugin.mmgen.gans import gan_of
 

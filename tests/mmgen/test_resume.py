@@ -17,8 +17,8 @@ import torch
 from families import FAMILIES, load, write_images
 from mmgen_runs import losses, run, small_config
 
+from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.checkpoints import is_whole, last_whole
-from minmax_plugin.mmgen.train import main
 
 RANDOM = dict(acceptance=dict(type="random", rate=0.5), value="fresh")
 ROOT = Path(__file__).parents[2]
@@ -201,7 +201,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path, dcg
         cfg = dcgan(tmp_path / name, **{"total_iters": 60, "checkpoint_config.interval": 1, "log_level": "INFO"})
         path = tmp_path / f"{name}.py"
         cfg.dump(str(path))
-        command = [sys.executable, "-m", "minmax_plugin.mmgen.train", str(path), "--resume-from", "auto"]
+        command = [sys.executable, "-m", "minmax_plugin.cli.train", str(path), "--resume-from", "auto"]
         for attempt in range(kills + 1):
             process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL

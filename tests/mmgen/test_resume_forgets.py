@@ -16,10 +16,10 @@ from mmgen.core.evaluation.metrics import Metric
 from mmgen.core.registry import METRICS
 from mmgen_runs import checkpoint, losses, run, small_config
 
+from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.checkpoints import last_whole
-from minmax_plugin.mmgen.optin import opt_in
+from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.resume import read_settings
-from minmax_plugin.mmgen.train import main
 
 NEVER = dict(acceptance="never", value="fresh")
 HERE = Path(__file__)

@@ -8,7 +8,7 @@ from mmcv.runner import HOOKS, Hook
 from mmgen_runs import run, small_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.tensorboard import TensorboardSamples, log_to_tensorboard
 
 

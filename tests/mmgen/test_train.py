@@ -13,10 +13,11 @@ from mmcv.runner import HOOKS, Hook, IterBasedRunner
 from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen_runs import CONFIGS, DCGAN, SHORT, checkpoint, losses, run, small_config
 
+from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.checkpoints import last_whole
+from minmax_plugin.mmgen.config import SHIPPED, load_config, opt_in
 from minmax_plugin.mmgen.doctor import examine
-from minmax_plugin.mmgen.optin import opt_in
-from minmax_plugin.mmgen.train import SHIPPED, load_config, main, train
+from minmax_plugin.mmgen.train import train
 
 
 @pytest.mark.parametrize("experiment", ["four_gaussians", "mnist01"])

@@ -51,7 +51,7 @@ def test_the_best_config_gives_its_trials_metrics_with_its_seeds(folder):
     assert len(scores) == len(commands) == SEEDS
     assert scores[0] != scores[1]
     for score, line in zip(scores, commands, strict=True):
-        line = line.replace("minmax-train", f"{sys.executable} -m minmax_plugin.mmgen.train")
+        line = line.replace("minmax-train", f"{sys.executable} -m minmax_plugin.cli.train")
         subprocess.run(line, shell=True, check=True, capture_output=True, env=environment())
         work = Path(line.split()[-1])
         last = json.loads((work / "metrics.jsonl").read_text().splitlines()[-1])

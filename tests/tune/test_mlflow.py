@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 
-from minmax_plugin.mmgen.check import ConfigError
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.config import load_config
 from tune.mlflow_logger import MlflowLogger
 from tune.options import Options
 from tune.record import SearchRecord

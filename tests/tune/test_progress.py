@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from optuna.trial import TrialState
 
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 from tune import progress
 from tune.options import Options
 from tune.progress import Progress

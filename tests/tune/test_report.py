@@ -17,7 +17,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.mmgen.config import load_config
 from tune.best import write_best
 from tune.options import Options, parse
 from tune.page import command
@@ -343,7 +343,7 @@ def test_on_several_gpus_the_command_shown_has_as_many_processes(tmp_path):
     add(record, values=[0.5], baseline=True)
     words = shlex.split(read_rows(record)["points"][0].commands[0])
     assert words[1:5] == ["python", "-m", "torch.distributed.run", "--standalone"]
-    assert words[5:10] == ["--nproc-per-node=4", "-m", "minmax_plugin.mmgen.train", "--launcher", "pytorch"]
+    assert words[5:10] == ["--nproc-per-node=4", "-m", "minmax_plugin.cli.train", "--launcher", "pytorch"]
 
 
 def test_a_config_of_another_batch_size_is_the_one_that_was_trained(tmp_path):

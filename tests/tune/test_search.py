@@ -14,8 +14,8 @@ import yaml
 from mmcv import Config
 from search_runs import GAUSSIANS, ROOT, search, short_config, space_file, trials
 
-from minmax_plugin.mmgen.check import ConfigError
-from minmax_plugin.mmgen.train import load_config
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.config import load_config
 from tune.engine import only_one
 from tune.options import Options, parse
 from tune.prepare import check_resources, lay_dataset
@@ -305,7 +305,7 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path):
     arguments = words[words.index("minmax-train") :]
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-m", "minmax_plugin.mmgen.train", *arguments[1:]],
+        [sys.executable, "-m", "minmax_plugin.cli.train", *arguments[1:]],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -11,7 +11,7 @@ import pytest
 from mmcv import Config
 from optuna.trial import TrialState
 
-from minmax_plugin.mmgen.check import ConfigError
+from minmax_plugin.errors import ConfigError
 from tune import tables
 from tune.options import Options
 from tune.plan import plan, reconcile, retry_errored

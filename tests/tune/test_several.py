@@ -16,7 +16,7 @@ import pytest
 import torch
 from mmgen_runs import small_config
 
-from minmax_plugin.mmgen.optin import import_also, opt_in
+from minmax_plugin.mmgen.config import import_also, opt_in
 from tune import trial
 from tune.record import Run
 from tune.reporting import ReportToFile, ReportToTune

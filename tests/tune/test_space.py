@@ -11,7 +11,8 @@ from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
 from minmax_plugin.mmgen.check import build_hook, minmax_settings
-from minmax_plugin.mmgen.train import load_config, train
+from minmax_plugin.mmgen.config import load_config
+from minmax_plugin.mmgen.train import train
 from tune.entries import Choice, Fragments
 from tune.prepare import measured_metrics
 from tune.settings import get_path, set_path, set_paths, trial_config

@@ -1,0 +1,1 @@
+"""The commands. Each reads its arguments first, and imports a host only when it has something to do."""

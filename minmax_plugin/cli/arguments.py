@@ -1,0 +1,23 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+
+from minmax_plugin.presets import PRESETS
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="settings to override, as a.b=value"
+    )
+
+
+def add_minmax(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--minmax",
+        nargs="?",
+        const="practical",
+        choices=sorted(PRESETS),
+        help="opt in: train this config by MinMax, with a preset (default: practical)",
+    )

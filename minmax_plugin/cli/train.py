@@ -1,0 +1,110 @@
+"""The command ``minmax-train CONFIG``, with the flags of the toolkit's own training script."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from minmax_plugin.cli.arguments import add_minmax, add_options
+from minmax_plugin.errors import ConfigError
+
+NOTHING_WHOLE = "minmax-train: no whole checkpoint in {}: starts from the beginning"
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="minmax-train", description="Train a GAN config, with or without MinMax.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--work-dir",
+        help="where logs, checkpoints and samples go (default: the config's work_dir, else work_dirs/CONFIG)",
+    )
+    add_minmax(parser)
+    parser.add_argument("--print-config", action="store_true", help="print the merged config and do nothing else")
+    parser.add_argument(
+        "--resume-from",
+        metavar="CHECKPOINT",
+        help="checkpoint to resume from; 'auto' for the last whole one in the work dir, if there is one",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="log curves and samples to TensorBoard too, in WORK_DIR/tf_logs"
+    )
+    parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
+    parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
+    parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
+    parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="a seed of its own for each rank")
+    parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
+    add_options(parser)
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="job launcher (needs CUDA)"
+    )
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code: 2 for a config that cannot be trained, 1 for a training that diverged."""
+    args = parse_args(argv)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
+
+    from minmax_plugin.mmgen.check import check_config, check_seed
+    from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
+    from minmax_plugin.mmgen.config import load_config, opt_in, parse_options
+    from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
+    from minmax_plugin.mmgen.train import set_up_process, train
+
+    try:
+        cfg = load_config(args.config, parse_options(args.cfg_options))
+        if args.minmax is not None:
+            opt_in(cfg, args.minmax)
+        if args.tensorboard:
+            log_to_tensorboard(cfg)
+        if args.print_config:
+            check_config(cfg, paths=False)
+            print(cfg.pretty_text)
+            return 0
+        default = Path("work_dirs") / Path(args.config).stem
+        cfg.work_dir = str(Path(args.work_dir or cfg.get("work_dir") or default).expanduser())
+        cfg.gpu_ids = [args.gpu_id]
+        if args.no_validate:
+            cfg.evaluation = None  # nor are its data needed
+        if args.resume_from:
+            cfg.resume_from = os.path.expanduser(args.resume_from)
+        if cfg.get("resume_from") == "auto":
+            cfg.resume_from = last_whole(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
+            print(
+                f"minmax-train: resumes from {cfg.resume_from}"
+                if cfg.resume_from
+                else NOTHING_WHOLE.format(cfg.work_dir)
+            )
+        elif cfg.get("resume_from"):
+            check_whole(cfg.resume_from)
+        check_config(cfg)
+        check_seed(args.seed)
+        set_up_process(cfg, args.launcher)
+        train(
+            cfg,
+            name=Path(args.config).name,
+            seed=args.seed,
+            deterministic=args.deterministic,
+            rank_shift=args.diff_seed,
+            distributed=args.launcher != "none",
+        )
+    except (ConfigError, FileNotFoundError) as error:
+        print(f"minmax-train: error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"minmax-train: stopped: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("minmax-train: interrupted; what was saved is in the work dir", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The errors of bad input: one line that names the setting, its value and the mend, before anything is trained."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A config or an option that cannot be used as it stands."""
+
+
+class SpaceError(ValueError):
+    """A search space that cannot be used; the message names the entry."""
+
+
+class ClusterError(ValueError):
+    """Nodes on which a search would fail or give other results; the message names the node."""

@@ -1,0 +1,166 @@
+"""Configs of the toolkit: read one, and opt it in or out without editing its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mmgen
+from mmcv import Config, DictAction
+from mmcv.utils import import_modules_from_strings
+from mmgen.models.builder import MODELS
+
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.mmgen.gans import find_kind
+from minmax_plugin.mmgen.optimizers import PREFIX, register_minmax_optimizers
+
+PACKAGE = Path(__file__).parents[1]
+SHIPPED = (Path(mmgen.__file__).parent / ".mim/configs", PACKAGE / ".mim/configs", PACKAGE.parent / "configs")
+"""Where configs are found by name: those of the toolkit, and this package's own, in a wheel or in a clone."""
+PLUGIN = "minmax_plugin.mmgen"
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
+    """Read a config of the toolkit, merge ``options`` over it, and import what it asks for.
+
+    Args:
+        path: the file, or the name of a config that the toolkit ships, such as
+            ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``, or that this package does, ``mnist01_minmax.py``.
+        options: ``{"a.b": value}``, as ``--cfg-options`` gives them.
+
+    Raises:
+        ConfigError: if the file does not exist or its imports fail.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        shipped = [folder / path for folder in SHIPPED if (folder / path).is_file()]
+        if not shipped:
+            raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
+        path = shipped[0]
+    try:
+        cfg = Config.fromfile(str(path))
+        cfg.merge_from_dict(options or {})
+    except (AssertionError, KeyError, TypeError, SyntaxError, FileNotFoundError) as error:
+        detail = error.args[0] if isinstance(error, KeyError) and error.args else error  # its text would be quoted
+        raise ConfigError(f"config {str(path)!r} cannot be put together: {detail}") from error
+    for part in cfg._cfg_dict.values():
+        if isinstance(part, dict):
+            part.pop("_delete_", None)  # mmcv leaves it where the base has nothing to take the place of
+    expand_home(cfg._cfg_dict)
+    if cfg.get("custom_imports"):
+        try:
+            import_modules_from_strings(**cfg["custom_imports"])
+        except ImportError as error:
+            raise ConfigError(
+                f"custom_imports={dict(cfg.custom_imports)} failed: check the names, and that they are installed."
+            ) from error
+        register_minmax_optimizers()  # of what was imported just now
+    return cfg
+
+
+def expand_home(part: Any) -> Any:
+    """Fill in the home folder for a leading ``~`` in all texts of a config, in place.
+
+    Returns:
+        ``part``, or what takes its place.
+
+    Examples:
+        >>> expand_home(dict(paths=["~/data"])) == dict(paths=[os.path.expanduser("~/data")])
+        True
+    """
+    if isinstance(part, str):
+        return os.path.expanduser(part)
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if (filled := expand_home(value)) != value:
+                part[key] = filled
+    elif isinstance(part, (list, tuple)):
+        return type(part)(map(expand_home, part))
+    return part
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Read ``--cfg-options``: texts ``a.b=value``, with values as the toolkit's own commands take them.
+
+    Raises:
+        ConfigError: for a text of another form.
+
+    Examples:
+        >>> parse_options(["optimizer.generator.lr=1e-4", "model.sizes=[1,2]"])
+        {'optimizer.generator.lr': 0.0001, 'model.sizes': [1, 2]}
+    """
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--cfg-options {option!r} must be KEY=VALUE, such as optimizer.generator.lr=1e-4.")
+        try:
+            parsed[key] = DictAction._parse_iterable(value)
+        except (AssertionError, IndexError, ValueError) as error:
+            raise ConfigError(f"--cfg-options {option!r}: its value cannot be read ({error}).") from error
+    return parsed
+
+
+def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
+    """Turn a plain config into one that trains by MinMax, in place: what a user would add by hand.
+
+    Args:
+        cfg: the merged config.
+        preset: of :class:`MinMaxHook`.
+        settings: further settings of the hook.
+
+    Raises:
+        ConfigError: if it has opted in already.
+
+    Examples:
+        >>> optimizer = dict(generator=dict(type="Adam"), discriminator=dict(type="Adam"))
+        >>> cfg = Config(dict(model=dict(type="StaticUnconditionalGAN"), optimizer=optimizer))
+        >>> opt_in(cfg, "paper")
+        >>> cfg.optimizer.generator.type, cfg.custom_hooks
+        ('MinMaxAdam', [{'type': 'MinMaxHook', 'preset': 'paper'}])
+    """
+    if minmax_settings(cfg) is not None:
+        raise ConfigError("the config has a MinMaxHook already: change its settings instead of opting in again.")
+    import_also(cfg, PLUGIN)
+    for entry in _optimizers(cfg):
+        entry["type"] = PREFIX + entry["type"].removeprefix(PREFIX)
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="MinMaxHook", preset=preset, **settings)]
+
+
+def opt_out(cfg: Config) -> None:
+    """Turn a config that opted in into its plain descent-ascent counterpart, in place.
+
+    Examples:
+        >>> optimizer = dict(generator=dict(type="MinMaxAdam"))
+        >>> model = dict(type="StaticUnconditionalGAN")
+        >>> cfg = Config(dict(model=model, optimizer=optimizer, custom_hooks=[dict(type="MinMaxHook")]))
+        >>> opt_out(cfg)
+        >>> cfg.optimizer.generator.type, cfg.custom_hooks
+        ('Adam', [])
+    """
+    cfg.custom_hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] != "MinMaxHook"]
+    for entry in _optimizers(cfg):
+        entry["type"] = entry["type"].removeprefix(PREFIX)
+
+
+def import_also(cfg: Config, module: str) -> None:
+    """Have a config import one more module, in place.
+
+    Examples:
+        >>> cfg = Config(dict(custom_imports=dict(imports="mine")))
+        >>> import_also(cfg, "yours")
+        >>> cfg.custom_imports.imports
+        ['mine', 'yours']
+    """
+    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+    modules = [imports["imports"]] if isinstance(imports["imports"], str) else imports["imports"]
+    cfg.custom_imports = {**imports, "imports": [*modules, module]}
+
+
+def _optimizers(cfg: Config) -> list[Any]:
+    kind = find_kind(MODELS.get((cfg.get("model") or {}).get("type") or ""))
+    entries = (kind.optimizers_in(cfg) if kind else None) or {}
+    return [entry for entry in entries.values() if isinstance(entry, dict) and "type" in entry]
