@@ -43,6 +43,11 @@ class KeptPair:
                 rest = Snapshot(player, weights=not restored, moments=not moments, buffers=not buffers)
                 self._guarded.append(rest)
 
+    def close(self) -> None:
+        """Watch the players' optimizers no more."""
+        for snapshot in [*self._restored, *self._guarded]:
+            snapshot.close()
+
     def capture(self) -> None:
         """Capture the present pair."""
         self.captured = True

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from minmax_plugin.checks import check_flags, inner_optimizers, modules_of, optimizers_of
+from minmax_plugin.step_state import StepState
+from minmax_plugin.trees import PLAIN, leaves, loaded, mapped, saved
+
 
 class Player:
     """One side of the game: the optimizers that move it and the modules whose buffers go with it.
@@ -20,7 +24,7 @@ class Player:
             parameters are those of the optimizers.
 
     Raises:
-        ValueError: if there is no optimizer.
+        ValueError: if there is no optimizer, or if an argument is something else.
 
     Examples:
         >>> net = nn.Linear(2, 1)
@@ -31,10 +35,16 @@ class Player:
     def __init__(
         self, optimizers: Optimizer | Iterable[Optimizer], modules: nn.Module | Iterable[nn.Module] = ()
     ) -> None:
-        self.optimizers = [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
-        self.modules = [modules] if isinstance(modules, nn.Module) else list(modules)
-        if not self.optimizers:
-            raise ValueError("optimizers must hold at least one optimizer, but got none.")
+        self.optimizers = optimizers_of("optimizers", optimizers)
+        self.modules = modules_of("modules", modules)
+
+    @property
+    def all_optimizers(self) -> list[Optimizer]:
+        """The optimizers, and after them those that they hold as attributes (lookahead, SAM)."""
+        found = list(self.optimizers)
+        for optimizer in found:  # which grows meanwhile
+            found += [o for o in inner_optimizers(optimizer).values() if all(o is not other for other in found)]
+        return found
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -55,7 +65,7 @@ class Player:
         """
         if not whole:
             return _norm(self.parameters)
-        states = [v for o in self.optimizers for s in o.state.values() for v in s.values() if isinstance(v, Tensor)]
+        states = [t for o in self.all_optimizers for state in o.state.values() for t in leaves(state)]
         return _norm([*self.parameters, *self.buffers, *states])
 
     def is_finite(self) -> bool:
@@ -63,8 +73,30 @@ class Player:
         return bool(self.norm(whole=True).isfinite())
 
     def gradient_norm(self) -> Tensor:
-        """Euclidean norm of the present gradient, a scalar on its device."""
+        """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
         return _norm([p.grad for p in self.parameters if p.grad is not None])
+
+
+def players_of(
+    min_player: Player | Optimizer | Iterable[Optimizer], max_player: Player | Optimizer | Iterable[Optimizer]
+) -> tuple[Player, Player]:
+    """Both players of a game, from players or optimizers.
+
+    Raises:
+        ValueError: if one is neither, or if they share parameters.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters())
+        >>> players_of(optimizer, optimizer)
+        Traceback (most recent call last):
+        ValueError: max_player must have parameters of its own, but got 2 of those of min_player.
+    """
+    given = {"min_player": min_player, "max_player": max_player}
+    low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
+    shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
+    if shared:
+        raise ValueError(f"max_player must have parameters of its own, but got {len(shared)} of those of min_player.")
+    return low, high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +113,9 @@ class Restore:
         moments: the optimizer states of each restored player.
         buffers: the module buffers of each restored player.
 
+    Raises:
+        ValueError: if a setting is neither ``True`` nor ``False``.
+
     Examples:
         >>> Restore.named("generator", moments=False).max_player
         False
@@ -90,6 +125,9 @@ class Restore:
     max_player: bool = True
     moments: bool = True
     buffers: bool = True
+
+    def __post_init__(self) -> None:
+        check_flags(**dataclasses.asdict(self))
 
     @classmethod
     def named(cls, players: str, moments: bool = True, buffers: bool = True) -> Restore:
@@ -106,84 +144,168 @@ class Snapshot:
     two. Live tensors keep their storage (``data_ptr`` does not change), so graphs, views and distributed
     buckets that refer to them stay valid.
 
-    An optimizer has no state for a parameter before its first real step. That absence is captured too: a
-    restore takes the new state away again.
+    A tensor may also be exchanged for another one: a module replaces a buffer in its forward pass, an optimizer
+    a moment. Or it is not there yet, as an optimizer has no state before its first real step. So what holds the
+    tensors is captured too, and a restore gives it the same tensors again.
 
     Args:
         player: whose tensors.
         weights: whether to capture the parameters.
-        moments: whether to capture the optimizer states.
+        moments: whether to capture the optimizer states, and what else a step of the optimizers changes in them.
         buffers: whether to capture the module buffers.
     """
 
     def __init__(self, player: Player, weights: bool, moments: bool, buffers: bool) -> None:
         self._player = player
-        self._weights, self._moments, self._buffers = weights, moments, buffers
+        self._weights, self._with_buffers = weights, buffers
+        self._watched = player.all_optimizers if moments else []
+        self._steps = StepState(self._watched)
+        self._optimizers: list[Optimizer] = []  # whose states are captured: one for states that several share
         self._live: list[Tensor] = []
         self._kept: list[Tensor] = []
-        # Per parameter, the captured optimizer state: its tensors are among _live, the rest (an absent
-        # state, a None momentum, an int step) is held here.
-        self._states: list[dict[str, Any]] = []
+        self._groups: list[tuple[list[Tensor], list[Tensor]]] = []  # the same, by device and dtype
+        # Of each optimizer and each module, what held the tensors of _live at the capture, and values that are none.
+        self._states: list[dict[Any, Any]] = []
+        self._buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
+
+    def close(self) -> None:
+        """Give the optimizers free."""
+        self._steps.close()
 
     @torch.no_grad()
     def capture(self) -> None:
-        self._states = [dict(optimizer.state.get(p, {})) for optimizer, p in self._owners()]
-        self._live = self._fixed() + [v for state in self._states for v in state.values() if isinstance(v, Tensor)]
+        before, self._live = self._live, self._parameters()
+        self._buffers = self._present_buffers()
+        self._live += [b for _, held in self._buffers for b in held.values() if b is not None]
+        self._optimizers = self._distinct()
+        self._states = [self._copied_states(optimizer) for optimizer in self._optimizers]
+        self._steps.capture()
         if not _same_layout(self._live, self._kept):
             self._kept = [torch.empty_like(t) for t in self._live]
-        _copy(self._kept, self._live)
+            self._groups = _grouped(self._live, self._kept)
+        elif list(map(id, self._live)) != list(map(id, before)):
+            self._groups = _grouped(self._live, self._kept)
+        for live, kept in self._groups:
+            torch._foreach_copy_(kept, live)
 
     @torch.no_grad()
     def restore(self) -> None:
-        _copy(self._live, self._kept)
-        self._exchange_states()
+        for live, kept in self._groups:
+            torch._foreach_copy_(live, kept)
+        self._exchange()
 
     @torch.no_grad()
     def swap(self) -> None:
-        aside = [t.clone() for t in self._live]
-        _copy(self._live, self._kept)
-        _copy(self._kept, aside)
-        self._exchange_states()
+        for live, kept in self._groups:
+            aside = [t.clone() for t in live]
+            torch._foreach_copy_(live, kept)
+            torch._foreach_copy_(kept, aside)
+        self._exchange()
 
+    @torch.no_grad()
     def state_dict(self) -> dict[str, Any]:
         """Copies of what is kept, for a checkpoint taken while a proposal is open."""
-        # A state that was absent at the capture and is set aside by swap() is in no pair: it is its own copy.
+        # What was absent at the capture and is set aside by swap() is in no pair: it is its own copy.
         kept = {id(live): copy for live, copy in zip(self._live, self._kept, strict=True)}
-        states = [
-            {key: kept.get(id(v), v).clone() if isinstance(v, Tensor) else v for key, v in state.items()}
-            for state in self._states
-        ]
-        return {"tensors": [t.clone() for t in self._kept[: len(self._fixed())]], "states": states}
 
+        def held(value: Any) -> Any:
+            return saved(value, lambda t: kept.get(id(t), t).clone(), objects=True)
+
+        return {
+            "tensors": [held(p) for p in self._parameters()],
+            "buffers": [held(names) for _, names in self._buffers],
+            "states": [held(self._states[i].get(p, {})) for i, p in self._owners()],
+            "shared": [{k: held(v) for k, v in s.items() if not isinstance(k, Tensor)} for s in self._states],
+            "steps": self._steps.state_dict(),
+        }
+
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load what :meth:`state_dict` gave; the player's own state must be loaded before."""
-        self._states, kept, live = [], list(state["tensors"]), self._fixed()
-        for (optimizer, parameter), saved in zip(self._owners(), state["states"], strict=True):
-            present = optimizer.state.get(parameter, {})
-            self._states.append({k: present.get(k, v) if isinstance(v, Tensor) else v for k, v in saved.items()})
-            tensors = {k: v for k, v in saved.items() if isinstance(v, Tensor)}
-            kept += tensors.values()
-            live += [self._states[-1][k] for k in tensors]
-        self._live = live
-        self._kept = [torch.empty_like(t) for t in live]
-        _copy(self._kept, [k.to(t.device, t.dtype) for k, t in zip(kept, live, strict=True)])
+        self._live, self._kept = [], []
+        present = [*self._parameters(), *(self._player.buffers if self._with_buffers else [])]
+        for tensor, live in zip(state["tensors"], present, strict=False):
+            self._pair(tensor, live)
+        self._buffers = self._present_buffers()
+        if "buffers" in state:  # an earlier version had them among the tensors
+            self._buffers = [
+                (holder, loaded(names, held, self._pair))
+                for (holder, held), names in zip(self._buffers, state["buffers"], strict=True)
+            ]
+        self._optimizers = self._distinct()
+        self._states = [{} for _ in self._optimizers]
+        for (i, parameter), one in zip(self._owners(), state["states"], strict=True):
+            if not _is_empty(one):
+                now = self._optimizers[i].state.get(parameter, {})
+                self._states[i][parameter] = loaded(one, now, self._pair, objects=True)
+        for i, shared in enumerate(state.get("shared", [])):
+            now = self._optimizers[i].state
+            self._states[i].update({k: loaded(v, now.get(k), self._pair, objects=True) for k, v in shared.items()})
+        self._groups = _grouped(self._live, self._kept)
+        if "steps" in state:
+            self._steps.load_state_dict(state["steps"])
+        else:
+            self._steps.capture()
 
-    def _fixed(self) -> list[Tensor]:
-        return (self._player.parameters if self._weights else []) + (self._player.buffers if self._buffers else [])
+    def _parameters(self) -> list[Tensor]:
+        return self._player.parameters if self._weights else []
 
-    def _owners(self) -> list[tuple[Optimizer, Tensor]]:
-        if not self._moments:
+    def _present_buffers(self) -> list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]]:
+        if not self._with_buffers:
             return []
-        return [(o, p) for o in self._player.optimizers for g in o.param_groups for p in g["params"]]
+        modules = dict.fromkeys(m for module in self._player.modules for m in module.modules())
+        return [(m._buffers, dict(m._buffers)) for m in modules]
 
-    def _exchange_states(self) -> None:
-        # A captured dict holds the very tensors that are copied in place, so putting the dict back restores
-        # the rest: values that are no tensors, and entries that did not exist.
-        for i, (optimizer, parameter) in enumerate(self._owners()):
-            present = optimizer.state.pop(parameter, {})
-            if self._states[i]:
-                optimizer.state[parameter] = self._states[i]
-            self._states[i] = dict(present)
+    def _distinct(self) -> list[Optimizer]:
+        return list({id(o.state): o for o in self._watched}.values())
+
+    def _owners(self) -> list[tuple[int, Tensor]]:
+        return [(i, p) for i, o in enumerate(self._optimizers) for g in o.param_groups for p in g["params"]]
+
+    def _copied_states(self, optimizer: Optimizer) -> dict[Any, Any]:
+        """The states of an optimizer in dicts of their own; their tensors are the same, and noted as live."""
+        states: dict[Any, Any] = {}
+        for owner, state in optimizer.state.items():
+            if type(state) is not dict:
+                states[owner] = mapped(state, self._noted, objects=True)
+            elif not _is_empty(state):
+                states[owner] = copied = dict(state)
+                for key, value in state.items():
+                    if isinstance(value, Tensor):
+                        self._live.append(value)
+                    elif type(value) not in PLAIN:
+                        copied[key] = mapped(value, self._noted, objects=True)
+        return states
+
+    def _noted(self, tensor: Tensor) -> Tensor:
+        self._live.append(tensor)
+        return tensor
+
+    def _pair(self, kept: Tensor, present: Tensor | None) -> Tensor:
+        """Pair a loaded copy with the tensor that it belongs to: the present one, or if it does not fit, a new one."""
+        if present is None or present.shape != kept.shape:
+            device = present.device if present is not None else self._player.parameters[0].device
+            present = kept.to(device, copy=True)
+        self._live.append(present)
+        self._kept.append(torch.empty_like(present).copy_(kept))
+        return present
+
+    def _exchange(self) -> None:
+        # What is captured holds the very tensors that are copied in place. Putting it in place again restores the
+        # rest: values that are no tensors, tensors that were replaced, and entries that did not exist.
+        for i, optimizer in enumerate(self._optimizers):
+            present = dict(optimizer.state)
+            optimizer.state.clear()
+            optimizer.state.update(self._states[i])
+            self._states[i] = present
+        for i, (holder, captured) in enumerate(self._buffers):
+            self._buffers[i] = holder, dict(holder)
+            for name in [name for name in holder if name not in captured]:
+                del holder[name]
+            for name, buffer in captured.items():
+                if name not in holder or holder[name] is not buffer:
+                    holder[name] = buffer
+        self._steps.exchange()
 
 
 def found_inf(optimizer: Optimizer) -> bool:
@@ -194,10 +316,28 @@ def found_inf(optimizer: Optimizer) -> bool:
 
 @torch.no_grad()
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    floats = [t for t in tensors if t.is_floating_point()]
-    # Half precision would overflow in its squares. (The maximum norm would not, but is many times slower.)
-    norms = torch._foreach_norm([t.float() if t.dtype.itemsize < 4 else t for t in floats])
+    floats = [t for t in tensors if t.is_floating_point() or t.is_complex()]
+    reals = [t if t.dtype in SINGLES else _real(t) for t in floats]
+    if not reals:
+        return torch.zeros((), dtype=torch.float64)
+    norms = torch._foreach_norm(reals)
     return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device, torch.float64) for n in norms]))
+
+
+SINGLES = frozenset({torch.float32, torch.float64})
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """The same numbers in a form whose norm can be had: real, and of 4 bytes or more."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    # Half precision would overflow in its squares. (The maximum norm would not, but is many times slower.)
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+
+
+def _is_empty(state: Any) -> bool:
+    """Whether an optimizer has no state for a parameter yet; a look-up may have left it an empty dict."""
+    return isinstance(state, dict) and not state
 
 
 def _same_layout(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
@@ -206,13 +346,12 @@ def _same_layout(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
     )
 
 
-def _copy(into: Sequence[Tensor], source: Sequence[Tensor]) -> None:
-    # Grouped: one kernel launch per device and dtype. The layouts are equal by construction, which matters
-    # because the grouped copy broadcasts unequal shapes without a word.
+def _grouped(live: Sequence[Tensor], kept: Sequence[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:
+    # One kernel launch per device and dtype. The layouts are equal by construction, which matters because the
+    # grouped copy broadcasts unequal shapes without a word.
     groups: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
-    for a, b in zip(into, source, strict=True):
+    for a, b in zip(live, kept, strict=True):
         pair = groups.setdefault((a.device, a.dtype), ([], []))
         pair[0].append(a)
         pair[1].append(b)
-    for a_group, b_group in groups.values():
-        torch._foreach_copy_(a_group, b_group)
+    return list(groups.values())
