@@ -10,9 +10,11 @@ import dataclasses
 import inspect
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar
+
+from minmax_plugin.checks import check_above_0, check_flags, check_rate, is_count, is_number
 
 NO_DECISION = ("initial", "no proposal")  # reasons of a Decision in whose cycle there was nothing to keep or reject
 
@@ -82,8 +84,9 @@ class Strict(Acceptance):
     reverse: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.slack) and self.slack >= 0):
+        if not (is_number(self.slack) and 0 <= self.slack < math.inf):
             raise ValueError(f"slack must be 0 or more and finite, but got {self.slack!r}.")
+        check_flags(reverse=self.reverse)
 
     def probability(self, index: int) -> float:
         """p_i: the probability that a proposal which failed the test is kept all the same."""
@@ -128,9 +131,9 @@ class ConstantRate(Strict):
         if self.rate is not None and self.tau is not None:
             raise ValueError(f"give rate or tau, not both; got rate={self.rate!r} and tau={self.tau!r}.")
         if self.tau is not None:
-            _check_above_0("tau", self.tau)
+            check_above_0("tau", self.tau)
         if self.rate is not None:
-            _check_rate(self.rate)
+            check_rate(self.rate)
 
     def probability(self, index: int) -> float:
         if self.tau is not None:
@@ -158,7 +161,7 @@ class Annealed(Strict):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_above_0("tau1", self.tau1)
+        check_above_0("tau1", self.tau1)
 
     def probability(self, index: int) -> float:
         return math.exp(-index / self.tau1)
@@ -184,7 +187,7 @@ class Periodic(Strict):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.every < 1:
+        if not is_count(self.every):
             raise ValueError(f"every must be 1 or more decisions, but got {self.every!r}.")
 
     def probability(self, index: int) -> float:
@@ -211,7 +214,7 @@ class DecreasingTemperature(Strict):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_above_0("scale", self.scale)
+        check_above_0("scale", self.scale)
 
     def probability(self, index: int) -> float:
         # the exponent is capped where p is 0 to machine precision, short of an overflow
@@ -249,7 +252,7 @@ class Significant(Acceptance):
     otherwise: str | Mapping[str, Any] | Acceptance = "always"
 
     def __post_init__(self) -> None:
-        if not self.z >= 0:
+        if not (is_number(self.z) and self.z >= 0):
             raise ValueError(f"z must be 0 or more standard errors, but got {self.z!r}.")
         object.__setattr__(self, "otherwise", build_acceptance(self.otherwise))
         object.__setattr__(self, "_strict", Strict(self.slack))
@@ -309,15 +312,15 @@ class RandomRate(Acceptance):
     window: int | None = None
 
     def __post_init__(self) -> None:
-        several = isinstance(self.rate, Sequence)
+        several = isinstance(self.rate, Sequence) and not isinstance(self.rate, str)
         if several != (self.window is not None):
             raise ValueError(f"window goes with several rates; got rate={self.rate!r} and window={self.window!r}.")
-        rates = list(self.rate) if isinstance(self.rate, Sequence) else [self.rate]
+        rates: list[Any] = list(self.rate) if several else [self.rate]  # type: ignore[arg-type]
         if not rates:
             raise ValueError(f"rate must be a number, or one or more, but got {self.rate!r}.")
         for rate in rates:
-            _check_rate(rate)
-        if self.window is not None and self.window < 1:
+            check_rate(rate)
+        if self.window is not None and not is_count(self.window):
             raise ValueError(f"window must be 1 or more decisions, but got {self.window!r}.")
         object.__setattr__(self, "_rates", rates)
 
@@ -358,9 +361,9 @@ class Matched(Acceptance):
             lines = map(json.loads, Path(record).read_text().splitlines())
             # a cycle without a proposal keeps its place, and counts neither way
             record = [None if line.get("reason") in NO_DECISION else bool(line["accepted"]) for line in lines]
-        if len(record) == 0:
+        if isinstance(record, str) or not isinstance(record, Sized) or len(record) == 0:
             raise ValueError(f"record must hold at least one decision, but got {self.record!r}.")
-        if self.window is not None and self.window < 1:
+        if self.window is not None and not is_count(self.window):
             raise ValueError(f"window must be 1 or more decisions, or None, but got {self.window!r}.")
         size = self.window or len(record)
         shares = [_share(record[i : i + size]) for i in range(0, len(record), size)]
@@ -392,7 +395,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
         spec: a name in :data:`POLICIES`, a mapping such as ``dict(type="constant", rate=0.25)``, or a policy.
 
     Raises:
-        ValueError: for an unknown name or an argument the policy does not have.
+        ValueError: for an unknown name, an argument that the policy does not have, or something else altogether.
 
     Examples:
         >>> build_acceptance(dict(type="constant", rate=0.25))
@@ -400,13 +403,17 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     """
     if isinstance(spec, Acceptance):
         return spec
+    if not isinstance(spec, (str, Mapping)):
+        raise ValueError(
+            f"acceptance must be a policy such as ConstantRate(rate=0.2), a name or a dict with type, but got {spec!r}."
+        )
     settings = {"type": spec} if isinstance(spec, str) else dict(spec)
     name = settings.pop("type", "constant")
-    if name not in POLICIES:
+    if not isinstance(name, str) or name not in POLICIES:
         raise ValueError(f"acceptance must be one of {sorted(POLICIES)}, but got {name!r}.")
     policy = POLICIES[name]
     known = list(inspect.signature(policy).parameters)
-    unknown = sorted(set(settings) - set(known))
+    unknown = sorted(set(settings) - set(known), key=str)
     if unknown:
         raise ValueError(f"acceptance {name!r} takes {known}, but got {unknown}.")
     try:
@@ -418,13 +425,3 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
 def _share(kept: Sequence[bool | None]) -> float:
     proposals = [k for k in kept if k is not None]
     return sum(proposals) / len(proposals) if proposals else 1.0
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate must be between 0 and 1, but got {rate!r}.")
-
-
-def _check_above_0(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be above 0, but got {value!r}.")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from minmax_plugin.acceptance import Acceptance, Comparison, ConstantRate, Strict
+from minmax_plugin.acceptance import Acceptance, Comparison, build_acceptance
+from minmax_plugin.checks import check_flags, check_kind, check_seed, is_count
 from minmax_plugin.kept import KeptPair, check_settings
-from minmax_plugin.snapshot import Player, Restore, found_inf
+from minmax_plugin.reading import read
+from minmax_plugin.scaling import ScaledSteps
+from minmax_plugin.snapshot import Player, Restore, found_inf, players_of
 from minmax_plugin.value import Estimate, Estimator
+from minmax_plugin.watch import WATCHED, IdleWatch, warn_of_share
 
 ESCAPES = ("stop", "accept", "raise")
-WATCHED = 500  # decisions between two looks at the acceptance rate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class MinMaxGame:
     Args:
         min_player: the optimizer of the min player (the generator), or a :class:`Player`.
         max_player: the optimizer of the max player (the discriminator), or a :class:`Player`.
-        acceptance: the policy; the practical rule with rate 1/5 if not given.
+        acceptance: the policy, its name, or a dict as :func:`build_acceptance` takes it; the practical rule with
+            rate 1/5 if not given.
         restore: what a rejection puts back; everything if not given, as in the theory.
         value: an estimator of f; without one, the caller gives f to :meth:`decide`.
         seed: of the acceptance draw, which has a random stream of its own; the same on all ranks.
@@ -78,7 +82,8 @@ class MinMaxGame:
         group: the process group; the default one if not given.
 
     Raises:
-        ValueError: for a setting out of range.
+        ValueError: for an argument of the wrong kind or out of range, an optimizer that is only a wrapper, or players
+            that share parameters.
 
     Departures from the paper: the response is k optimizer steps by the caller, not an ascent to
     ‖∇y f‖ ≤ ε' (:func:`minmax_plugin.solve` does that); the first cycle has no proposal and only sets f_old.
@@ -102,7 +107,7 @@ class MinMaxGame:
         self,
         min_player: Player | Optimizer,
         max_player: Player | Optimizer,
-        acceptance: Acceptance | None = None,
+        acceptance: Acceptance | str | Mapping[str, Any] | None = None,
         restore: Restore | None = None,
         value: Estimator | None = None,
         seed: int = 0,
@@ -113,19 +118,25 @@ class MinMaxGame:
         max_nonfinite: int = 10,
         group: Any = None,
     ) -> None:
-        if r_max is not None and r_max < 1:
+        if r_max is not None and not is_count(r_max):
             raise ValueError(f"r_max must be 1 or more rejections, or None, but got {r_max!r}.")
         if escape not in ESCAPES:
             raise ValueError(f"escape must be one of {list(ESCAPES)}, but got {escape!r}.")
-        if max_nonfinite < 1:
+        if not is_count(max_nonfinite):
             raise ValueError(f"max_nonfinite must be 1 or more, but got {max_nonfinite!r}.")
-        self.acceptance = ConstantRate() if acceptance is None else acceptance
+        check_flags(track=track, guard=guard)
+        check_seed(seed)
+        check_kind("restore", restore, Restore, "such as Restore.named('both')")
+        check_kind("value", value, Estimator, "such as FreshBatch(...)")
+        if group is not None:
+            check_kind("group", group, distributed.ProcessGroup, "such as torch.distributed.new_group(...)")
+        self.acceptance = build_acceptance("constant" if acceptance is None else acceptance)
         self.restore = Restore() if restore is None else restore
         self.value = value
         self.track, self.r_max, self.escape, self.max_nonfinite = track, r_max, escape, max_nonfinite
         self.guard = guard
         self._group = group
-        self._draws = torch.Generator().manual_seed(seed)
+        self._draws = torch.Generator().manual_seed(int(seed))
         self.open = False
         self.decisions = 0  # cycles
         self.proposals = 0  # cycles with a proposal
@@ -135,6 +146,8 @@ class MinMaxGame:
         self._watched = 0  # acceptances since the last look at their rate
         self.swapped = False  # the kept pair is shown in place of the open proposal
         self._stepped = False
+        self._idle, self._scaled = IdleWatch(), ScaledSteps()
+        self._release: list[Callable[[], Any]] = []
         self.f_old = self._f_old_error = math.nan
         self.replace(min_player, max_player)
 
@@ -145,15 +158,18 @@ class MinMaxGame:
 
         Raises:
             RuntimeError: if a proposal is open; :meth:`close` it first.
+            ValueError: as at the start, for what cannot be a player.
         """
         if self.open:
             raise RuntimeError("a proposal is open: call decide() or close() before replace().")
-        self.min_player = min_player if isinstance(min_player, Player) else Player(min_player)
-        self.max_player = max_player if isinstance(max_player, Player) else Player(max_player)
-        self._kept = KeptPair(self.min_player, self.max_player, self.restore, self.guard)
+        players = players_of(min_player, max_player)
+        for release in self._release:
+            release()
+        self.min_player, self.max_player = players
+        self._kept = KeptPair(*players, self.restore, self.guard)
         self.close()
-        for optimizer in self.min_player.optimizers:
-            optimizer.register_step_post_hook(self._on_min_step)
+        hooks = [o.register_step_post_hook(self._on_min_step) for o in self.min_player.optimizers]
+        self._release = [self._kept.close, *(hook.remove for hook in hooks)]
 
     @property
     def stopped(self) -> bool:
@@ -164,23 +180,32 @@ class MinMaxGame:
     def _beyond(self) -> bool:
         return self.r_max is not None and self.rejections > self.r_max
 
-    def propose(self, step: Callable[[], Any] | None = None) -> bool:
+    def propose(self, scaler: GradScaler | None = None) -> bool:
         """Capture what a rejection would restore, then step the min player with its present gradient.
 
         Args:
-            step: takes the step, where it is not simply the optimizers' ``step()``; with a gradient scaler,
-                ``lambda: scaler.step(optimizer)``, and ``scaler.update()`` before the next backward pass.
+            scaler: the gradient scaler that the present gradient was scaled with. The game steps through it and then
+                calls its ``update()``. The caller's own ``update()`` belongs right after each
+                ``scaler.step(max_optimizer)``, before :meth:`decide`.
 
         Returns:
             Whether a proposal is open now; ``False`` where the min player has no gradient yet, or the
             gradient scaler skipped its step.
 
         Raises:
-            RuntimeError: if the last proposal has not been decided.
+            RuntimeError: if the last proposal has not been decided, or the scaler has another scale than at the
+                last decision.
+            ValueError: if ``scaler`` is something else.
+
+        Warns:
+            UserWarning: after three cycles in a row without a gradient.
         """
         if self.open:
             raise RuntimeError("the last proposal is still open: call decide() before propose().")
         has_gradient = self.min_player.has_gradient
+        if scaler is not None:
+            self._scaled.use(scaler, has_gradient)
+        self._idle.look(self.min_player)
         self._kept.captured = False
         if has_gradient or self.guard:
             self.capture()
@@ -189,8 +214,8 @@ class MinMaxGame:
         if self.value is not None:
             self.value.before()
         self._stepped = False
-        if step is not None:
-            step()
+        if scaler is not None:
+            self._scaled.step(self.min_player.optimizers)
         else:
             for optimizer in self.min_player.optimizers:
                 optimizer.step()
@@ -211,17 +236,17 @@ class MinMaxGame:
             The decision.
 
         Raises:
-            ValueError: if ``f_new`` is not given and the game has no estimator.
+            ValueError: if ``f_new`` is not one number, or is not given and the game has no estimator.
             FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite``
                 such proposals in a row. f and all weights are looked at; with ``guard``, moments and buffers too.
             RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``; or if the kept pair
                 is shown in the proposal's place.
         """
         self._check_shown()
-        read = self._read(self._estimate(f_new))
-        f_old, f_new, error, finite = read.f_old, read.f_new, read.difference_error, read.finite
+        weights = self.min_player.norm(self.guard) + self.max_player.norm(self.guard)
+        f_new, own_error, f_old, error, finite = read(self._estimate(f_new), weights, self._group)
         if f_old is None:
-            f_old, error = self.f_old, math.hypot(read.standard_error, self._f_old_error)
+            f_old, error = self.f_old, math.hypot(own_error, self._f_old_error)
         draw = torch.rand((), generator=self._draws).item()
         if not finite:
             accepted, reason = False, "non-finite"
@@ -238,7 +263,7 @@ class MinMaxGame:
             if not finite:
                 self._check_undone()
         if finite and (accepted or self.track):
-            self.f_old, self._f_old_error = f_new, read.standard_error
+            self.f_old, self._f_old_error = f_new, own_error
         self.nonfinite = 0 if finite else self.nonfinite + 1
         if self.open or not finite:
             self.rejections = 0 if accepted else self.rejections + 1
@@ -249,6 +274,7 @@ class MinMaxGame:
             self.accepted += accepted
             self._watch(accepted)
         self.open = self._kept.captured = False
+        self._scaled.note()
         self._check_limits()
         return decision
 
@@ -309,6 +335,7 @@ class MinMaxGame:
             ValueError: if the state was saved with another ``restore`` or ``guard`` in mid-cycle.
         """
         check_settings(state, self.restore, self.guard)
+        self._scaled.forget()
         for name in _SAVED:
             setattr(self, name, state[name])
         self._draws.set_state(state["draws"].cpu())
@@ -332,36 +359,11 @@ class MinMaxGame:
         self._stepped |= not found_inf(optimizer)
 
     def _estimate(self, f_new: Tensor | float | Estimate | None) -> Estimate:
-        if isinstance(f_new, Estimate):
-            return f_new
-        if f_new is not None:
-            return Estimate(f_new)
-        if self.value is None:
-            raise ValueError("decide() needs f_new: give it, or give the game an estimator with value=...")
-        return self.value.after()
-
-    @torch.no_grad()
-    def _read(self, estimate: Estimate) -> _Read:
-        """The estimate in plain numbers, averaged over the ranks, and whether f and all weights are finite.
-
-        Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not
-        finite in the sum.
-        """
-        weights = self.min_player.norm(self.guard) + self.max_player.norm(self.guard)
-        f_old = math.nan if estimate.f_old is None else estimate.f_old
-        numbers = (estimate.f_new, f_old, estimate.standard_error**2, estimate.difference_error**2)
-        parts = [torch.as_tensor(n, dtype=torch.float64, device=weights.device) for n in numbers]
-        read = torch.stack([weights, *parts])
-        ranks = 1
-        if distributed.is_available() and distributed.is_initialized():
-            ranks = distributed.get_world_size(self._group)
-            distributed.all_reduce(read, group=self._group)
-        weight_norm, f_new, f_old, variance, difference = (read / ranks).tolist()
-        # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
-        errors = math.sqrt(variance / ranks), math.sqrt(difference / ranks)
-        again = estimate.f_old is not None
-        finite = all(map(math.isfinite, (weight_norm, f_new, *([f_old] if again else []))))
-        return _Read(f_new, errors[0], f_old if again else None, errors[1], finite)
+        if f_new is None:
+            if self.value is None:
+                raise ValueError("decide() needs f_new: give it, or give the game an estimator with value=...")
+            f_new = self.value.after()
+        return f_new if isinstance(f_new, Estimate) else Estimate(f_new)
 
     def _check_undone(self) -> None:
         if not (self.min_player.is_finite() and self.max_player.is_finite()):
@@ -373,15 +375,9 @@ class MinMaxGame:
 
     def _watch(self, accepted: bool) -> None:
         self._watched += accepted
-        if self.proposals % WATCHED:
-            return
-        share, self._watched = self._watched / WATCHED, 0
-        if isinstance(self.acceptance, Strict) and not 0.01 <= share <= 0.99:
-            warnings.warn(
-                f"MinMax kept {share:.0%} of the last {WATCHED} proposals: the accept test decides nothing. "
-                "Look at slack, the acceptance rate, and the noise of f.",
-                stacklevel=3,
-            )
+        if self.proposals % WATCHED == 0:
+            kept, self._watched = self._watched, 0
+            warn_of_share(self.acceptance, kept)
 
     def _check_limits(self) -> None:
         if self.nonfinite >= self.max_nonfinite:
@@ -407,13 +403,3 @@ _SAVED = (
     "_watched",
     "swapped",
 )
-
-
-class _Read(NamedTuple):
-    """An :class:`Estimate` in plain numbers, and whether it and all weights are finite."""
-
-    f_new: float
-    standard_error: float
-    f_old: float | None
-    difference_error: float
-    finite: bool

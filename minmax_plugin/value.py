@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minmax_plugin.checks import check_callable, check_seed, is_count, modules_of
+
 
 @contextlib.contextmanager
 def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator[None]:
@@ -109,12 +111,16 @@ class LastAscent(Estimator):
     Args:
         read: gives that value.
 
+    Raises:
+        ValueError: if ``read`` is no function.
+
     Examples:
         >>> LastAscent(lambda: 0.5).after().f_new
         0.5
     """
 
     def __init__(self, read: Callable[[], Tensor | float]) -> None:
+        check_callable("read", read)
         self._read = read
 
     def after(self) -> Estimate:
@@ -133,13 +139,13 @@ class FreshBatch(Estimator):
         function: computes f at the present (x, y) on a batch that it draws from torch's random state. It
             gives one number, or a 1-D tensor of independent terms whose mean is f (per sample, or per group
             of samples), from which the standard error is had.
-        modules: the modules it evaluates.
+        modules: the modules it evaluates, or one.
         seed: of the random numbers that ``function`` draws.
         batches: number of evaluations that are averaged.
         reread: whether f_old is read again: ``None``, ``"fresh"`` or ``"paired"``.
 
     Raises:
-        ValueError: if ``batches`` is below 1 or ``reread`` is unknown.
+        ValueError: for an argument of the wrong kind, ``batches`` below 1, or an unknown ``reread``.
 
     Examples:
         >>> f = FreshBatch(lambda: torch.randn(100), [], batches=4)
@@ -151,18 +157,20 @@ class FreshBatch(Estimator):
     def __init__(
         self,
         function: Callable[[], Tensor | float],
-        modules: Sequence[nn.Module],
+        modules: nn.Module | Sequence[nn.Module],
         seed: int = 0,
         batches: int = 1,
         reread: str | None = None,
     ) -> None:
-        if batches < 1:
+        check_callable("function", function)
+        check_seed(seed)
+        if not is_count(batches):
             raise ValueError(f"batches must be 1 or more, but got {batches!r}.")
         if reread not in (None, "fresh", "paired"):
             raise ValueError(f"reread must be None, 'fresh' or 'paired', but got {reread!r}.")
         self._function = function
-        self._modules = list(modules)
-        self._seed, self._batches, self._reread = seed, batches, reread
+        self._modules = modules_of("modules", modules)
+        self._seed, self._batches, self._reread = int(seed), int(batches), reread
         self.evaluations = 0
         self._old: Tensor | None = None
 
@@ -209,6 +217,8 @@ def _error(terms: Tensor) -> Tensor | float:
 
 
 def seed_all(seed: int) -> None:
+    if not -(2**63) <= seed < 2**64:  # torch takes no more, and a large seed times its multiplier is more
+        seed %= 2**64
     torch.default_generator.manual_seed(seed)  # torch.manual_seed() does the same, at a cost that shows
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)

@@ -8,7 +8,6 @@ from games import small_game
 
 from minmax_plugin import (
     Always,
-    ConstantRate,
     Estimate,
     MinMaxGame,
     Never,
@@ -122,40 +121,6 @@ def test_each_look_at_the_acceptance_rate_is_at_proposals_of_its_own():
         game.decide(1.0)
 
 
-def test_a_step_that_the_scaler_skipped_is_no_proposal():
-    x, _, optimizer, _, game = small_game(acceptance=Never())
-    game.decide(0.0)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
-    for gradient, reason in ((math.inf, "no proposal"), (1.0, "never")):
-        before = x.detach().clone()
-        x.grad = torch.full((2,), gradient)
-        scaler.scale(torch.ones(()))  # the scaler wants to have been used
-        opened = game.propose(lambda: scaler.step(optimizer))
-        scaler.update()
-        assert opened == (reason == "never")
-        decision = game.decide(0.5)
-        assert (decision.reason, decision.accepted) == (reason, reason == "no proposal")
-        assert torch.equal(x, before)
-    assert (game.decisions, game.proposals) == (3, 1)
-    assert game.f_old == 0.5
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_skip_inside_a_fused_optimizer_is_no_proposal_either(fused):
-    x = torch.nn.Parameter(torch.ones(2))
-    other = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
-    optimizer = torch.optim.Adam([x], lr=0.1, fused=fused)
-    game = MinMaxGame(optimizer, other, Always())
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
-    for factor, opened in ((math.inf, False), (1.0, True)):
-        optimizer.zero_grad()
-        scaler.scale((x * factor).sum()).backward()
-        assert game.propose(lambda: scaler.step(optimizer)) == opened
-        scaler.update()
-        game.decide(0.0)
-        assert game.min_player.is_finite()
-
-
 def test_a_step_of_one_of_several_optimizers_is_a_proposal():
     x, y, z = (torch.nn.Parameter(torch.ones(1)) for _ in range(3))
     stepping, skipping = (torch.optim.Adam([p], fused=True) for p in (x, y))
@@ -224,33 +189,6 @@ def test_large_weights_of_half_precision_are_finite(dtype):
     assert Player(torch.optim.SGD([x])).is_finite()
 
 
-def test_bfloat16_autocast_trains():
-    torch.manual_seed(0)
-    generator, discriminator = torch.nn.Linear(4, 2), torch.nn.Linear(2, 1)
-    a, b = torch.optim.Adam(generator.parameters(), 1e-2), torch.optim.Adam(discriminator.parameters(), 1e-2)
-    scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
-    game = MinMaxGame(a, b, ConstantRate(rate=0.3))
-
-    def loss():
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = discriminator(generator(torch.randn(32, 4))), discriminator(torch.randn(32, 2) + 2)
-            return torch.nn.functional.softplus(logits[0]).mean() + torch.nn.functional.softplus(-logits[1]).mean()
-
-    reasons = set()
-    for _ in range(60):
-        game.propose(lambda: scaler.step(a))
-        b.zero_grad()
-        value = loss()
-        scaler.scale(value).backward()
-        scaler.step(b)
-        reasons.add(game.decide(-value).reason)
-        a.zero_grad()
-        scaler.scale(-loss()).backward()
-        scaler.update()
-    assert {"improved", "chance", "worse"} <= reasons
-    assert game.min_player.is_finite()
-
-
 def test_a_player_of_several_optimizers_and_modules():
     parts = [torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)]
     optimizers = [torch.optim.Adam(parts[0].parameters()), torch.optim.SGD(parts[1].parameters(), momentum=0.9)]
@@ -267,19 +205,3 @@ def test_a_player_of_several_optimizers_and_modules():
         after = [t for part in parts for t in part.state_dict().values()]
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
         assert not any(o.state for o in optimizers)
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: Restore.named("all"), "restore must be 'both' or 'generator', but got 'all'"),
-        (lambda: Player([]), "optimizers must hold at least one optimizer"),
-        (lambda: small_game(r_max=0), "r_max must be 1 or more rejections, or None, but got 0"),
-        (lambda: small_game(escape="run"), r"escape must be one of \['stop', 'accept', 'raise'\], but got 'run'"),
-        (lambda: small_game(max_nonfinite=0), "max_nonfinite must be 1 or more, but got 0"),
-        (lambda: small_game()[-1].decide(), r"decide\(\) needs f_new"),
-    ],
-)
-def test_a_bad_setting_is_named(build, message):
-    with pytest.raises(ValueError, match=message):
-        build()

@@ -353,5 +353,5 @@ class MinMaxHook(Hook):
 
 def _check_game(settings: dict[str, Any]) -> None:
     """Let the game check its settings now, before there is anything to train."""
-    weight = torch.nn.Parameter(torch.zeros(1))
-    MinMaxGame(torch.optim.SGD([weight]), torch.optim.SGD([weight]), **settings)
+    x, y = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]) for _ in range(2))
+    MinMaxGame(x, y, **settings)

@@ -1,0 +1,53 @@
+"""Warnings of a game that does nothing: its min player has no gradient, or its accept test decides nothing."""
+
+from __future__ import annotations
+
+import warnings
+
+from minmax_plugin.acceptance import Acceptance, Strict
+from minmax_plugin.snapshot import Player
+
+WATCHED = 500  # decisions between two looks at the acceptance rate
+CYCLES = 3  # in a row without a gradient, from which on it is no accident; the first cycle never has one
+
+
+class IdleWatch:
+    """Counts the cycles in a row in which the min player has no gradient, or one that is zero, and warns once."""
+
+    def __init__(self) -> None:
+        self._idle = 0
+        self._looks = 0  # at the gradient's norm, for which the device is waited for
+        self._warned = False
+
+    def look(self, player: Player) -> None:
+        """Look at the gradient of a player that is about to propose."""
+        idle = not player.has_gradient
+        if not idle and self._looks < CYCLES:
+            self._looks += 1
+            idle = not bool(player.gradient_norm())
+        self._idle = self._idle + 1 if idle else 0
+        if self._idle < CYCLES or self._warned:
+            return
+        self._warned = True
+        if any(p.requires_grad for p in player.parameters):
+            mend = (
+                "Call the min player's zero_grad() just before its backward pass, after decide(), and not between that "
+                "pass and propose(). Or its optimizer may have other parameters than its loss depends on."
+            )
+        else:
+            mend = "None of the parameters of its optimizer requires a gradient."
+        warnings.warn(
+            f"MinMax found no gradient of the min player in {CYCLES} cycles in a row: it does not train. {mend}",
+            stacklevel=3,
+        )
+
+
+def warn_of_share(acceptance: Acceptance, kept: int) -> None:
+    """Warn where a policy that tests kept nearly all, or nearly none, of the last proposals."""
+    share = kept / WATCHED
+    if isinstance(acceptance, Strict) and not 0.01 <= share <= 0.99:
+        warnings.warn(
+            f"MinMax kept {share:.0%} of the last {WATCHED} proposals: the accept test decides nothing. "
+            "Look at slack, the acceptance rate, and the noise of f.",
+            stacklevel=4,
+        )
