@@ -48,12 +48,18 @@ def snippets(page, language):
 
 
 def test_the_plain_loop_of_the_guide_runs(capsys):
-    (code,) = snippets("pytorch.md", "python")
+    loop, with_schedules, with_a_scaler = snippets("pytorch.md", "python")
     names: dict = {}
-    exec(code, names)
-    assert names["game"].decisions == 20
-    assert names["game"].proposals == 19
-    assert capsys.readouterr().out.endswith(f"{names['game'].accepted} 19\n")
+    exec(loop, names)
+    game = names["game"]
+    assert (game.decisions, game.proposals) == (20, 19)
+    assert capsys.readouterr().out.endswith(f"{game.accepted} 19\n")
+    names["opt_g"].zero_grad()  # as in the first cycle of a training, where torch might warn of the order of calls
+    exec(with_schedules, names)
+    assert (game.decisions, game.proposals) == (40, 38)
+    assert names["opt_g"].param_groups[0]["lr"] == pytest.approx(1e-3 * 0.99**19)
+    exec(with_a_scaler, names)
+    assert (game.decisions, game.proposals) == (60, 57)
 
 
 @pytest.mark.slow
