@@ -4,30 +4,50 @@ The core of the algorithm of Mangoubi and Vishnoi (arXiv:2006.12376). Importing 
 alone; ``minmax_plugin.mmgen`` adds what MMGeneration needs.
 """
 
-from minmax_plugin.acceptance import (
-    Acceptance,
-    Always,
-    Annealed,
-    Comparison,
-    ConstantRate,
-    DecreasingTemperature,
-    Matched,
-    Never,
-    Periodic,
-    RandomRate,
-    Significant,
-    Strict,
-    build_acceptance,
-)
-from minmax_plugin.baselines import BASELINES, build_baseline
-from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
-from minmax_plugin.game import Decision, MinMaxGame
-from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
-from minmax_plugin.presets import PRESETS, preset
-from minmax_plugin.snapshot import Player, Restore
-from minmax_plugin.value import Estimate, Estimator, FreshBatch, LastAscent, inference
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minmax_plugin.acceptance import (
+        Acceptance,
+        Always,
+        Annealed,
+        Comparison,
+        ConstantRate,
+        DecreasingTemperature,
+        Matched,
+        Never,
+        Periodic,
+        RandomRate,
+        Significant,
+        Strict,
+        build_acceptance,
+    )
+    from minmax_plugin.baselines import BASELINES, build_baseline
+    from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
+    from minmax_plugin.game import Decision, MinMaxGame
+    from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+    from minmax_plugin.presets import PRESETS, preset
+    from minmax_plugin.snapshot import Player, Restore
+    from minmax_plugin.value import Estimate, Estimator, FreshBatch, LastAscent, inference
 
 __version__ = "0.1.0"
+
+# Loaded at the first use of the name (PEP 562), so that a command's --help waits for no torch.
+_HOME = {
+    "acceptance": "Acceptance Always Annealed Comparison ConstantRate DecreasingTemperature Matched Never Periodic "
+    "RandomRate Significant Strict build_acceptance",
+    "baselines": "BASELINES build_baseline",
+    "equilibrium": "Certificate Solution certify solve",
+    "game": "Decision MinMaxGame",
+    "optimizers": "ExtraAdam LookaheadMinmax OptimisticAdam",
+    "presets": "PRESETS preset",
+    "snapshot": "Player Restore",
+    "value": "Estimate Estimator FreshBatch LastAscent inference",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
     "BASELINES",
@@ -64,3 +84,15 @@ __all__ = [
     "preset",
     "solve",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # asked for once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,74 @@
+"""The imports point one way: the search to its hosts, the hosts to the core; and no circle anywhere."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOSTS = ("minmax_plugin.mmgen",)
+HEAVY = {"torch", "numpy", "mmcv", "mmgen", "ray", "optuna", "matplotlib", "scipy", "pandas", "sqlalchemy"}
+
+
+def modules():
+    files = [*ROOT.glob("minmax_plugin/**/*.py"), *ROOT.glob("tune/**/*.py")]
+    names = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in files}
+    return dict(sorted(names.items()))
+
+
+def imported(file, name, known):
+    """The project's modules that a file imports anywhere, in its functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            if node.module not in ("minmax_plugin",):  # its names are lazy: each is found in its own module
+                found.add(node.module)
+    return (found & known) - {name}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    known = modules()
+    return {name: imported(file, name, set(known)) for name, file in known.items()}
+
+
+def test_no_module_imports_itself_by_a_detour(graph):
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, with the circle
+
+
+def layer(name):
+    if name.startswith("tune"):
+        return 3
+    if name.startswith("minmax_plugin.cli"):
+        return 2
+    return 1 if name.startswith(HOSTS) else 0
+
+
+def test_imports_point_from_the_search_to_hosts_to_the_core(graph):
+    upwards = [(a, b) for a, imports in graph.items() for b in imports if layer(b) > layer(a)]
+    assert upwards == []
+
+
+COMMANDS = ["minmax_plugin.cli.train", "minmax_plugin.cli.doctor", "minmax_plugin.cli.certify"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_waits_for_nothing_heavy(command):
+    code = f"""
+import runpy, sys
+sys.argv = [{command!r}, "--help"]
+try:
+    runpy.run_module({command!r}, run_name="__main__")
+except SystemExit:
+    pass
+print(*sorted({HEAVY!r} & set(sys.modules)), sep=",")
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("usage: minmax-"), done.stderr
+    assert done.stdout.splitlines()[-1] == ""
