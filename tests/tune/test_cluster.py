@@ -255,8 +255,8 @@ def start_ray(env, *options):
     return started(*RAY, "start", *options, *more, *ports, env=env)  # what it says is shown if a test fails
 
 
-def wait_for_nodes(address, number, env):
-    command = [sys.executable, "-m", "tune.cluster.nodes", address, "--nodes", str(number)]
+def wait_for_nodes(address, number, env, *more):
+    command = [sys.executable, "-m", "tune.cluster.nodes", address, "--nodes", str(number), *more]
     deadline = time.monotonic() + 300
     while True:
         told = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -282,8 +282,9 @@ def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment):
     short.write_text(text)
     here = ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     with start_ray(environment, *head[2:], *here), start_ray(environment, *worker[2:]):
-        told = wait_for_nodes(address, 2, environment)
+        told = wait_for_nodes(address, 2, {**environment, "HOME": str(tmp_path)}, "--folder", "~/searches")
         assert told.stdout.startswith("2 nodes, all alike"), told.stderr
+        assert (tmp_path / "searches").is_dir()
         # who has another token is kept out, with one clear error
         stranger = {**environment, "RAY_AUTH_TOKEN": uuid.uuid4().hex}
         told = subprocess.run([*search, "--name", "no"], cwd=ROOT, env=stranger, capture_output=True, text=True)

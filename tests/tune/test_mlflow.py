@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.config import load_config
-from tune.mlflow_logger import MlflowLogger
+from tune.mlflow_logger import MlflowLogger, connect
 from tune.options import Options
 from tune.record import SearchRecord
 from tune.space import Space
@@ -64,6 +64,16 @@ def test_each_trial_is_a_run_with_its_metrics_by_images(record, tmp_path):
     assert [run.data.params for run in runs] == [{"lr": "0.0"}, {"lr": "0.1"}, {"lr": "0.2"}]
     course = client.get_metric_history(runs[0].info.run_id, "balance")
     assert [(point.step, point.value) for point in course] == [(64, 0.25), (128, 0.5)]
+
+
+@needs_mlflow
+@pytest.mark.filterwarnings("default")
+def test_a_server_s_password_is_filled_in_and_never_told(record, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("SERVER", "me:p%40S3cr3t@127.0.0.1:9")  # where nothing listens
+    with pytest.raises(ConfigError, match=r"--mlflow='http://\$SERVER' cannot be used: .*me:\*\*\*@127") as told:
+        connect("http://$SERVER")
+    assert "S3cr3t" not in str(told.value)
 
 
 @needs_mlflow

@@ -56,6 +56,15 @@ def test_a_training_apart_that_fails_says_why(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_training_apart_that_fails_shows_no_password(tmp_path):
+    cfg = config(tmp_path)
+    cfg.model.type = "x://me:S3cr3t@host"  # so that its error repeats one
+    with pytest.raises(RuntimeError, match=r"x://me:\*\*\*@host") as told:
+        list(train_apart(cfg, seed=3, processes=1))
+    assert "S3cr3t" not in str(told.value) + (tmp_path / "output.txt").read_text()
+
+
+@pytest.mark.slow
 def test_a_trial_that_ends_early_leaves_no_process_behind(tmp_path):
     cfg = config(tmp_path)
     cfg.total_iters = 10**6
