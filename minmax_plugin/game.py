@@ -306,8 +306,8 @@ class MinMaxGame:
         a rejection would not restore are not exchanged: they are settled as soon as they move.
         """
         if self.open:
+            self._kept.swap(back=self.swapped)
             self.swapped = not self.swapped
-            self._kept.swap()
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs for an exact resume, at any phase of a cycle.

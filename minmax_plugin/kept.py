@@ -59,9 +59,10 @@ class KeptPair:
         for snapshot in self._restored + self._guarded * guarded if self.captured else []:
             snapshot.restore()
 
-    def swap(self) -> None:
-        """Exchange what a rejection would restore and the present pair, in place."""
-        for snapshot in self._restored:
+    def swap(self, back: bool = False) -> None:
+        """Exchange what a rejection would restore and the present pair, in place; ``back`` undoes an exchange."""
+        # Undone in the opposite order, so that buffers which both players were given come back too.
+        for snapshot in reversed(self._restored) if back else self._restored:
             snapshot.swap()
 
     def state_dict(self) -> dict[str, Any]:

@@ -223,15 +223,16 @@ class Snapshot:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load what :meth:`state_dict` gave; the player's own state must be loaded before."""
         self._live, self._kept = [], []
-        present = [*self._parameters(), *(self._player.buffers if self._with_buffers else [])]
-        for tensor, live in zip(state["tensors"], present, strict=False):
-            self._pair(tensor, live)
-        self._buffers = self._present_buffers()
-        if "buffers" in state:  # an earlier version had them among the tensors
+        self._buffers, present = self._present_buffers(), self._parameters()
+        if "buffers" in state:
             self._buffers = [
                 (holder, loaded(names, held, self._pair))
                 for (holder, held), names in zip(self._buffers, state["buffers"], strict=True)
             ]
+        elif self._with_buffers:  # an earlier version had them among the tensors
+            present += self._player.buffers
+        for tensor, live in zip(state["tensors"], present, strict=True):
+            self._pair(tensor, live)
         self._optimizers = self._distinct()
         self._states = [{} for _ in self._optimizers]
         for (i, parameter), one in zip(self._owners(), state["states"], strict=True):
@@ -283,7 +284,10 @@ class Snapshot:
 
     def _pair(self, kept: Tensor, present: Tensor | None) -> Tensor:
         """Pair a loaded copy with the tensor that it belongs to: the present one, or if it does not fit, a new one."""
-        if present is None or present.shape != kept.shape:
+        # What the checkpoint holds apart may be one tensor now, where an optimizer hands it on from key to key, say.
+        other = next((k for live, k in zip(self._live, self._kept, strict=True) if live is present), None)
+        apart = other is not None and not torch.equal(other, kept.to(other))
+        if present is None or present.shape != kept.shape or apart:
             device = present.device if present is not None else self._player.parameters[0].device
             present = kept.to(device, copy=True)
         self._live.append(present)
@@ -294,16 +298,19 @@ class Snapshot:
         # What is captured holds the very tensors that are copied in place. Putting it in place again restores the
         # rest: values that are no tensors, tensors that were replaced, and entries that did not exist.
         for i, optimizer in enumerate(self._optimizers):
-            present = dict(optimizer.state)
+            states = dict(optimizer.state)
             optimizer.state.clear()
             optimizer.state.update(self._states[i])
-            self._states[i] = present
+            self._states[i] = states
         for i, (holder, captured) in enumerate(self._buffers):
-            self._buffers[i] = holder, dict(holder)
-            for name in [name for name in holder if name not in captured]:
+            if not (holder or captured):
+                continue
+            present = dict(holder)
+            self._buffers[i] = holder, present
+            for name in present.keys() - captured.keys():
                 del holder[name]
             for name, buffer in captured.items():
-                if name not in holder or holder[name] is not buffer:
+                if name not in present or present[name] is not buffer:
                     holder[name] = buffer
         self._steps.exchange()
 

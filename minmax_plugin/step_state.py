@@ -23,7 +23,7 @@ class StepState:
     identity and the count of changes in place.
 
     Args:
-        optimizers: whose entries; each of them runs step hooks.
+        optimizers: whose entries.
 
     Examples:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
@@ -44,6 +44,7 @@ class StepState:
         self._handles = [
             handle
             for optimizer in optimizers
+            if "_optimizer_step_pre_hooks" in vars(optimizer)  # an inner one may have none: its owner's step tells
             for handle in (
                 optimizer.register_step_pre_hook(self._before_step),
                 optimizer.register_step_post_hook(self._after_step),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import oracle
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minmax_plugin import (
     Always,
@@ -140,3 +141,15 @@ def small_game(**settings):
     y.grad = torch.ones(2)
     optimizers = torch.optim.Adam([x], lr=0.1), torch.optim.Adam([y], lr=0.1)
     return x, y, *optimizers, MinMaxGame(*optimizers, **settings)
+
+
+class Reads(TorchDispatchMode):
+    """Notes each read of a tensor's value, for which a device has to be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))

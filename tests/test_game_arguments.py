@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning
 import schedulefree
 import torch
-from games import small_game
+from games import Reads, small_game
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -233,3 +233,20 @@ def test_a_few_cycles_without_a_gradient_are_no_reason_to_warn():
         x.grad = None if cycle % 4 < 2 else torch.ones(2)
         assert game.propose() == (cycle % 4 >= 2)
         game.decide(0.0)
+
+
+def test_a_cycle_waits_for_the_device_no_more_often_than_for_its_decision():
+    x, y = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizers = [torch.optim.SGD([p], lr=0.1, momentum=0.9) for p in (x, y)]
+    game = MinMaxGame(*optimizers, Never())
+    counts = []
+    for _ in range(6):
+        with Reads() as reads:
+            game.propose()
+            optimizers[1].step()
+            game.decide(torch.zeros(()))
+        counts.append(reads.count)
+        x.grad = torch.ones(2)
+    first, *looking, one, other = counts  # a draw each; at first it is looked whether the gradient is zero
+    assert looking == [first + 1] * 3
+    assert one == other == first

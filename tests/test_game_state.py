@@ -283,10 +283,12 @@ def test_replaced_buffers_survive_a_checkpoint_in_mid_cycle(swapped):
             super().__init__(2, 1)
             self.register_buffer("avg", torch.zeros(2))
             self.register_buffer("off", None)
+            self.part = nn.BatchNorm1d(1)
+            self.register_buffer("shared", self.part.running_mean)
 
         def forward(self, x):
             self.avg = 0.5 * self.avg + x.detach().mean(dim=0)
-            return super().forward(x)
+            return self.part(super().forward(x))
 
     def build():
         modules = Averaging(), Averaging()
@@ -317,6 +319,56 @@ def test_replaced_buffers_survive_a_checkpoint_in_mid_cycle(swapped):
     assert_identical([dict(m.state_dict()) for m in modules], proposal)
     game.decide(0.0)
     assert_identical([dict(m.state_dict()) for m in modules], kept)
+    assert all(m.shared is m.part.running_mean for m in modules)
+
+
+def test_modules_that_both_players_are_given_come_back_from_a_swap():
+    both = nn.Sequential(nn.BatchNorm1d(2), Replacing())
+    players = [Player(torch.optim.SGD(part.parameters(), lr=0.1), [both, part]) for part in both]
+    game = MinMaxGame(*players, Never())
+    game.decide(0.0)
+    both(torch.randn(8, 2)).sum().backward()
+    kept = plain(both.state_dict())
+    game.propose()
+    both(torch.randn(8, 2))
+    proposal = plain(both.state_dict())
+    for state in (kept, proposal) * 2:
+        game.swap()
+        assert_identical(plain(both.state_dict()), state)
+    game.decide(0.0)
+    assert_identical(plain(both.state_dict()), kept)
+
+
+def test_a_loaded_state_keeps_apart_what_is_one_tensor_now():
+    class HandsOn(torch.optim.SGD):
+        """Keeps the last two gradients; before the first step both are one tensor."""
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for p in self.param_groups[0]["params"]:
+                state = self.state[p]
+                state["older"], state["newer"] = state.get("newer", p.grad), p.grad
+                p.sub_(state["older"] + state["newer"])
+
+    def build():
+        x, y = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+        optimizer = HandsOn([x])
+        return x, optimizer, MinMaxGame(optimizer, torch.optim.SGD([y]), Never())
+
+    x, optimizer, game = build()
+    game.decide(0.0)
+    for gradient in (1.0, 2.0):
+        x.grad = torch.full((1,), gradient)
+        optimizer.step()
+    x.grad = torch.full((1,), 4.0)
+    game.propose()
+    state = game.state_dict()
+    x, optimizer, game = build()
+    gradient = torch.full((1,), 4.0)
+    optimizer.state[x] = {"older": gradient, "newer": gradient}
+    game.load_state_dict(state)
+    game.decide(0.0)
+    assert {k: v.item() for k, v in optimizer.state[x].items()} == {"older": 1.0, "newer": 2.0}
 
 
 # --- kinds of numbers -------------------------------------------------------------------------------------

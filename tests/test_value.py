@@ -4,8 +4,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from games import Reads
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from minmax_plugin import FreshBatch, inference
 
@@ -103,18 +103,6 @@ def test_one_number_has_no_standard_error():
 def test_a_bad_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         FreshBatch(lambda: 0.0, [], **settings)
-
-
-class Reads(TorchDispatchMode):
-    """Notes each read of a tensor's value, for which a device has to be waited for."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("reread", [None, "fresh", "paired"])
