@@ -55,13 +55,16 @@ class Decision:
 class MinMaxGame:
     """min over x, max over y of f(x, y), by proposals that are kept or taken back.
 
-    One cycle (arXiv:2006.12376, Algorithm 1, as the paper uses it for GANs): :meth:`propose` takes one
-    optimizer step of the min player, x' = x + v; the caller ascends f(x', ·) from y with k ordinary steps of
-    the max player's optimizer, giving y'; :meth:`decide` is told f_new ≈ f(x', y') and keeps (x', y') or
+    One cycle is that of arXiv:2006.12376, Algorithm 1, as the paper uses it for GANs. :meth:`propose` takes one
+    optimizer step of the min player, x' = x + v. The caller ascends f(x', ·) from y with k ordinary steps of
+    the max player's optimizer, which gives y'. :meth:`decide` is told f_new ≈ f(x', y') and keeps (x', y') or
     restores (x, y), in place. The next gradient of the min player is then taken at the kept pair.
 
-    Under ``torch.distributed`` every rank makes the same decision: f is averaged over the ranks, what is not
+    Under ``torch.distributed`` every rank makes the same decision. f is averaged over the ranks, what is not
     finite on one rank is rejected on all, and the draws come from equal seeds.
+
+    A rejection restores weights, buffers and all state of the optimizers, wherever they keep it. It does not
+    restore a learning rate that was set between two steps, by a schedule for one.
 
     Args:
         min_player: the optimizer of the min player (the generator), or a :class:`Player`.
@@ -85,8 +88,8 @@ class MinMaxGame:
         ValueError: for an argument of the wrong kind or out of range, an optimizer that is only a wrapper, or players
             that share parameters.
 
-    Departures from the paper: the response is k optimizer steps by the caller, not an ascent to
-    ‖∇y f‖ ≤ ε' (:func:`minmax_plugin.solve` does that); the first cycle has no proposal and only sets f_old.
+    There are two departures from the paper. The response is k optimizer steps by the caller, not an ascent to
+    ‖∇y f‖ ≤ ε' (:func:`minmax_plugin.solve` does that). The first cycle has no proposal and only sets f_old.
 
     Examples:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
@@ -225,8 +228,8 @@ class MinMaxGame:
     def decide(self, f_new: Tensor | float | Estimate | None = None) -> Decision:
         """Keep or take back the open proposal, given f after the response.
 
-        Where no proposal is open, or none has a value to be compared with, the present pair is the kept
-        one and ``f_new`` its value: this is how f_old comes about at the start.
+        Without an open proposal, or without an f_old to compare with, the present pair is kept and ``f_new`` becomes
+        f_old. This is how f_old comes about at the start.
 
         Args:
             f_new: f at the present pair, in the units of f, or an :class:`Estimate`; the game's estimator
@@ -238,7 +241,7 @@ class MinMaxGame:
         Raises:
             ValueError: if ``f_new`` is not one number, or is not given and the game has no estimator.
             FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite``
-                such proposals in a row. f and all weights are looked at; with ``guard``, moments and buffers too.
+                such proposals in a row. It looks at f and all weights, and with ``guard`` at moments and buffers.
             RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``; or if the kept pair
                 is shown in the proposal's place.
         """

@@ -8,11 +8,7 @@ import torch
 from exact import assert_identical
 from games import Played, small_game
 
-from minmax_plugin import (
-    Estimate,
-    Restore,
-    Strict,
-)
+from minmax_plugin import Estimate, MinMaxGame, Never, Player, Restore, Strict
 
 PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend
 
@@ -79,6 +75,39 @@ def test_a_state_is_a_copy():
             saved.append((state, copy.deepcopy(state)))
     for state, at_once in saved:
         assert_identical(state, at_once)
+
+
+def test_a_state_of_the_first_version_loads():
+    def build():
+        torch.manual_seed(0)
+        nets = [torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)) for _ in range(2)]
+        optimizers = [torch.optim.Adam(net.parameters(), 0.1) for net in nets]
+        game = MinMaxGame(*(Player(o, net) for o, net in zip(optimizers, nets, strict=True)), Never())
+        return [*nets, *optimizers, game]
+
+    def step(net, optimizer):
+        net(torch.randn(8, 2)).square().sum().backward()
+        return optimizer.step()
+
+    parts = g, d, a, b, game = build()
+    step(g, a)
+    step(d, b)
+    game.decide(0.0)
+    kept = copy.deepcopy([part.state_dict() for part in parts[:4]])
+    game.propose()
+    step(d, b)
+    state = copy.deepcopy([part.state_dict() for part in parts])
+    for snapshot in state[-1]["snapshots"]:  # buffers were among the tensors, and nothing else was known of
+        held = [buffer for of_module in snapshot.pop("buffers") for buffer in of_module.values()]
+        snapshot["tensors"] += held
+        del snapshot["shared"], snapshot["steps"]
+        assert set(snapshot) == {"tensors", "states"}
+    others = build()
+    for part, of_part in zip(others, state, strict=True):
+        part.load_state_dict(of_part)
+    step(others[1], others[3])
+    others[-1].decide(0.0)
+    assert_identical([part.state_dict() for part in others[:4]], kept)
 
 
 @pytest.mark.parametrize("other", [dict(restore=Restore(moments=False)), dict(guard=True)], ids=str)
