@@ -15,6 +15,7 @@ from exact import assert_identical
 from torch import nn
 
 from minmax_plugin import Always, MinMaxGame, Never, Player, RandomRate, Restore
+from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 
 
 class OwnRate(torch.optim.SGD):
@@ -199,6 +200,43 @@ def test_a_rate_that_is_set_between_steps_stays(kind, rate):
         schedule.step()
         game.decide(0.0)
         assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.1 * 0.5**cycle)
+        assert x.tolist() == [1.0, 1.0]
+
+
+class Deferring:
+    """Drives a toolkit's facade as the hook does: its step only marks the gradient as pending."""
+
+    proposing = False
+
+    def on_step(self, optimizer, step):
+        return step() if self.proposing else None
+
+    def on_zero_grad(self, optimizer):
+        pass
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_step_that_a_facade_defers_changes_nothing_until_it_is_taken(adopted):
+    facade = type("MinMaxOwnRate", (MinMaxOptimizer, OwnRate), {})
+    optimizer = (OwnRate if adopted else facade)([nn.Parameter(torch.ones(2))], lr=0.1)
+    optimizer.__class__ = facade  # what adopt() does
+    optimizer.driver = driver = Deferring()
+    game = MinMaxGame(optimizer, torch.optim.SGD([nn.Parameter(torch.ones(2))]), Never())
+    game.decide(0.0)
+    (x,) = optimizer.param_groups[0]["params"]
+    for rate in (0.1, 0.05):
+        optimizer.param_groups[0]["lr"] = rate
+        x.grad = torch.ones(2)
+        optimizer.step()
+        driver.proposing = True
+        assert game.propose()
+        driver.proposing = False
+        assert optimizer.param_groups[0]["lr"] == 0.9 * rate
+        assert optimizer.steps == 1
+        optimizer.step()
+        game.decide(0.0)
+        assert optimizer.param_groups[0]["lr"] == rate
+        assert optimizer.steps == 0
         assert x.tolist() == [1.0, 1.0]
 
 
