@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow matrix evidence speed docs lint types setup clean
+.PHONY: demo test test-slow matrix experiments speed docs lint types setup clean
 
 setup: $(VENV)/.complete
 
@@ -30,11 +30,11 @@ test-slow: setup
 matrix: setup
 	$(VENV)/bin/python -m pytest tests/mmgen/test_families.py -m "matrix or not matrix" -n 2 --families-table docs/families.md
 
-# the short form of docs/results.md: two seeds of some methods on two experiments; results/evidence/results.md
+# the short form of docs/results.md: two seeds of some methods on two experiments; results/experiments/results.md
 METHODS = practical released random-released gda-matched
-evidence: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence four_gaussians $(METHODS) gda-6 --seeds 2
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m benchmarks.evidence mnist01_embedded $(METHODS) gda-1 --seeds 2
+experiments: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m experiments four_gaussians $(METHODS) gda-6 --seeds 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m experiments mnist01_embedded $(METHODS) gda-1 --seeds 2
 
 # a gross regression of the training step fails here
 speed: setup

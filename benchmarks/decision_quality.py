@@ -7,7 +7,6 @@ is their error in f_new − f_old? It writes ``benchmarks/results/decision_quali
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import math
 import sys
@@ -35,6 +34,7 @@ from minmax_plugin.value import Estimate, Estimator  # noqa: E402
 RESULT = ROOT / "benchmarks" / "results" / "decision_quality.csv"
 CASES = {"four Gaussians": "configs/four_gaussians_gda.py", "MNIST networks": "configs/mnist01_gda.py"}
 SAMPLES = 50_000
+COMPARISONS = 100  # in each training, at most
 POOL = inspect.signature(MinMaxHook).parameters["pool"].default
 ESTIMATORS = {
     "last": ValueSetting("last"),
@@ -132,7 +132,7 @@ class ComparesEstimators(Hook):
         minmax.value = SimpleNamespace(estimator=estimator)  # type: ignore[assignment]
 
 
-def measure(case: str, comparisons: int) -> pandas.DataFrame:
+def measure(case: str) -> pandas.DataFrame:
     """The differences that each estimator saw, beside the reference's, decision by decision."""
     rows: list[dict[str, Any]] = []
     cfg = bare(load_config(str(ROOT / CASES[case])))
@@ -144,21 +144,18 @@ def measure(case: str, comparisons: int) -> pandas.DataFrame:
 
     cycles = cfg.total_iters // cfg.train_cfg.disc_steps
     batches = math.ceil(SAMPLES / cfg.data.samples_per_gpu)
-    compares = dict(type="ComparesEstimators", every=cycles // comparisons, batches=batches, note=note)
+    compares = dict(type="ComparesEstimators", every=cycles // COMPARISONS, batches=batches, note=note)
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
         train(cfg, seed=1, hooks=[dict(compares, priority="HIGHEST")])
     return pandas.DataFrame(rows)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--comparisons", type=int, default=100, help="in each training, at most (default: 100)")
-    args = parser.parse_args()
+def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for case in CASES:
-        for name, seen in measure(case, args.comparisons).groupby("estimator", sort=False):
+        for name, seen in measure(case).groupby("estimator", sort=False):
             agreed = (seen["truth"] < 0) == (seen["own"] < 0)
             error = float((seen["own"] - seen["truth"]).std())
             row = {"case": case, "estimator": name, "decisions": len(seen), "agreed": int(agreed.sum())}
@@ -166,8 +163,7 @@ def main() -> int:
             rows.append(row | {"commit": commit()})
             print(row, flush=True)
     keep(RESULT, rows, ["case", "estimator"])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

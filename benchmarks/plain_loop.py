@@ -8,7 +8,6 @@ part if its package is there (``pip install CGDs``). Some ten minutes; it runs o
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import platform
 import sys
@@ -26,13 +25,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
-from benchmarks.turns import now, ratio  # noqa: E402
+from benchmarks.turns import now  # noqa: E402
+from experiments.stats import paired_ratio  # noqa: E402
 from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, build_baseline  # noqa: E402
 from minmax_plugin.baselines import BASELINES  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "plain_loop.csv"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NOISE, DATA, BATCH = 64, 64, 64
+WEIGHTS = (10**4, 10**5, 10**6, 10**7, 10**8)  # of both networks together
+K = (1, 5)  # ascent steps
+ROUNDS, TURN = 15, 0.2  # turns of each side, and their seconds
 PEERS: dict[str, dict[str, Any]] = {"omd": {}, "extragradient": {}, "lookahead": {}, "unrolled": {"k": 6}}
 
 
@@ -121,45 +124,37 @@ def timed(cycle: Callable[[], None], times: int) -> float:
     return now() - began
 
 
-def compare(plain: Callable[[], None], other: Callable[[], None], rounds: int, turn: float) -> dict[str, float]:
-    """Both in turns of about ``turn`` seconds: milliseconds of a plain cycle, and the ratio with its 95 % interval."""
+def compare(plain: Callable[[], None], other: Callable[[], None]) -> dict[str, float]:
+    """Time both in turns: milliseconds of a plain cycle, and the ratio with its 95 % interval."""
     for cycle in (plain, other):
         timed(cycle, 2)
-    times = max(1, round(turn / timed(plain, 1)))
-    seconds = np.array([(timed(plain, times), timed(other, times)) for _ in range(rounds)])
-    return {"plain_ms": 1e3 * float(np.median(seconds[:, 0])) / times, **ratio(seconds[:, 0], seconds[:, 1])}
+    times = max(1, round(TURN / timed(plain, 1)))
+    seconds = np.array([(timed(plain, times), timed(other, times)) for _ in range(ROUNDS)])
+    return {"plain_ms": 1e3 * float(np.median(seconds[:, 0])) / times, **paired_ratio(seconds[:, 0], seconds[:, 1])}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8], help="of both networks")
-    parser.add_argument("--k", type=int, nargs="+", default=[1, 5], help="ascent steps (default: 1 and 5)")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
-    parser.add_argument("--turn", type=float, default=0.2, help="seconds of a turn (default: 0.2)")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+def main() -> None:
+    torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else platform.machine()
 
-    def measure(weights: float, k: int, method: str, other: Callable[[Players], Callable[[], None]]) -> None:
-        mine, its = Players(int(weights)), Players(int(weights))
-        found = compare(mine.baseline("gda-alternating", k=k), other(its), args.rounds, args.turn)
-        row = {"method": method, "weights": mine.size, "k": k, "threads": args.threads, "device": device, **found}
+    def measure(weights: int, k: int, method: str, other: Callable[[Players], Callable[[], None]]) -> None:
+        mine, its = Players(weights), Players(weights)
+        found = compare(mine.baseline("gda-alternating", k=k), other(its))
+        row = {"method": method, "weights": mine.size, "k": k, "threads": 1, "device": device, **found}
         keep(RESULT, [row | {"commit": commit()}], ["method", "weights", "k", "threads", "device"])
         print(row, flush=True)
 
     for name, settings in PEERS.items():
-        measure(1e6, 1, name, partial(Players.baseline, name=name, **settings))
+        measure(10**6, 1, name, partial(Players.baseline, name=name, **settings))
     if importlib.util.find_spec("CGDs"):
-        measure(1e6, 1, "competitive (ACGD)", Players.competitive)
+        measure(10**6, 1, "competitive (ACGD)", Players.competitive)
     else:
         print("competitive gradient descent is left out: pip install CGDs")
-    for weights in args.weights:
-        for k in args.k:
+    for weights in WEIGHTS:
+        for k in K:
             for value in ("last", "fresh", "paired") if k > 1 else ("fresh", "paired"):
                 measure(weights, k, f"MinMax, {value}", partial(Players.minmax, k=k, value=value))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

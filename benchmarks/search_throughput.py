@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.tables import commit  # noqa: E402
+from benchmarks.tables import commit, markdown  # noqa: E402
 from tune.record import SearchRecord  # noqa: E402
 from tune.tables import commands  # noqa: E402
 
@@ -86,16 +86,17 @@ def main() -> int:
         record, searched = search(Path(place), args)
         each, trained = by_hand(record, args.at_once)
     rates = [args.trials / seconds * 3600 for seconds in (searched, trained)]
+    rows = [
+        ["`tune/search.py`, from start to end", f"{searched:.0f}", f"{rates[0]:.1f}"],
+        ["the same trainings by `minmax-train`", f"{trained:.0f}", f"{rates[1]:.1f}"],
+        ["ratio (target: 0.90 or more)", "", f"{rates[0] / rates[1]:.2f}"],
+    ]
     lines = [
         f"`python benchmarks/search_throughput.py --trials {args.trials} --at-once {args.at_once} --iterations "
         f"{args.iterations}` at {commit()}; {platform.machine()}, {os.cpu_count()} cores, one thread a training. "
         f"A training by hand took {statistics.median(each):.0f} s (median; {min(each):.0f} to {max(each):.0f}).",
         "",
-        "| | seconds in all | trials an hour |",
-        "|---|---|---|",
-        f"| `tune/search.py`, from start to end | {searched:.0f} | {rates[0]:.1f} |",
-        f"| the same trainings by `minmax-train` | {trained:.0f} | {rates[1]:.1f} |",
-        f"| ratio (target: 0.90 or more) | | {rates[0] / rates[1]:.2f} |",
+        markdown(["", "seconds in all", "trials an hour"], rows),
         "",
     ]
     RESULT.write_text("\n".join(lines))

@@ -25,8 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
-from benchmarks.turns import bare  # noqa: E402
-from benchmarks.turns import compare as take_turns  # noqa: E402
+from benchmarks.turns import bare, compare  # noqa: E402
 from minmax_plugin.mmgen.config import load_config, opt_in  # noqa: E402
 from minmax_plugin.mmgen.doctor import examine  # noqa: E402
 
@@ -101,7 +100,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(case: Case, variant: str | None, folder: str) -> Config:
+def config(case: Case, variant: str | None) -> Config:
     """The config of one side of a comparison; ``None`` is the plain toolkit."""
     cfg = load_config(case.config)
     cfg.merge_from_dict(case.overlay)
@@ -112,16 +111,10 @@ def config(case: Case, variant: str | None, folder: str) -> Config:
     bare(cfg).merge_from_dict(dict(lr_config=None))
     cfg.custom_hooks = [h for h in cfg.get("custom_hooks") or [] if h["type"] == "ExponentialMovingAverageHook"]
     cfg.evaluation = None
-    cfg.work_dir = folder
     cfg.total_iters = 10**6
     if variant is not None:
         opt_in(cfg, acceptance=dict(type="constant", rate=0.2), **VARIANTS[variant])
     return cfg
-
-
-def compare(case: Case, variant: str, rounds: int) -> dict[str, float]:
-    """A plain and a MinMax training in turns: milliseconds an iteration, the ratio with its 95 % interval, memory."""
-    return take_turns([config(case, v, "") for v in (None, variant)], [case.turn * case.k] * 2, rounds)
 
 
 def fits(case: Case, variant: str) -> bool:
@@ -133,12 +126,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="two cases, few rounds; fails on a gross regression")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--rounds", type=int, default=20, help="turns of each side (default: 20)")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default: 1)")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     if args.quick:
-        args.cases, args.variants, args.rounds = ["four Gaussians", "MNIST networks"], ["last", DEFAULT], 10
+        args.cases, args.variants = ["four Gaussians", "MNIST networks"], ["last", DEFAULT]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     regressed = False
     for name in args.cases:
@@ -146,14 +137,15 @@ def main() -> int:
         for variant in args.variants:
             if not fits(case, variant):
                 continue
-            row = {"case": name, "k": case.k, "variant": variant, "threads": args.threads, "device": device}
+            row = {"case": name, "k": case.k, "variant": variant, "threads": 1, "device": device}
             for _ in range(TRIES if args.quick else 1):
-                row |= compare(case, variant, args.rounds)
+                sides = [config(case, v) for v in (None, variant)]
+                row |= compare(sides, [case.turn * case.k] * 2, rounds=10 if args.quick else 20)
                 if row["ratio_low"] <= GROSS:
                     break
             else:
                 regressed = True
-            memory = examine(config(case, variant, "")).memory
+            memory = examine(config(case, variant)).memory
             row["snapshots_mib"] = next(mib for what, mib in memory.items() if what.startswith("kept"))
             if not args.quick:
                 keep(RESULT, [row | {"commit": commit()}], ["case", "variant", "threads", "device"])

@@ -1,9 +1,9 @@
-"""Tables of results: a line that is measured again takes the place of its earlier self, the others stay."""
+"""Tables of results, as CSV and as Markdown."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ def commit() -> str:
     def git(*command: str) -> str:
         return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
-    differ = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs")
+    paths = (".", ":!benchmarks/results", ":!experiments/results", ":!docs")
+    differ = git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", *paths)
     return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(differ)
 
 
 def keep(file: Path, rows: Sequence[dict[str, Any]] | pandas.DataFrame, keys: Sequence[str]) -> None:
-    """Put lines into a table, in place of those with the same ``keys``; a table that is not there is made."""
+    """Write lines into a CSV table. They replace lines with the same ``keys``; a missing table is made."""
     frame = pandas.DataFrame(rows)
     if file.exists():
         earlier = pandas.read_csv(file)
@@ -31,3 +32,16 @@ def keep(file: Path, rows: Sequence[dict[str, Any]] | pandas.DataFrame, keys: Se
         again = pandas.MultiIndex.from_frame(earlier[list(keys)]).isin(measured)
         frame = pandas.concat([earlier[~again], frame])
     frame.to_csv(file, index=False, float_format="%.4g")
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (header, *rows)]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+def between(text: str, name: str, new: str) -> str:
+    """A page with ``new`` between the marks of ``name``."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    head, rest = text.split(start)
+    return head + start + new + rest[rest.index(end) :]

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
-from numpy.typing import ArrayLike
-from scipy import stats
 
+from experiments.stats import paired_ratio
 from minmax_plugin.mmgen.train import train
 
 WARMING = 2  # rounds that are not counted
@@ -44,7 +43,8 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
 
     Returns:
         Milliseconds of an iteration of the plain one, and what a turn of the other takes, as a ratio to one of the
-        plain one: see :func:`ratio`. Peak memory of the plain one, and how much more the other's is, in MiB.
+        plain one: see :func:`~experiments.stats.paired_ratio`. Peak memory of the plain one, and how much more the
+        other's is, in MiB.
 
     Raises:
         RuntimeError: with what was raised in a training.
@@ -55,23 +55,10 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
     plain_mib, mib = (float(np.mean([half[i].peak_mib for half in halves])) for i in (0, 1))
     return {
         "plain_ms": 1e3 * float(np.median(plain)) / iterations[0],
-        **ratio(plain, other),
+        **paired_ratio(plain, other),
         "plain_mib": plain_mib,
         "more_mib": mib - plain_mib,
     }
-
-
-def ratio(plain: ArrayLike, other: ArrayLike) -> dict[str, float]:
-    """The median ratio of two series of times, taken pair by pair, with its 95 % bootstrap interval.
-
-    Examples:
-        >>> found = ratio([1.0, 2.0, 1.0], [2.0, 4.0, 2.0])
-        >>> found["ratio"], float(found["ratio_low"]), float(found["ratio_high"])
-        (2.0, 2.0, 2.0)
-    """
-    ratios = np.asarray(other) / np.asarray(plain)
-    interval = stats.bootstrap((ratios,), np.median, method="percentile", rng=0).confidence_interval
-    return {"ratio": float(np.median(ratios)), "ratio_low": interval.low, "ratio_high": interval.high}
 
 
 class _Taken(NamedTuple):

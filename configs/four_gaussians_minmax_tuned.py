@@ -1,4 +1,4 @@
-# The settings that a search found: python -m benchmarks.evidence four_gaussians practical --tune; docs/results.md says
+# The settings that a search found: python -m experiments four_gaussians practical --tune; docs/results.md says
 # how far they go.
 _base_ = "four_gaussians_minmax.py"
 

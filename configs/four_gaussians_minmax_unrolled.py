@@ -1,5 +1,5 @@
 # Proposals that look six discriminator steps ahead (an unrolled step), at the rates that a search found for the unrolled
-# method: python -m benchmarks.evidence four_gaussians unrolled --tune --trials 12; docs/results.md says how far they go.
+# method: python -m experiments four_gaussians unrolled --tune --trials 12; docs/results.md says how far they go.
 _base_ = "four_gaussians_minmax.py"
 
 model = dict(type="UnrolledGAN")

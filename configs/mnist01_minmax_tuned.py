@@ -1,4 +1,4 @@
-# The settings that a search chose: python -m benchmarks.evidence mnist01 practical --tune; docs/results.md says how far
+# The settings that a search chose: python -m experiments mnist01 practical --tune; docs/results.md says how far
 # they go. Those of the paper lose one digit by iteration 2000. Found on all zeros and ones of MNIST (data.train.root).
 _base_ = "mnist01_minmax.py"
 

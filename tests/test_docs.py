@@ -12,7 +12,7 @@ import pytest
 from families import write_images
 from mmcv.runner import HOOKS
 
-from benchmarks.evidence import __main__ as evidence
+from experiments import __main__ as experiments
 from minmax_plugin.mmgen import certify, doctor, train
 from minmax_plugin.mmgen.check import check_config
 from tune import options
@@ -134,7 +134,7 @@ COMMANDS = {
     "minmax-train": train.parse_args,
     "minmax-doctor": doctor.parse_args,
     "minmax-certify": certify.parse_args,
-    "python -m benchmarks.evidence": evidence.parse,
+    "python -m experiments": experiments.parse,
 }
 
 
@@ -143,7 +143,7 @@ def commands():
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         text = page.read_text().replace("\\\n", " ")
         for name in COMMANDS:
-            for found in re.findall(rf"{re.escape(name)}(?![\w-])([^`#|>;&\n]*)", text):
+            for found in re.findall(rf"{re.escape(name)}(?![\w-]|\.\w)([^`#|>;&\n]*)", text):
                 yield name, found.strip()
 
 

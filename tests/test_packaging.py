@@ -42,7 +42,7 @@ def test_wheel_and_sdist_are_complete(built):
     modules = [str(p.relative_to(ROOT)) for p in (ROOT / "minmax_plugin").rglob("*.py")]
     configs = [f"minmax_plugin/.mim/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.py")]
     assert set(names) >= {*modules, *configs, "minmax_plugin/py.typed"}
-    assert not [name for name in names if name.startswith(("tests", "tune", "benchmarks"))]
+    assert not [name for name in names if name.startswith(("tests", "tune", "benchmarks", "experiments"))]
     with tarfile.open(sdist) as archive:
         packed = archive.getnames()
     assert {f"{packed[0].split('/')[0]}/{name}" for name in ("LICENSE", "README.md", "CITATION.cff")} <= set(packed)

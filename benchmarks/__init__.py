@@ -1,0 +1,1 @@
+"""Measurements of time: what a step, a search and an import cost."""
