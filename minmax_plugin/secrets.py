@@ -24,7 +24,7 @@ _REFERENCE = re.compile(r"(?:\$\w+|\$\{\w+\})+")
 
 # scheme://user:SECRET@host; in a text, where a URL may be any, no port in its place. ?password=SECRET;
 # password=SECRET of a driver's own line.
-_AFTER_USER = r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/@'\"]*:)"
+_AFTER_USER = r"(?P<before>\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@'\"]*:)"
 _URL = re.compile(_AFTER_USER + r"(?!\d+(?:[/\s'\"]|$))(?P<secret>[^\s'\"@]+(?:@[^\s'\"@/?]*)*)(?=@)", re.IGNORECASE)
 _WHOLE_URL = re.compile(_AFTER_USER + r"(?P<secret>[^@]+(?:@[^@/?]*)*)(?=@)", re.IGNORECASE)  # with spaces, quotes
 _NAMED = rf"(?:[?&]\w*(?:{_PASSWORD}|{_TOKEN})|(?:^|\s)(?:ssl)?{_PASSWORD}|(?:\b|%3B)PWD)"

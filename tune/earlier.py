@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from minmax_plugin.secrets import hide
+from minmax_plugin.secrets import hide, secrets_of
+from tune.files import replaced
 from tune.options import ADDRESSES, flag
 from tune.places import fill_in
 from tune.record import NO_PASSWORD, TRIALS, SearchRecord
@@ -44,10 +45,10 @@ def clean(record: SearchRecord) -> None:
             _rewrite(path)
     record.write(**{NO_PASSWORD: True})
     for field in ADDRESSES:
-        if stored["options"].get(field) != (address := getattr(record.options, field)):
+        if secrets_of(stored["options"].get(field) or ""):
             record.log(
-                f"the password of {flag(field)} was in search.json: it is {address!r} now, so set the variable before "
-                "the next --resume; others may have read the old password, so change it"
+                f"the password of {flag(field)} was in search.json: it is {getattr(record.options, field)!r} now, so "
+                "set the variable before the next --resume; others may have read the old password, so change it"
             )
 
 
@@ -56,4 +57,5 @@ def _rewrite(path: Path) -> None:
         return
     text = path.read_text(errors="surrogateescape")  # whatever else is in it stays as it is
     if (hidden := hide(text)) != text:
-        path.write_text(hidden, errors="surrogateescape")
+        with replaced(path) as aside:
+            aside.write_text(hidden, errors="surrogateescape")
