@@ -66,15 +66,17 @@ def both(*methods, experiment=DIGITS):
 CLAIMS = {
     "readme": [
         ("The released rule has all four modes by eye in {} runs", [(FOUR, "released", EYE)]),
-        ("its coin in {}, GDA at the same", [(FOUR, "random-released", EYE)]),
-        (" rates in {}, and GDA with", [(FOUR, "gda-6", EYE)]),
-        (" as many ascent steps as survive that rule in {}.", [(FOUR, "gda-matched", EYE)]),
+        ("and random acceptance in {}.", [(FOUR, "random-released", EYE)]),
         (
-            "the test has all four, counted strictly, in {} runs, its coin in {}, plain GDA in {}.",
+            "GDA has them in {}, and with as many ascent steps as survive that rule in {}.",
+            [(FOUR, "gda-6", EYE), (FOUR, "gda-matched", EYE)],
+        ),
+        (
+            "The test has all four, counted strictly, in {} runs, random acceptance in {}, plain GDA in {}.",
             [(FOUR, "best"), (FOUR, "random-best"), (FOUR, "gda-best")],
         ),
         (
-            "all four are there in {} runs with the test, in {} with its coin, and in {} by that method alone",
+            "All four are there in {} runs with the test, in {} with random acceptance, and in {} by that method alone",
             [(FOUR, "best-unrolled"), (FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")],
         ),
         (
@@ -86,21 +88,17 @@ CLAIMS = {
             "extragradient {}, GDA with k = 6 {}, with k = 1 {}, OMD {}.",
             [(FOUR, f"{name}-tuned") for name in ("extragradient", "gda-6", "gda-1", "omd")],
         ),
-        ("the test {} and its coin too", [(EIGHT, "best")]),
-        ("the test {} and its coin too", [(EIGHT, "random-best")]),
+        ("the test {}, random acceptance {}, GDA {}.", [(EIGHT, name) for name in ("best", "random-best", "gda-best")]),
         (
-            "GDA {}, GDA with k = 1 {}, Lookahead {}, extragradient {};",
-            [(EIGHT, name) for name in ("gda-best", "gda-1-tuned", "lookahead-tuned", "extragradient-tuned")],
+            "GDA with k = 1 has {}, Lookahead {}, extragradient {}.",
+            [(EIGHT, name) for name in ("gda-1-tuned", "lookahead-tuned", "extragradient-tuned")],
         ),
-        *[
-            (
-                "unrolled proposals {} and their coin too, the unrolled method {}.",
-                [(EIGHT, name), (EIGHT, "unrolled-tuned")],
-            )
-            for name in ("best-unrolled", "random-unrolled")
-        ],
         (
-            "At the published rates the released rule {}, its coin {}, GDA {}.",
+            "Unrolled proposals have {}, with random acceptance {}, and the unrolled method {}.",
+            [(EIGHT, name) for name in ("best-unrolled", "random-unrolled", "unrolled-tuned")],
+        ),
+        (
+            "At the published rates the released rule has {}, random acceptance {}, GDA {}.",
             [(EIGHT, "released"), (EIGHT, "random-released"), (EIGHT, "gda-6")],
         ),
         *[
@@ -108,64 +106,72 @@ CLAIMS = {
             for name in read_results(RESULTS, GRID)[0]["method"].unique()
         ],
         ("after 1,000 cycles in {} runs with the practical rule", [(DIGITS, "practical")]),
-        ("in {} with the released one and with its coin", [(DIGITS, "released")]),
-        ("in {} with the released one and with its coin", [(DIGITS, "random-released")]),
-        *[("they are there in {} runs, at 1,000 and at 2,000;", counted) for counted in both("best")],
-        ("with the test's coin in {}, with", [(DIGITS, "random-best")]),
+        (
+            "The released rule has them in {}, random acceptance in {}, and GDA in none.",
+            [(DIGITS, "released"), (DIGITS, "random-released")],
+        ),
+        *[("they are there in {} runs, at 1,000 and at 2,000.", counted) for counted in both("best")],
+        ("With random acceptance they are there in {}, with", [(DIGITS, "random-best")]),
         *[
-            ("OMD has them in {}, extragradient in {}, GDA with k = 6 in {}, at both,", counted)
+            ("OMD has them in {}, extragradient in {}, GDA with k = 6 in {}, at both.", counted)
             for counted in both("omd-tuned", "extragradient-tuned", "gda-6-tuned")
         ],
-        ("Lookahead in {}, then in {}.", [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, LATE)]),
+        (
+            "Lookahead has them in {}, then in {}.",
+            [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, LATE)],
+        ),
     ],
     "accept": [
-        ("the test has all modes in {} runs, its coin in {},", [(FOUR, "best"), (FOUR, "random-best")]),
-        ("with the same rates and no test in {}.", [(FOUR, "gda-best")]),
+        ("the test has all modes in {} runs, random acceptance in {},", [(FOUR, "best"), (FOUR, "random-best")]),
+        ("and plain descent-ascent with the same rates in {}.", [(FOUR, "gda-best")]),
         ("our best setting has all in {}, {} and {}.", [(EIGHT, "best"), (EIGHT, "random-best"), (EIGHT, "gda-best")]),
         (
-            "both digits are there at cycle 1,000 in {}, {} and {},",
+            "both digits are there at cycle 1,000 in {}, {} and {}.",
             [(DIGITS, "best"), (DIGITS, "random-best"), (DIGITS, "gda-best")],
         ),
         *[
-            ("of their own worse: both digits in {} runs, where one step has them in {}.", counted)
+            ("they do worse: both digits in {} runs, where one step has them in {}.", counted)
             for counted in both("gda-6-tuned", "gda-1-tuned")
         ],
         ("has both digits at cycle 500 in {} runs", [(DIGITS, "gda-1", None, 500)]),
         (
-            "the practical rule has them at cycle 1,000 in {}, at 1,250 in {} and at 2,000 in {};",
+            "The practical rule has them at cycle 1,000 in {}, at 1,250 in {} and at 2,000 in {}.",
             [(DIGITS, "practical", None, cycle) for cycle in (EARLY, 1250, LATE)],
         ),
         ("in {} each at 1,000.", [(DIGITS, "released")]),
         ("in {} each at 1,000.", [(DIGITS, "random-released")]),
-        ("at 1,500 it is {} against {},", [(FOUR, "released", EYE), (FOUR, "random-released", EYE)]),
-        ("the coin does no worse ({} against {})", [(EIGHT, "random-released"), (EIGHT, "released")]),
+        ("At 1,500 it is {} against {},", [(FOUR, "released", EYE), (FOUR, "random-released", EYE)]),
+        ("On eight Gaussians it does no worse ({} against {})", [(EIGHT, "random-released"), (EIGHT, "released")]),
         ("as many ascent steps as survive that rule has {} by eye", [(FOUR, "gda-matched", EYE)]),
-        ("without a test, and {} after 1,000 cycles", [(FOUR, "gda-matched", EYE, 1000)]),
+        ("It has {} after 1,000 cycles", [(FOUR, "gda-matched", EYE, 1000)]),
         (
-            "Strictly it is {} with the rule, {} with its coin, {} with as much ascent and {} with plain",
+            "Strictly it is {} with the rule, {} with random acceptance, {} with as much ascent and {} with plain",
             [(FOUR, name) for name in ("released", "random-released", "gda-matched", "gda-6")],
         ),
         (
-            "descent-ascent with k = 6 has all modes in {} runs at the published rates, in {} with",
+            "descent-ascent with k = 6 has all modes in {} runs at the published rates. It has them in {} with",
             [(FOUR, "gda-6"), (FOUR, "gda-6-tuned")],
         ),
-        ("and in {} with the rates that were found for MinMax", [(FOUR, "gda-best")]),
+        ("It has them in {} with MinMax's rates as well", [(FOUR, "gda-best")]),
         ("is enough for {} at cycle 1,500", [(FOUR, "gda-1-tuned", None, 1500)]),
-        ("on eight Gaussians for {} after as many gradients", [(EIGHT, "gda-1-tuned")]),
+        ("It is enough on eight Gaussians for {} after as many gradients", [(EIGHT, "gda-1-tuned")]),
         (
             "on four Gaussians by eye ({} against {}) and on eight ({} against {}).",
             [(FOUR, "gda-matched", EYE), (FOUR, "gda-6", EYE), (EIGHT, "gda-matched"), (EIGHT, "gda-6")],
         ),
-        ("twelve steps at our rates end with one mode ({})", [(EXPLORATORY, "exploratory-ascent")]),
-        ("Lookahead-Minmax {} ({} by eye), at", [(FOUR, "lookahead-tuned"), (FOUR, "lookahead-tuned", EYE)]),
-        ("(92 %), descent-ascent with one ascent step {}, and OMD {}.", [(FOUR, "gda-1-tuned"), (FOUR, "omd-tuned")]),
-        ("over as many gradients extragradient {}, which", [(FOUR, "extragradient-tuned")]),
+        ("Twelve steps at our rates end with one mode ({})", [(EXPLORATORY, "exploratory-ascent")]),
+        ("Lookahead-Minmax has {} ({} by eye), at", [(FOUR, "lookahead-tuned"), (FOUR, "lookahead-tuned", EYE)]),
+        (
+            "(92 %). Descent-ascent with one ascent step has {}, and OMD {}.",
+            [(FOUR, "gda-1-tuned"), (FOUR, "omd-tuned")],
+        ),
+        ("Over as many gradients extragradient has {} and puts", [(FOUR, "extragradient-tuned")]),
         *[
-            ("at both times: OMD {}, extragradient {};", counted)
+            ("at both times, OMD has {} and extragradient {}.", counted)
             for counted in both("omd-tuned", "extragradient-tuned")
         ],
         (
-            "Lookahead-Minmax {}, then {}. None of these",
+            "Lookahead-Minmax has {}, then {}. None of these",
             [(DIGITS, "lookahead-tuned"), (DIGITS, "lookahead-tuned", None, LATE)],
         ),
         (
@@ -176,37 +182,40 @@ CLAIMS = {
             "(unrolled steps) all four modes are there in {}, {} and {},",
             [(FOUR, "best-unrolled"), (FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")],
         ),
-        ("own search found it has all modes in {} runs without any test,", [(FOUR, "unrolled-tuned")]),
-        ("and in {} where its steps are MinMax's proposals, all of", [(FOUR, "best-unrolled")]),
-        ("and in {} where its steps are MinMax's proposals, all of", [(FOUR, "best-unrolled", "modes_3sigma")]),
+        ("its search found it has all modes in {} runs without any test.", [(FOUR, "unrolled-tuned")]),
+        ("MinMax's proposals it has them in {}, all of", [(FOUR, "best-unrolled")]),
+        ("MinMax's proposals it has them in {}, all of", [(FOUR, "best-unrolled", "modes_3sigma")]),
         (
-            "before its rate is annealed, in {} and {}.",
+            "before its rate is annealed, it has {} and {}.",
             [(FOUR, "unrolled-tuned", None, EQUAL), (FOUR, "best-unrolled", None, EQUAL)],
         ),
         ("On eight Gaussians it is {} and {}. At", [(EIGHT, "unrolled-tuned"), (EIGHT, "best-unrolled")]),
         ("published rates it has them in {}, on four.", [(FOUR, "unrolled")]),
         (
-            "these rates give all modes in {} runs, with unrolled ones not annealed in {},",
+            "these rates give all modes in {} runs. Unrolled steps that are not annealed give them in {},",
             [(EXPLORATORY, "exploratory-not-unrolled"), (EXPLORATORY, "exploratory-unrolled-steady")],
         ),
         ("is reached with unrolled steps as the proposals**: {}.", [(FOUR, "best-unrolled")]),
-        ("with the coin it is {}, and without either {}.", [(FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")]),
+        (
+            "with random acceptance it is {}, and without either {}.",
+            [(FOUR, "random-unrolled"), (FOUR, "unrolled-tuned")],
+        ),
         ("the test does not reach it**: {} at our best setting, and {} if", [(FOUR, "best"), (FOUR, "gda-best")]),
         (
             "rates half as high again all four modes were there in {} runs, and then in {} on the reported seeds",
             [(EXPLORATORY, "exploratory-faster"), (EXPLORATORY, "exploratory-again")],
         ),
-        ("With p = 0.8, nearer to descent-ascent, it was {};", [(EXPLORATORY, "exploratory-kept")]),
+        ("With p = 0.8, nearer to descent-ascent, it was {}.", [(EXPLORATORY, "exploratory-kept")]),
         (
-            "which keeps nearly everything at first, {} too, and at faster rates {}.",
+            "which keeps nearly everything at first, it was {} too, and at faster rates {}.",
             [(EXPLORATORY, "exploratory-theory"), (EXPLORATORY, "exploratory-theory-faster")],
         ),
         ("(at faster rates) {} has all,", [(EXPLORATORY, "exploratory-late")]),
         ("with a discriminator that starts slowly {},", [(EXPLORATORY, "exploratory-early")]),
-        ("with rates further apart {}.", [(EXPLORATORY, "exploratory-apart")]),
-        ("none in the discriminator alone gave {},", [(EXPLORATORY, "exploratory-half")]),
+        ("and with rates further apart {}.", [(EXPLORATORY, "exploratory-apart")]),
+        ("None in the discriminator alone gave {}.", [(EXPLORATORY, "exploratory-half")]),
         (
-            "(β₂ = 0.99) {}, over 10 steps {}. The last try was unrolled steps, {}.",
+            "(β₂ = 0.99) gave {}, over 10 steps {}. The last run was with unrolled steps, {}.",
             [
                 (EXPLORATORY, "exploratory-memory"),
                 (EXPLORATORY, "exploratory-short-memory"),
@@ -226,18 +235,18 @@ def ablated(which):
 MEANS = [
     (
         "readme",
-        "{} of GDA's lie within three standard deviations of a mode, {} with the test or",
+        "{} of GDA's lie within three standard deviations of a mode, and {} with the test or",
         [(FOUR, "gda-best", "hq_3sigma"), (FOUR, "best", "hq_3sigma")],
     ),
     (
         "readme",
-        "KID is {} with the test, {} with its coin and {} without either,",
+        "KID is {} with the test, {} with random acceptance and {} without either.",
         [("cifar10", name, "kid") for name in ("best", "random-best", "gda-best")],
     ),
-    ("readme", "{} with the test or its coin", [(FOUR, "random-best", "hq_3sigma")]),
+    ("readme", "{} with the test or random acceptance", [(FOUR, "random-best", "hq_3sigma")]),
     (
         "readme",
-        "which has more samples near a mode ({} against {})",
+        "has more samples near a mode ({} against {})",
         [(FOUR, "unrolled-tuned", "hq"), (FOUR, "best-unrolled", "hq")],
     ),
     (
@@ -248,18 +257,18 @@ MEANS = [
     ("accept", "but {} of the samples near one.", [(EXPLORATORY, "exploratory-unrolled-steady", "hq")]),
     (
         "accept",
-        "{} of them lie within three standard deviations of a mode, with the test, as with its coin, {}.",
+        "{} of them lie within three standard deviations of a mode; with the test {}, and with random",
         [(FOUR, "gda-best", "hq_3sigma"), (FOUR, "best", "hq_3sigma")],
     ),
-    ("accept", "as with its coin, {}.", [(FOUR, "random-best", "hq_3sigma")]),
+    ("accept", "and with random acceptance {}.", [(FOUR, "random-best", "hq_3sigma")]),
     (
         "accept",
-        "{} against {} of the four, and fewer of them near any, {} against {}.",
+        "{} against {} of the four. Fewer of them lie near any, {} against {}.",
         [(FOUR, method, measure) for measure in ("modes", "hq") for method in ("practical", "gda-6")],
     ),
     (
         "accept",
-        "as the coin's share: {} modes and {}, with the test {} and {},",
+        "it has {} modes and {} of the samples near one, the test {} and {}.",
         [
             ("ablation", method, measure)
             for method in ("random-both-k6", "on-both-fresh-k6")
@@ -271,10 +280,10 @@ MEANS = [
         "{} modes against {}, strictly counted.",
         [(FOUR, "released", "modes"), (FOUR, "random-released", "modes")],
     ),
-    ("accept", "near a mode by then ({} against {})", [(FOUR, "random-released", "hq"), (FOUR, "released", "hq")]),
+    ("accept", "near a mode by then** ({} against {})", [(FOUR, "random-released", "hq"), (FOUR, "released", "hq")]),
     (
         "accept",
-        "({} against {}, over all ways to read f) and more samples near one ({} against {});",
+        "({} against {}, over all ways to read f). It gives more samples near one ({} against {}).",
         [("ablation", ablated(which), measure) for measure in ("modes", "hq") for which in ("generator", "both")],
     ),
     (
@@ -287,7 +296,7 @@ MEANS = [
 OTHERS = (
     "20 of 29",
     "37 of 40",
-    "14 of 20 with the test, 7 of 8 with the coin, 0 of 7",
+    "14 of 20 with the test, 7 of 8 with random acceptance and 0 of 7",
     "14 of 15 (two lines of the table)",
 )
 
@@ -317,8 +326,8 @@ def test_costs_and_the_most_modes_are_what_was_measured():
     ratios = read_costs(RESULTS, FOUR)["ratio"]
     test, random, without = (f"{ratios[name]:.1f}" for name in ("best-unrolled", "random-unrolled", "unrolled-tuned"))
     low, *_, high = sorted((test, random, without))
-    assert f"A cycle takes {low} to {high} times as long as of GDA with k = 6;" in PAGES["readme"]
-    assert f"a cycle of it takes {without} times as long as one of" in PAGES["accept"]
+    assert f"A cycle takes {low} to {high} times as long as of GDA with k = 6." in PAGES["readme"]
+    assert f"A cycle of it takes {without} times as long as one of" in PAGES["accept"]
     assert f"with six ascent steps ({test} with the test)." in PAGES["accept"]
     most = at_cycle(read_results(RESULTS, GRID)[0], 1500)["modes"].max()
     assert f"has all 25 modes, and no run more than {most:.0f}." in PAGES["readme"]
