@@ -1,8 +1,8 @@
-"""How good are decisions by each estimator of f? Beside what it costs, what it is worth.
+"""How good are decisions by each estimator of f, beside what they cost?
 
-``python benchmarks/decision_quality.py`` trains, and at some decisions all the way through asks every estimator, and a
-reference on some 50,000 samples, paired, which decides there: how often do they agree on whether f fell, and how large
-is their error in f_new − f_old? It writes ``benchmarks/results/decision_quality.csv``. Some twenty minutes.
+``python benchmarks/decision_quality.py`` trains, and at some decisions over the training it reads f by every estimator.
+A reference on some 50,000 samples, paired, decides there. How often do they agree on whether f fell, and how large is
+their error in f_new − f_old? It writes ``benchmarks/results/decision_quality.csv``, in some twenty minutes.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ ESTIMATORS = {
 
 
 class Comparison(Estimator):
-    """Reads f by all estimators at every so manieth decision, and by one of them at the others.
+    """Reads f by all estimators at regular decisions, and by one of them at the others.
 
     Args:
-        usual: decides, but at those decisions.
-        reference: decides there.
+        usual: decides at the other decisions.
+        reference: decides at the comparisons.
         others: the estimators that are compared with it.
         every: decisions from one comparison to the next.
-        kept: whether the last proposal was kept; if it was not, f_old is an older value, and there is no comparison.
-        note: told of each comparison and estimator the reference's f_new − f_old and its own.
+        kept: whether the last proposal was kept; otherwise f_old is an older value, and there is no comparison.
+        note: called for each comparison and estimator, with the reference's f_new − f_old and its own.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Comparison(Estimator):
         if not self._comparing:
             self._usual.before()
             return
-        # What an estimator that does not read f_old again has kept with the pair: one value, from one batch.
+        # What an estimator that does not read f_old again has of the incumbent: one value, from one batch.
         self._old = {name: float(estimator.after().f_new) for name, estimator in self._others.items()}
         for estimator in (self._reference, *self._others.values()):
             estimator.before()

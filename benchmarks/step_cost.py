@@ -1,10 +1,9 @@
 """What a training step costs under MinMax, as a ratio to the plain toolkit in the same run.
 
-``python benchmarks/step_cost.py`` trains each pair of configs in turns, a few iterations of the one, as many of the
-other, each in a process of its own, and compares their times turn by turn; peak memory is that of a fresh process. It
-writes ``benchmarks/results/step_cost.csv``, from which docs/performance.md is made. ``--quick`` runs two cases in under
-two minutes and fails if one is surely slower than 1.5 times the plain toolkit, three times over. It runs on a GPU if
-there is one.
+``python benchmarks/step_cost.py`` trains each pair of configs in turns of a few iterations, each config in a separate
+process. It compares their times turn by turn, and their peak memory. It writes ``benchmarks/results/step_cost.csv``,
+from which docs/performance.md is made. ``--quick`` runs two cases in under two minutes. It fails if one is surely
+slower than 1.5 times the plain toolkit, in three measurements. A GPU is used if there is one.
 """
 
 from __future__ import annotations

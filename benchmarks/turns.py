@@ -1,4 +1,4 @@
-"""Two trainings in turns, so that whatever else the machine does meets both."""
+"""Two trainings in turns, so that other work on the machine affects both."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def bare(cfg: Config) -> Config:
 
 
 def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -> dict[str, float]:
-    """Train two configs in turns, each in a process of its own; halfway two new ones begin, in the other order.
+    """Train two configs in turns, each in a separate process. Halfway two new processes begin, in the other order.
 
-    (Two trainings that are the same can differ by some percent for as long as they live, by where their memory lies.)
+    Two equal trainings can differ by some percent over their life, by where their memory lies.
 
     Args:
         configs: the plain one, and the other.
@@ -42,9 +42,9 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
         rounds: of two turns, that are counted; an even number.
 
     Returns:
-        Milliseconds of an iteration of the plain one, and what a turn of the other takes, as a ratio to one of the
-        plain one: see :func:`~experiments.stats.paired_ratio`. Peak memory of the plain one, and how much more the
-        other's is, in MiB.
+        Milliseconds of an iteration of the plain one, and the ratio of a turn of the other to one of the plain one:
+        see :func:`~experiments.stats.paired_ratio`. Peak memory of the plain one, and how much more the other has, in
+        MiB.
 
     Raises:
         RuntimeError: with what was raised in a training.
@@ -62,7 +62,7 @@ def compare(configs: Sequence[Config], iterations: Sequence[int], rounds: int) -
 
 
 class _Taken(NamedTuple):
-    """What each turn of a training took, and its memory at most."""
+    """The seconds of each turn of a training, and its peak memory."""
 
     seconds: list[float]
     peak_mib: float
@@ -114,10 +114,10 @@ class Done(BaseException):
 
 @HOOKS.register_module()
 class TakesTurns(Hook):
-    """Lets a training run in turns of some iterations, each when it is told to, and tells what it took.
+    """Lets a training run in turns of some iterations, each on a message, and sends the seconds of each.
 
-    At the end it tells the peak of its memory, less what reading the data and building the networks took: that comes
-    before, and hides what a step takes.
+    At the end it sends its peak memory since the training began. Reading the data and building the networks come
+    before, and could hide what a step takes.
     """
 
     reads_weights = False
@@ -152,7 +152,7 @@ class TakesTurns(Hook):
 
 
 def now() -> float:
-    """Seconds; of the processor where one thread of it does all, since a clock would count others' work too."""
+    """Seconds; of the processor if one thread does all, since a clock would count other processes too."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     elif torch.get_num_threads() == 1:

@@ -84,7 +84,7 @@ def first_seed(experiment: str, method: str) -> int:
 
 
 def rates_given(control: str, experiment: str, place: Path, seeds: Sequence[int] = ()) -> dict[str, Any]:
-    """The rates of a control: what these seeds had, or else its other runs, or else the method that it controls for.
+    """The rates of a control: those of these seeds, else of its other runs, else of the method it controls for.
 
     Other methods have none.
 
