@@ -13,7 +13,7 @@ from experiments.methods import METHODS, methods_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.estimates import ValueSetting
-from minmax_plugin.settings import PRESETS, preset
+from minmax_plugin.presets import PRESETS, preset
 
 RATES = {"accepted": 0.4, "accepted_over_time": [0.9, 0.2], "kept_ascent": 14.3}
 
