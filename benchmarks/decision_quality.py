@@ -7,13 +7,11 @@ their error in f_new − f_old? It writes ``benchmarks/results/decision_quality.
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas
@@ -25,26 +23,27 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import bare  # noqa: E402
+from minmax_plugin.estimators import Estimate, Estimator  # noqa: E402
 from minmax_plugin.mmgen.config import load_config, opt_in  # noqa: E402
-from minmax_plugin.mmgen.estimates import ValueSetting  # noqa: E402
+from minmax_plugin.mmgen.estimates import make_estimator  # noqa: E402
 from minmax_plugin.mmgen.hook import MinMaxHook  # noqa: E402
 from minmax_plugin.mmgen.train import train  # noqa: E402
-from minmax_plugin.value import Estimate, Estimator  # noqa: E402
+from minmax_plugin.settings import EstimatorSettings, MinMaxSettings  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "decision_quality.csv"
 CASES = {"four Gaussians": "configs/four_gaussians_gda.py", "MNIST networks": "configs/mnist01_gda.py"}
 SAMPLES = 50_000
 COMPARISONS = 100  # in each training, at most
-POOL = inspect.signature(MinMaxHook).parameters["pool"].default
+POOL = MinMaxSettings().pool
 ESTIMATORS = {
-    "last": ValueSetting("last"),
-    "fresh": ValueSetting("fresh"),
-    "fresh, f_old read again": ValueSetting("fresh", reread=True),
-    "fresh, 4 batches": ValueSetting("fresh", batches=4),
-    "paired": ValueSetting("paired"),
-    "paired, a quarter of the batch": ValueSetting("paired", fraction=0.25),
-    "paired, an eighth of the batch": ValueSetting("paired", fraction=0.125),
-    "paired, a sixteenth of the batch": ValueSetting("paired", fraction=0.0625),
+    "last": EstimatorSettings("last"),
+    "fresh": EstimatorSettings("fresh"),
+    "fresh, f_old read again": EstimatorSettings("fresh", reread=True),
+    "fresh, 4 batches": EstimatorSettings("fresh", batches=4),
+    "paired": EstimatorSettings("paired"),
+    "paired, a quarter of the batch": EstimatorSettings("paired", fraction=0.25),
+    "paired, an eighth of the batch": EstimatorSettings("paired", fraction=0.125),
+    "paired, a sixteenth of the batch": EstimatorSettings("paired", fraction=0.0625),
 }
 
 
@@ -75,24 +74,24 @@ class Comparison(Estimator):
         self._old: dict[str, float] = {}
         self._comparing = False
 
-    def before(self) -> None:
+    def evaluate_incumbent(self) -> None:
         self._count += 1
         self._comparing = self._count % self._every == 0 and self._kept()
         if not self._comparing:
-            self._usual.before()
+            self._usual.evaluate_incumbent()
             return
         # What an estimator that does not read f_old again has of the incumbent: one value, from one batch.
-        self._old = {name: float(estimator.after().f_new) for name, estimator in self._others.items()}
+        self._old = {name: float(estimator.evaluate_proposal().f_new) for name, estimator in self._others.items()}
         for estimator in (self._reference, *self._others.values()):
-            estimator.before()
+            estimator.evaluate_incumbent()
 
-    def after(self) -> Estimate:
+    def evaluate_proposal(self) -> Estimate:
         if not self._comparing:
-            return self._usual.after()
+            return self._usual.evaluate_proposal()
         self._comparing = False
-        truth = self._reference.after()
+        truth = self._reference.evaluate_proposal()
         for name, estimator in self._others.items():
-            own = estimator.after()
+            own = estimator.evaluate_proposal()
             f_old = own.f_old if own.f_old is not None else self._old[name]
             if truth.f_old is not None:
                 self._note(name, float(truth.f_new - truth.f_old), float(own.f_new - f_old))
@@ -107,29 +106,32 @@ class ComparesEstimators(Hook):
 
     def __init__(self, every: int, batches: int, note: Callable[[str, float, float], None]) -> None:
         self._every, self._note = every, note
-        self._reference = ValueSetting("paired", batches=batches)
+        self._reference = EstimatorSettings("paired", batches=batches)
 
     def before_run(self, runner: Any) -> None:  # before MinMaxHook's, which builds its estimator there
         (minmax,) = [hook for hook in runner.hooks if isinstance(hook, MinMaxHook)]
-        setting = minmax.value
 
-        def estimator(gan: Any, batch: Callable[[], Any], seed: int) -> Estimator:
+        def make(batch: Callable[[], Any], seed: int) -> Estimator:
+            gan = minmax.gan
+
             def held() -> Any:
                 """One of the batches that would be held by default; the reference has all data."""
                 batch()  # the first call loads them
                 return minmax._pool[int(torch.randint(min(POOL, len(minmax._pool)), ()))]
 
             usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or gan.ascent_steps > 1}
-            others = {n: v.estimator(gan, held, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)}
-            reference = self._reference.estimator(gan, batch, seed + 7)
+            others = {
+                n: make_estimator(v, gan, held, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)
+            }
+            reference = make_estimator(self._reference, gan, batch, seed + 7)
 
             def kept() -> bool:
                 return minmax.decision is None or minmax.decision.accepted
 
-            usual = setting.estimator(gan, held, seed)
+            usual = make_estimator(minmax.settings.estimated, gan, held, seed)
             return Comparison(usual, reference, others, self._every, kept, self._note)
 
-        minmax.value = SimpleNamespace(estimator=estimator)  # type: ignore[assignment]
+        minmax.make_estimator = make  # type: ignore[method-assign]
 
 
 def measure(case: str) -> pandas.DataFrame:
@@ -137,7 +139,7 @@ def measure(case: str) -> pandas.DataFrame:
     rows: list[dict[str, Any]] = []
     cfg = bare(load_config(str(ROOT / CASES[case])))
     cfg.custom_hooks = []
-    opt_in(cfg, acceptance=dict(type="constant", rate=0.2), value="paired", pool=10**6)  # a pool of all data
+    opt_in(cfg, acceptance=dict(type="constant", rate=0.2), estimator="paired", pool=10**6)  # a pool of all data
 
     def note(name: str, truth: float, own: float) -> None:
         rows.append({"estimator": name, "truth": truth, "own": own})

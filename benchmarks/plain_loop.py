@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import now  # noqa: E402
 from experiments.stats import paired_ratio  # noqa: E402
-from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, build_baseline  # noqa: E402
+from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, PairedBatch, build_baseline  # noqa: E402
 from minmax_plugin.baselines import BASELINES  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "plain_loop.csv"
@@ -82,8 +82,8 @@ class Players:
         modules = [self.generator, self.discriminator]
         estimator = None
         if value != "last":
-            estimator = FreshBatch(lambda: self.f().squeeze(1), modules, reread="paired" if value == "paired" else None)
-        game = MinMaxGame(low, high, ConstantRate(0.2), value=estimator)
+            estimator = (PairedBatch if value == "paired" else FreshBatch)(lambda: self.f().squeeze(1), modules)
+        game = MinMaxGame(low, high, ConstantRate(0.2), estimator=estimator)
 
         def cycle() -> None:
             game.propose()

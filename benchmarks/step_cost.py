@@ -91,11 +91,11 @@ CASES = {
 }  # fmt: skip
 DEFAULT = "paired, an eighth of the batch (default)"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "last": dict(value="last"),
-    "fresh": dict(value="fresh"),
-    "paired": dict(value="paired"),
-    "paired, a quarter of the batch": dict(value=dict(type="paired", fraction=0.25)),
-    DEFAULT: dict(value=dict(type="paired", fraction=0.125)),
+    "last": dict(estimator="last"),
+    "fresh": dict(estimator="fresh"),
+    "paired": dict(estimator="paired"),
+    "paired, a quarter of the batch": dict(estimator=dict(type="paired", fraction=0.25)),
+    DEFAULT: dict(estimator=dict(type="paired", fraction=0.125)),
 }
 
 

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial
 
 from experiments.experiment import EXPERIMENTS
 from minmax_plugin.acceptance import NO_DECISION
-from minmax_plugin.mmgen.check import build_hook, minmax_settings
+from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.settings import MinMaxSettings
 from tune.plan import BLAMELESS
 from tune.record import SearchRecord
 
@@ -89,7 +90,7 @@ class Result:
             return {}
         accepted = statistics.mean(shares)
         # where both players are restored, a rejection undoes the proposal's ascent steps too
-        lost = build_hook(settings).restore.max_player
+        lost = MinMaxSettings.from_dict(settings).restored.max_player
         return {
             "accepted": round(accepted, 4),
             "accepted_over_time": kept.mean(axis=1).groupby(kept.index // WINDOW).mean().round(3).tolist(),

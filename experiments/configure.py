@@ -14,7 +14,7 @@ from experiments.collect import WINDOW
 from experiments.experiment import Experiment
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import opt_in
-from minmax_plugin.presets import preset
+from minmax_plugin.settings import PRESETS
 from tune.settings import MINMAX, set_paths
 
 BEST = ROOT / "experiments/best"  # settings that searches have found: CONFIG/METHOD.json
@@ -34,7 +34,7 @@ def minmax(steps: int | None = None, **settings: Any) -> Configure:
         cfg.train_cfg.disc_steps = steps or experiment.k
         given = {k: v(experiment) if callable(v) else v for k, v in settings.items()}
         name = given.pop("preset", "practical")
-        opt_in(cfg, name, **preset(name, **given), record=True)
+        opt_in(cfg, name, **{**PRESETS[name], **given}, record=True)
         return cfg.train_cfg.disc_steps
 
     return configure
@@ -142,7 +142,7 @@ def lookahead(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int
 
 def unrolled_proposals(cfg: Config, experiment: Experiment, rates: dict[str, Any]) -> int:
     """The algorithm with the unrolled method's steps as its proposals. It keeps half of the worse ones."""
-    minmax(1, acceptance=dict(type="constant", rate=0.5), value="fresh")(cfg, experiment, rates)
+    minmax(1, acceptance=dict(type="constant", rate=0.5), estimator="fresh")(cfg, experiment, rates)
     return unrolled(cfg, experiment, rates)
 
 

@@ -57,7 +57,7 @@ PROBLEMS = {
     "F3": Problem(f3, 5.5),
 }
 # Published (paper v6, figures 1 and 2) but for r_max, which is 20 there: not enough for ω = 0.1.
-PUBLISHED = dict(sigma=0.5, eta=0.05, epsilon=0.001, slack=0.03 / 4, r_max=20)
+PUBLISHED = dict(sigma=0.5, eta=0.05, epsilon=0.001, min_decrease=0.03 / 4, r_max=20)
 OURS = {**PUBLISHED, "r_max": 100}
 SOLVERS = {"solve, r_max = 20": PUBLISHED, "solve, r_max = 100": OURS}
 CERTIFICATE = dict(sigma=0.5, eta=0.05, epsilon=0.001, delta=0.03, omega=0.1, confidence=0.95, samples=200)

@@ -141,12 +141,12 @@ for k in (1, 6):
                 METHODS[f"on-{restore}-{value}-k{k}"] = Method(
                     TEST,
                     f"k = {k}: {restore} restored, f {value}",
-                    practical(k, restore=restore, value=value),
+                    practical(k, restore=restore, estimator=value),
                 )
         METHODS[f"random-{restore}-k{k}"] = Method(
             RANDOM,
             f"k = {k}: {restore} restored, random acceptance",
-            random_acceptance(practical(k, restore=restore, value="fresh")),
+            random_acceptance(practical(k, restore=restore, estimator="fresh")),
             after=f"on-{restore}-fresh-k{k}",
         )
 

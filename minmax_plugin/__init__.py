@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     )
     from minmax_plugin.baselines import BASELINES, build_baseline
     from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
+    from minmax_plugin.estimators import Estimate, Estimator, FreshBatch, LastBatch, PairedBatch
     from minmax_plugin.game import Decision, MinMaxGame
     from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
-    from minmax_plugin.presets import PRESETS, preset
-    from minmax_plugin.snapshot import Player, Restore
-    from minmax_plugin.value import Estimate, Estimator, FreshBatch, LastAscent, inference
+    from minmax_plugin.player import Player
+    from minmax_plugin.randomness import inference
+    from minmax_plugin.settings import PRESETS, MinMaxSettings
+    from minmax_plugin.snapshot import Restore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded at the first use of the name (PEP 562), so that a command's --help waits for no torch.
 _HOME = {
@@ -43,9 +45,11 @@ _HOME = {
     "equilibrium": "Certificate Solution certify solve",
     "game": "Decision MinMaxGame",
     "optimizers": "ExtraAdam LookaheadMinmax OptimisticAdam",
-    "presets": "PRESETS preset",
-    "snapshot": "Player Restore",
-    "value": "Estimate Estimator FreshBatch LastAscent inference",
+    "settings": "PRESETS MinMaxSettings",
+    "player": "Player",
+    "snapshot": "Restore",
+    "estimators": "Estimate Estimator FreshBatch LastBatch PairedBatch",
+    "randomness": "inference",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
@@ -64,12 +68,14 @@ __all__ = [
     "Estimator",
     "ExtraAdam",
     "FreshBatch",
-    "LastAscent",
+    "LastBatch",
     "LookaheadMinmax",
     "Matched",
     "MinMaxGame",
+    "MinMaxSettings",
     "Never",
     "OptimisticAdam",
+    "PairedBatch",
     "Periodic",
     "Player",
     "RandomRate",
@@ -81,7 +87,6 @@ __all__ = [
     "build_baseline",
     "certify",
     "inference",
-    "preset",
     "solve",
 ]
 

@@ -1,4 +1,4 @@
-"""Acceptance policies: which proposals are kept.
+"""Acceptance policies: which proposals are accepted.
 
 A policy only answers "keep it?"; it neither moves nor restores anything. It is given one uniform draw per
 decision, whether it needs it or not, so that the random stream's position is the number of decisions.
@@ -25,7 +25,7 @@ class Comparison:
 
     Args:
         index: the decision's number, from 0.
-        f_old: f at the kept pair.
+        f_old: f at the incumbent.
         f_new: f at the proposal, after the response.
         draw: a uniform number on [0, 1).
         standard_error: of f_new − f_old, in the units of f; NaN where it cannot be had.
@@ -62,30 +62,30 @@ class Acceptance:
 
 @dataclasses.dataclass(frozen=True)
 class Strict(Acceptance):
-    """Keep a proposal only if it lowered f: ``f_new <= f_old - slack``.
+    """Keep a proposal only if it lowered f: ``f_new <= f_old - min_decrease``.
 
-    The test of the theory (arXiv:2006.12376, Algorithm 1; the slack is ε/2 in v1 and δ/4 in v6), without the
+    The test of the theory (arXiv:2006.12376, Algorithm 1; the min_decrease is ε/2 in v1 and δ/4 in v6), without the
     random part. The rules below add to it a probability p_i that a proposal which failed is kept.
 
     Args:
-        slack: how much f must fall, in units of f; 0 or more.
+        min_decrease: how much f must fall, in units of f; 0 or more.
         reverse: turn the sign of the test round: keep what *raised* f. The authors' released code for four
             Gaussians does so, against the theory.
 
     Raises:
-        ValueError: if ``slack`` is negative or not finite.
+        ValueError: if ``min_decrease`` is negative or not finite.
 
     Examples:
-        >>> Strict(slack=0.5)(Comparison(0, f_old=1.0, f_new=0.6, draw=0.0))
+        >>> Strict(min_decrease=0.5)(Comparison(0, f_old=1.0, f_new=0.6, draw=0.0))
         (False, 'worse')
     """
 
-    slack: float = 0.0
+    min_decrease: float = 0.0
     reverse: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not (is_number(self.slack) and 0 <= self.slack < math.inf):
-            raise ValueError(f"slack must be 0 or more and finite, but got {self.slack!r}.")
+        if not (is_number(self.min_decrease) and 0 <= self.min_decrease < math.inf):
+            raise ValueError(f"min_decrease must be 0 or more and finite, but got {self.min_decrease!r}.")
         check_flags(reverse=self.reverse)
 
     def probability(self, index: int) -> float:
@@ -93,7 +93,7 @@ class Strict(Acceptance):
         return 0.0
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
-        passed = c.f_new >= c.f_old + self.slack if self.reverse else c.f_new <= c.f_old - self.slack
+        passed = c.f_new >= c.f_old + self.min_decrease if self.reverse else c.f_new <= c.f_old - self.min_decrease
         if passed:
             return True, "improved"
         if c.draw < self.probability(c.index):
@@ -109,7 +109,7 @@ class ConstantRate(Strict):
     1/4; 0-1 MNIST: 1/5; CIFAR-10: 1/2.
 
     Args:
-        slack: how much f must fall, in units of f; 0 or more.
+        min_decrease: how much f must fall, in units of f; 0 or more.
         rate: the probability itself, in [0, 1]. Give ``rate`` or ``tau``; with neither, 1/5.
         tau: the temperature, above 0, with rate = e^(−1/tau).
 
@@ -146,7 +146,7 @@ class Annealed(Strict):
     """The theory's rule: p_i = e^(−i/τ₁), so that early decisions keep nearly everything.
 
     Args:
-        slack: how much f must fall, in units of f; 0 or more.
+        min_decrease: how much f must fall, in units of f; 0 or more.
         tau1: τ₁, in decisions; above 0.
 
     Raises:
@@ -172,7 +172,7 @@ class Periodic(Strict):
     """The released code's form of a constant rate: every ``every``-th decision skips the test.
 
     Args:
-        slack: how much f must fall, in units of f; 0 or more.
+        min_decrease: how much f must fall, in units of f; 0 or more.
         every: period, in decisions; 1 or more. The first decision that skips is number 0.
 
     Raises:
@@ -199,7 +199,7 @@ class DecreasingTemperature(Strict):
     """The released code's decreasing temperature: p_i = 1 / (4 + exp((i/scale)²)).
 
     Args:
-        slack: how much f must fall, in units of f; 0 or more.
+        min_decrease: how much f must fall, in units of f; 0 or more.
         scale: in decisions, above 0; 20,000 in the released code.
 
     Raises:
@@ -231,11 +231,11 @@ class Significant(Acceptance):
 
     Args:
         z: standard errors, 0 or more.
-        slack: how much f must fall, in units of f; 0 or more.
+        min_decrease: how much f must fall, in units of f; 0 or more.
         otherwise: the rule for what does not stand out: a policy, a name or a dict.
 
     Raises:
-        ValueError: if ``z`` or ``slack`` is negative.
+        ValueError: if ``z`` or ``min_decrease`` is negative.
 
     Examples:
         >>> rule = Significant(z=2, otherwise="always")
@@ -248,14 +248,14 @@ class Significant(Acceptance):
     needs_error = True
 
     z: float = 2.0
-    slack: float = 0.0
+    min_decrease: float = 0.0
     otherwise: str | Mapping[str, Any] | Acceptance = "always"
 
     def __post_init__(self) -> None:
         if not (is_number(self.z) and self.z >= 0):
             raise ValueError(f"z must be 0 or more standard errors, but got {self.z!r}.")
         object.__setattr__(self, "otherwise", build_acceptance(self.otherwise))
-        object.__setattr__(self, "_strict", Strict(self.slack))
+        object.__setattr__(self, "_strict", Strict(self.min_decrease))
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         stands_out = abs(c.f_new - c.f_old) > self.z * c.standard_error  # False where it is NaN
@@ -399,7 +399,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
 
     Examples:
         >>> build_acceptance(dict(type="constant", rate=0.25))
-        ConstantRate(slack=0.0, reverse=False, rate=0.25, tau=None)
+        ConstantRate(min_decrease=0.0, reverse=False, rate=0.25, tau=None)
     """
     if isinstance(spec, Acceptance):
         return spec
@@ -415,7 +415,8 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     known = list(inspect.signature(policy).parameters)
     unknown = sorted(set(settings) - set(known), key=str)
     if unknown:
-        raise ValueError(f"acceptance {name!r} takes {known}, but got {unknown}.")
+        hint = ": slack is named min_decrease now" if unknown == ["slack"] else ""
+        raise ValueError(f"acceptance {name!r} takes {known}, but got {unknown}{hint}.")
     try:
         return policy(**settings)
     except TypeError as error:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
-
-from torch import nn
-from torch.optim import Optimizer
 
 
 def is_count(value: Any, least: int = 1) -> bool:
@@ -67,83 +63,14 @@ def check_callable(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a function, but got {value!r}.")
 
 
-def modules_of(name: str, given: Any) -> list[nn.Module]:
-    """One module, or several, as a list.
-
-    Raises:
-        ValueError: for anything that is no module.
-
-    Examples:
-        >>> modules_of("modules", "generator")
-        Traceback (most recent call last):
-        ValueError: modules must be torch modules, but got 'generator'.
-    """
-    several = _several(given, nn.Module)
-    for module in [given] if several is None else several:
-        if not isinstance(module, nn.Module):
-            raise ValueError(f"{name} must be torch modules, but got {_kind(module)}.")
-    return several or []
+ON_PATIENCE = ("stop", "accept", "raise")
 
 
-def optimizers_of(name: str, given: Any) -> list[Optimizer]:
-    """One optimizer, or several, as a list.
-
-    Raises:
-        ValueError: for anything else, and for a wrapper that only hands its steps on.
-
-    Examples:
-        >>> optimizers_of("min_player", nn.Linear(2, 1))
-        Traceback (most recent call last):
-        ValueError: min_player must be a torch optimizer, but got a Linear: pass the optimizer of its parameters.
-    """
-    several = _several(given, Optimizer)
-    for optimizer in [given] if several is None else several:
-        _check_optimizer(name, optimizer)
-    if not several:
-        raise ValueError(f"{name} must hold at least one optimizer, but got none.")
-    if len({id(optimizer) for optimizer in several}) < len(several):
-        raise ValueError(f"{name} must be different optimizers, but got one of them twice.")
-    return several
-
-
-def inner_optimizers(optimizer: Any) -> dict[str, Optimizer]:
-    """The optimizers that an object holds as attributes, by name."""
-    return {name: v for name, v in getattr(optimizer, "__dict__", {}).items() if isinstance(v, Optimizer)}
-
-
-def _check_optimizer(name: str, given: Any) -> None:
-    """Refuse what is no optimizer, or one that does not run its own step hooks, by which a proposal is seen."""
-    if isinstance(given, Optimizer):
-        keeps_hooks = "_optimizer_step_post_hooks" in vars(given)
-        runs_them = any(getattr(vars(kind).get("step"), "hooked", False) for kind in type(given).__mro__)
-        if keeps_hooks and runs_them:
-            return
-    for attribute, inner in inner_optimizers(given).items():
-        public = attribute.lstrip("_")
-        attribute = public if getattr(given, public, None) is inner else attribute
-        raise ValueError(
-            f"{name} must be the torch optimizer itself, but got {_kind(given)}, which wraps one: pass its attribute "
-            f"{attribute!r}, the {type(inner).__name__}."
-        )
-    if isinstance(given, Optimizer):
-        raise ValueError(
-            f"{name} must be a torch optimizer that runs step hooks, but got {_kind(given)}, which does not: call "
-            "torch.optim.Optimizer.__init__ in its __init__."
-        )
-    mend = ": pass the optimizer of its parameters" if isinstance(given, nn.Module) else ""
-    raise ValueError(f"{name} must be a torch optimizer, but got {_kind(given)}{mend}.")
-
-
-def _several(given: Any, kind: type) -> list[Any] | None:
-    """One object of a kind, or an iterable of them, as a list; ``None`` for what is neither."""
-    if isinstance(given, kind):
-        return [given]
-    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes, nn.Module)) else None
-
-
-def _kind(value: Any) -> str:
-    return (
-        repr(value)
-        if isinstance(value, (str, bytes, int, float, type)) or value is None
-        else f"a {type(value).__name__}"
-    )
+def check_patience(patience: Any, on_patience: Any, max_nonfinite: Any) -> None:
+    """Refuse limits of rejections in a row that make no sense."""
+    if patience is not None and not is_count(patience):
+        raise ValueError(f"patience must be 1 or more rejections, or None, but got {patience!r}.")
+    if on_patience not in ON_PATIENCE:
+        raise ValueError(f"on_patience must be one of {list(ON_PATIENCE)}, but got {on_patience!r}.")
+    if not is_count(max_nonfinite):
+        raise ValueError(f"max_nonfinite must be 1 or more, but got {max_nonfinite!r}.")

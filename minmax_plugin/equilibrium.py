@@ -92,7 +92,7 @@ def solve(
     step_size: float = 0.05,
     eta: float = 0.05,
     epsilon: float = 0.001,
-    slack: float = 0.0075,
+    min_decrease: float = 0.0075,
     tau: float | None = None,
     r_max: int = 100,
     lipschitz: float | None = None,
@@ -106,13 +106,13 @@ def solve(
     """Look for an equilibrium of min over x, max over y of f(x, y).
 
     arXiv:2006.12376, Algorithm 1: propose x' = x + v; ascend y ← y + η ∇y f(x', y) from the kept y until
-    ‖∇y f‖ ≤ ε', giving y'; keep (x', y') if f(x', y') ≤ f_old − slack, or else with probability
+    ‖∇y f‖ ≤ ε', giving y'; keep (x', y') if f(x', y') ≤ f_old − min_decrease, or else with probability
     p_i = e^(−i/τ₁) in iteration i; stop after more than r_max rejections in a row.
 
     Bounds are kept by projecting x' and every y. ‖∇y f‖ is then the norm of the gradient without the
     components that point out of the box where y lies on its side: the fastest growth of f within the box.
 
-    An ascent may pass f_old − slack before it is done. f only grows from there, so that the proposal has
+    An ascent may pass f_old − min_decrease before it is done. f only grows from there, so that the proposal has
     failed the test, and the ascent ends (unless p_i keeps the proposal). An ascent that ends in any other way
     below that value without ‖∇y f‖ ≤ ε' settles nothing, and ends the search with its reason.
 
@@ -126,7 +126,7 @@ def solve(
         step_size: of the ``gradient`` proposal, in units of x² / f.
         eta: η, the step size of the ascent, in units of y² / f; at most 1 / L for f to grow in each step.
         epsilon: ε, the gradient in y at which an ascent ends, in units of f / y.
-        slack: how much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
+        min_decrease: how much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
         tau: τ₁ of the annealed chance, in iterations; ``None`` keeps nothing by chance.
         r_max: rejections in a row that do not yet stop the search. At a point that is no (ε, δ, ω) equilibrium
             each proposal improves with probability ω or more, so that r_max = 20 leaves ω at 0.13 (95 %).
@@ -155,7 +155,7 @@ def solve(
     """
     _check_pair(x, y, bounds)
     _check_positive(epsilon=epsilon, max_iterations=max_iterations, tau=1.0 if tau is None else tau)
-    _check_not_negative(slack=slack, r_max=r_max)
+    _check_not_negative(min_decrease=min_decrease, r_max=r_max)
     _check_whole(r_max=r_max, max_iterations=max_iterations, max_ascent_steps=max_ascent_steps, seed=seed)
     x, y = x.detach(), y.detach()
     oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
@@ -176,7 +176,7 @@ def solve(
         x_new = oracle.project(x + draw_proposal(x, kept.y, generator))
         draw = torch.rand((), generator=generator, device=x.device).item()
         chance = tau is not None and draw < math.exp(-iterations / tau)
-        target = kept.value - slack
+        target = kept.value - min_decrease
         new = oracle.ascend(x_new, kept.y, tolerance, math.inf if chance else target)
         iterations += 1
         if new.outcome == "converged":

@@ -13,15 +13,13 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from minmax_plugin.acceptance import Acceptance, Comparison, build_acceptance
-from minmax_plugin.checks import check_flags, check_kind, check_seed, is_count
-from minmax_plugin.kept import KeptPair, check_settings
-from minmax_plugin.reading import read
+from minmax_plugin.checks import check_flags, check_kind, check_patience, check_seed
+from minmax_plugin.estimators import Estimate, Estimator, Reading, read
+from minmax_plugin.phase import Phase, check_resumable, phase_of
+from minmax_plugin.player import Player, found_inf, players_of
 from minmax_plugin.scaling import ScaledSteps
-from minmax_plugin.snapshot import Player, Restore, found_inf, players_of
-from minmax_plugin.value import Estimate, Estimator
-from minmax_plugin.watch import WATCHED, IdleWatch, warn_of_share
-
-ESCAPES = ("stop", "accept", "raise")
+from minmax_plugin.snapshot import PairSnapshot, Restore
+from minmax_plugin.watch import RATE_WINDOW, IdleWatch, warn_of_rate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,12 +28,12 @@ class Decision:
 
     Attributes:
         index: the decision's number, from 0.
-        f_old: f at the kept pair; NaN where there was none yet.
+        f_old: f at the incumbent; NaN where there was none yet.
         f_new: f at the proposal, after the response.
         standard_error: of f_new − f_old; NaN where it cannot be had.
-        accepted: whether the proposal was kept.
+        accepted: whether the proposal was accepted.
         reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``,
-            ``non-finite``, ``escape``, or a control's name.
+            ``non-finite``, ``patience``, or a control's name.
         rejections: rejections in a row, this one included.
 
     Examples:
@@ -53,12 +51,12 @@ class Decision:
 
 
 class MinMaxGame:
-    """min over x, max over y of f(x, y), by proposals that are kept or taken back.
+    """min over x, max over y of f(x, y), by proposals that are accepted or rolled back.
 
     One cycle is that of arXiv:2006.12376, Algorithm 1, as the paper uses it for GANs. :meth:`propose` takes one
     optimizer step of the min player, x' = x + v. The caller ascends f(x', ·) from y with k ordinary steps of
-    the max player's optimizer, which gives y'. :meth:`decide` is told f_new ≈ f(x', y') and keeps (x', y') or
-    restores (x, y), in place. The next gradient of the min player is then taken at the kept pair.
+    the max player's optimizer, which gives y'. :meth:`decide` is told f_new ≈ f(x', y'). It accepts (x', y')
+    as the incumbent, or restores (x, y), in place. The min player's next gradient is then taken at the incumbent.
 
     Under ``torch.distributed`` every rank makes the same decision. f is averaged over the ranks, what is not
     finite on one rank is rejected on all, and the draws come from equal seeds.
@@ -71,15 +69,15 @@ class MinMaxGame:
         max_player: the optimizer of the max player (the discriminator), or a :class:`Player`.
         acceptance: the policy, its name, or a dict as :func:`build_acceptance` takes it; the practical rule with
             rate 1/5 if not given.
-        restore: what a rejection puts back; everything if not given, as in the theory.
-        value: an estimator of f; without one, the caller gives f to :meth:`decide`.
+        restore: what a rejection restores; everything if not given, as in the theory.
+        estimator: of f; without one, the caller gives f to :meth:`decide`.
         seed: of the acceptance draw, which has a random stream of its own; the same on all ranks.
-        track: whether a rejected proposal's f_new becomes f_old all the same. The released code for four
-            Gaussians does so; the theory does not.
-        r_max: rejections in a row above which ``escape`` applies; ``None`` for never.
-        escape: ``"stop"`` sets :attr:`stopped`, as the theory's algorithm ends there; ``"accept"`` keeps the
+        update_reference_on_reject: whether a rejected proposal's f_new becomes f_old all the same. The released code
+            for four Gaussians does so; the theory does not.
+        patience: rejections in a row above which ``on_patience`` applies, the paper's r_max; ``None`` for never.
+        on_patience: ``"stop"`` sets :attr:`stopped`, as the theory's algorithm ends there; ``"accept"`` accepts the
             proposal; ``"raise"`` raises.
-        guard: capture both players whole, so that any non-finite state can be undone; costs a copy of
+        recover_nonfinite: capture both players whole, so that any non-finite state can be undone; costs a copy of
             whatever ``restore`` does not capture.
         max_nonfinite: non-finite proposals in a row before giving up.
         group: the process group; the default one if not given.
@@ -112,42 +110,37 @@ class MinMaxGame:
         max_player: Player | Optimizer,
         acceptance: Acceptance | str | Mapping[str, Any] | None = None,
         restore: Restore | None = None,
-        value: Estimator | None = None,
+        estimator: Estimator | None = None,
         seed: int = 0,
-        track: bool = False,
-        r_max: int | None = None,
-        escape: str = "stop",
-        guard: bool = False,
+        update_reference_on_reject: bool = False,
+        patience: int | None = None,
+        on_patience: str = "stop",
+        recover_nonfinite: bool = False,
         max_nonfinite: int = 10,
         group: Any = None,
     ) -> None:
-        if r_max is not None and not is_count(r_max):
-            raise ValueError(f"r_max must be 1 or more rejections, or None, but got {r_max!r}.")
-        if escape not in ESCAPES:
-            raise ValueError(f"escape must be one of {list(ESCAPES)}, but got {escape!r}.")
-        if not is_count(max_nonfinite):
-            raise ValueError(f"max_nonfinite must be 1 or more, but got {max_nonfinite!r}.")
-        check_flags(track=track, guard=guard)
+        check_patience(patience, on_patience, max_nonfinite)
+        check_flags(update_reference_on_reject=update_reference_on_reject, recover_nonfinite=recover_nonfinite)
         check_seed(seed)
         check_kind("restore", restore, Restore, "such as Restore.named('both')")
-        check_kind("value", value, Estimator, "such as FreshBatch(...)")
+        check_kind("estimator", estimator, Estimator, "such as FreshBatch(...)")
         if group is not None:
             check_kind("group", group, distributed.ProcessGroup, "such as torch.distributed.new_group(...)")
         self.acceptance = build_acceptance("constant" if acceptance is None else acceptance)
         self.restore = Restore() if restore is None else restore
-        self.value = value
-        self.track, self.r_max, self.escape, self.max_nonfinite = track, r_max, escape, max_nonfinite
-        self.guard = guard
+        self.estimator = estimator
+        self.update_reference_on_reject = update_reference_on_reject
+        self.patience, self.on_patience, self.max_nonfinite = patience, on_patience, max_nonfinite
+        self.recover_nonfinite = recover_nonfinite
         self._group = group
         self._draws = torch.Generator().manual_seed(int(seed))
-        self.open = False
+        self.phase = Phase.BETWEEN
         self.decisions = 0  # cycles
         self.proposals = 0  # cycles with a proposal
-        self.accepted = 0  # proposals kept
-        self.rejections = 0
-        self.nonfinite = 0
+        self.accepted = 0  # proposals that were accepted
+        self.rejections = 0  # in a row
+        self.nonfinite = 0  # in a row
         self._watched = 0  # acceptances since the last look at their rate
-        self.swapped = False  # the kept pair is shown in place of the open proposal
         self._stepped = False
         self._idle, self._scaled = IdleWatch(), ScaledSteps()
         self._release: list[Callable[[], Any]] = []
@@ -169,19 +162,24 @@ class MinMaxGame:
         for release in self._release:
             release()
         self.min_player, self.max_player = players
-        self._kept = KeptPair(*players, self.restore, self.guard)
+        self._incumbent = PairSnapshot(*players, self.restore, self.recover_nonfinite)
         self.close()
         hooks = [o.register_step_post_hook(self._on_min_step) for o in self.min_player.optimizers]
-        self._release = [self._kept.close, *(hook.remove for hook in hooks)]
+        self._release = [self._incumbent.close, *(hook.remove for hook in hooks)]
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a proposal that has not been decided."""
+        return self.phase in (Phase.OPEN, Phase.SHOWN)
 
     @property
     def stopped(self) -> bool:
-        """Whether the algorithm has ended: more than ``r_max`` rejections in a row, with ``escape="stop"``."""
-        return self.escape == "stop" and self._beyond
+        """Whether the algorithm has ended: more than ``patience`` rejections in a row, with ``on_patience="stop"``."""
+        return self.on_patience == "stop" and self._beyond
 
     @property
     def _beyond(self) -> bool:
-        return self.r_max is not None and self.rejections > self.r_max
+        return self.patience is not None and self.rejections > self.patience
 
     def propose(self, scaler: GradScaler | None = None) -> bool:
         """Capture what a rejection would restore, then step the min player with its present gradient.
@@ -209,27 +207,28 @@ class MinMaxGame:
         if scaler is not None:
             self._scaled.use(scaler, has_gradient)
         self._idle.look(self.min_player)
-        self._kept.captured = False
-        if has_gradient or self.guard:
+        self.phase = Phase.BETWEEN
+        if has_gradient or self.recover_nonfinite:
             self.capture()
         if not has_gradient:
             return False
-        if self.value is not None:
-            self.value.before()
+        if self.estimator is not None:
+            self.estimator.evaluate_incumbent()
         self._stepped = False
         if scaler is not None:
             self._scaled.step(self.min_player.optimizers)
         else:
             for optimizer in self.min_player.optimizers:
                 optimizer.step()
-        self.open = self._stepped
-        return self.open
+        if self._stepped:
+            self.phase = Phase.OPEN
+        return self._stepped
 
     def decide(self, f_new: Tensor | float | Estimate | None = None) -> Decision:
-        """Keep or take back the open proposal, given f after the response.
+        """Accept the open proposal or roll it back, given f after the response.
 
-        Without an open proposal, or without an f_old to compare with, the present pair is kept and ``f_new`` becomes
-        f_old. This is how f_old comes about at the start.
+        Without an open proposal, or without an f_old to compare with, the present pair is accepted and ``f_new``
+        becomes f_old. This is how f_old comes about at the start.
 
         Args:
             f_new: f at the present pair, in the units of f, or an :class:`Estimate`; the game's estimator
@@ -240,77 +239,89 @@ class MinMaxGame:
 
         Raises:
             ValueError: if ``f_new`` is not one number, or is not given and the game has no estimator.
-            FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite``
-                such proposals in a row. It looks at f and all weights, and with ``guard`` at moments and buffers.
-            RuntimeError: after more than ``r_max`` rejections in a row, with ``escape="raise"``; or if the kept pair
-                is shown in the proposal's place.
+            FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite`` such
+                proposals in a row. It looks at f and all weights, and with ``recover_nonfinite`` at all else.
+            RuntimeError: after more than ``patience`` rejections in a row, with ``on_patience="raise"``; or if the
+                incumbent is shown in the proposal's place.
         """
         self._check_shown()
-        weights = self.min_player.norm(self.guard) + self.max_player.norm(self.guard)
-        f_new, own_error, f_old, error, finite = read(self._estimate(f_new), weights, self._group)
+        everything = self.recover_nonfinite
+        weights = self.min_player.norm(everything) + self.max_player.norm(everything)
+        reading = read(self._estimate(f_new), weights, self._group)
+        decision = self._judge(reading, torch.rand((), generator=self._draws).item())
+        self._commit(decision, reading)
+        return decision
+
+    def _judge(self, reading: Reading, draw: float) -> Decision:
+        """What the policy says of a reading, given a uniform ``draw``; changes nothing."""
+        f_old, error = reading.f_old, reading.difference_error
         if f_old is None:
-            f_old, error = self.f_old, math.hypot(own_error, self._f_old_error)
-        draw = torch.rand((), generator=self._draws).item()
-        if not finite:
+            f_old, error = self.f_old, math.hypot(reading.standard_error, self._f_old_error)
+        if not reading.finite:
             accepted, reason = False, "non-finite"
         elif math.isnan(f_old):
             accepted, reason = True, "initial"
         elif not self.open:
             accepted, reason = True, "no proposal"
         else:
-            accepted, reason = self.acceptance(Comparison(self.decisions, f_old, f_new, draw, error))
-            if not accepted and self.escape == "accept" and self.r_max is not None and self.rejections >= self.r_max:
-                accepted, reason = True, "escape"
-        if not accepted:
-            self._kept.put_back(guarded=not finite)
-            if not finite:
-                self._check_undone()
-        if finite and (accepted or self.track):
-            self.f_old, self._f_old_error = f_new, own_error
-        self.nonfinite = 0 if finite else self.nonfinite + 1
-        if self.open or not finite:
-            self.rejections = 0 if accepted else self.rejections + 1
-        decision = Decision(self.decisions, f_old, f_new, error, accepted, reason, self.rejections)
+            accepted, reason = self.acceptance(Comparison(self.decisions, f_old, reading.f_new, draw, error))
+            patient = self.patience is None or self.rejections < self.patience
+            if not accepted and self.on_patience == "accept" and not patient:
+                accepted, reason = True, "patience"
+        counts = self.open or not reading.finite
+        rejections = (0 if accepted else self.rejections + 1) if counts else self.rejections
+        return Decision(self.decisions, f_old, reading.f_new, error, accepted, reason, rejections)
+
+    def _commit(self, decision: Decision, reading: Reading) -> None:
+        """Carry a decision out: restore the incumbent or replace it, and count."""
+        if not decision.accepted and self.phase is not Phase.BETWEEN:
+            self._incumbent.restore(everything=not reading.finite)
+        if not reading.finite:
+            self._check_undone()
+        elif decision.accepted or self.update_reference_on_reject:
+            self.f_old, self._f_old_error = reading.f_new, reading.standard_error
+        self.nonfinite = 0 if reading.finite else self.nonfinite + 1
+        self.rejections = decision.rejections
         self.decisions += 1
         if self.open:
             self.proposals += 1
-            self.accepted += accepted
-            self._watch(accepted)
-        self.open = self._kept.captured = False
+            self.accepted += decision.accepted
+            self._watch(decision.accepted)
+        self.phase = Phase.BETWEEN
         self._scaled.note()
         self._check_limits()
-        return decision
 
     def capture(self) -> None:
         """Capture the present pair though there is no proposal, so that a cycle that ends non-finite is undone.
 
-        Of use with ``guard``, before the max player's first step.
+        Of use with ``recover_nonfinite``, before the max player's first step.
         """
-        self._kept.capture()
+        self._incumbent.capture()
+        self.phase = Phase.CAPTURED
 
     def close(self) -> None:
-        """Keep an open proposal without a test and forget f_old: f is about to become another function.
+        """Accept an open proposal without a test and forget f_old: f is about to become another function.
 
         As where a network grows a layer: what f would be read to be is no answer to this proposal.
 
         Raises:
-            RuntimeError: if the kept pair is shown in the proposal's place.
+            RuntimeError: if the incumbent is shown in the proposal's place.
         """
         self._check_shown()
-        self.open = self._kept.captured = False
+        self.phase = Phase.BETWEEN
         self.f_old = self._f_old_error = math.nan
-        if self.value is not None:
-            self.value.forget()
+        if self.estimator is not None:
+            self.estimator.reset()
 
     def swap(self) -> None:
-        """Exchange the open proposal and the last kept pair, in place; call it again to return.
+        """Exchange the open proposal and the incumbent, in place; call it again to return.
 
-        For whoever must look at a decided pair in mid-cycle: an average of weights, a checkpoint. Parts that
-        a rejection would not restore are not exchanged: they are settled as soon as they move.
+        For hooks that must look at a decided pair in mid-cycle: an average of weights, a checkpoint. Parts that a
+        rejection would not restore are not exchanged: they are settled as soon as they move.
         """
         if self.open:
-            self._kept.swap(back=self.swapped)
-            self.swapped = not self.swapped
+            self._incumbent.swap(back=self.phase is Phase.SHOWN)
+            self.phase = Phase.OPEN if self.phase is Phase.SHOWN else Phase.SHOWN
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs for an exact resume, at any phase of a cycle.
@@ -319,68 +330,76 @@ class MinMaxGame:
         between two cycles, and the snapshot while a proposal is open. The players' own state (modules and
         optimizers) is saved by the caller. Safe for ``torch.load(weights_only=True)``.
         """
-        state = {name: getattr(self, name) for name in _SAVED} | self._kept.state_dict()
-        state["draws"] = self._draws.get_state()
-        state["value"] = {} if self.value is None else self.value.state_dict()
-        state["estimator"] = type(self.value).__name__
-        if not self._kept.captured:
+        state = {name: getattr(self, name) for name in _SAVED}
+        state |= {"phase": self.phase.value, "settings": self._incumbent.settings, "draws": self._draws.get_state()}
+        state["value"] = {} if self.estimator is None else self.estimator.state_dict()
+        state["estimator"] = self._kind
+        if self.phase is Phase.BETWEEN:
             gradients = [p.grad for p in self.min_player.parameters]
             state["gradients"] = [None if g is None else g.clone() for g in gradients]
+        else:
+            state["snapshots"] = self._incumbent.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load what :meth:`state_dict` gave; modules and optimizers must be loaded before.
 
         Where f was read by an estimator of another kind, :attr:`f_old` is forgotten, as it is where f changes: a
-        proposal that is open is then kept untested.
+        proposal that is open is then accepted untested.
 
         Raises:
-            ValueError: if the state was saved with another ``restore`` or ``guard`` in mid-cycle.
+            ValueError: if the state was saved with another ``restore`` or ``recover_nonfinite`` in mid-cycle.
         """
-        check_settings(state, self.restore, self.guard)
+        check_resumable(state, self._incumbent.settings)
         self._scaled.forget()
         for name in _SAVED:
             setattr(self, name, state[name])
+        self.phase = phase_of(state)
         self._draws.set_state(state["draws"].cpu())
-        if state.get("estimator", kind := type(self.value).__name__) != kind:
+        kind = self._kind
+        if state.get("estimator", kind) != kind:
             self.f_old = self._f_old_error = math.nan
-        elif self.value is not None:
-            self.value.load_state_dict(state["value"])
-        self._kept.load_state_dict(state)
-        if self._kept.captured:
+        elif self.estimator is not None:
+            self.estimator.load_state_dict(state["value"])
+        if self.phase is not Phase.BETWEEN:
+            self._incumbent.load_state_dict(state["snapshots"])
             return
         for parameter, gradient in zip(self.min_player.parameters, state["gradients"], strict=True):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     # --- parts -------------------------------------------------------------------------------------------
 
+    @property
+    def _kind(self) -> str:
+        return "NoneType" if self.estimator is None else self.estimator.kind
+
     def _check_shown(self) -> None:
-        if self.swapped:
-            raise RuntimeError("the kept pair is shown in the proposal's place: call swap() once more before.")
+        if self.phase is Phase.SHOWN:
+            raise RuntimeError("the incumbent is shown in the proposal's place: call swap() once more before.")
 
     def _on_min_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._stepped |= not found_inf(optimizer)
 
     def _estimate(self, f_new: Tensor | float | Estimate | None) -> Estimate:
         if f_new is None:
-            if self.value is None:
-                raise ValueError("decide() needs f_new: give it, or give the game an estimator with value=...")
-            f_new = self.value.after()
+            if self.estimator is None:
+                raise ValueError("decide() needs f_new: give it, or give the game an estimator with estimator=...")
+            f_new = self.estimator.evaluate_proposal()
         return f_new if isinstance(f_new, Estimate) else Estimate(f_new)
 
     def _check_undone(self) -> None:
         if not (self.min_player.is_finite() and self.max_player.is_finite()):
             raise FloatingPointError(
                 f"decision {self.decisions}: something is not finite, and the damage lies outside what is restored "
-                f"({self.restore}, guard={self.guard}). Use guard=True to make every such state recoverable, "
-                "or lower the learning rates."
+                f"({self.restore}, recover_nonfinite={self.recover_nonfinite}). Use recover_nonfinite=True to make "
+                "every such state recoverable, or lower the learning rates."
             )
 
     def _watch(self, accepted: bool) -> None:
         self._watched += accepted
-        if self.proposals % WATCHED == 0:
+        if self.proposals % RATE_WINDOW == 0:
             kept, self._watched = self._watched, 0
-            warn_of_share(self.acceptance, kept)
+            warn_of_rate(self.acceptance, kept)
 
     def _check_limits(self) -> None:
         if self.nonfinite >= self.max_nonfinite:
@@ -388,21 +407,10 @@ class MinMaxGame:
                 f"{self.nonfinite} proposals in a row were not finite; the last good pair is in place. Lower the "
                 "learning rates, or raise max_nonfinite."
             )
-        if self.escape == "raise" and self._beyond:
+        if self.on_patience == "raise" and self._beyond:
             raise RuntimeError(
-                f"{self.rejections} rejections in a row, more than r_max={self.r_max}; the kept pair is in place."
+                f"{self.rejections} rejections in a row, more than patience={self.patience}; the incumbent is in place."
             )
 
 
-_SAVED = (
-    "open",
-    "f_old",
-    "_f_old_error",
-    "decisions",
-    "proposals",
-    "accepted",
-    "rejections",
-    "nonfinite",
-    "_watched",
-    "swapped",
-)
+_SAVED = ("f_old", "_f_old_error", "decisions", "proposals", "accepted", "rejections", "nonfinite", "_watched")

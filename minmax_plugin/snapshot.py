@@ -1,102 +1,19 @@
-"""Snapshots: what is captured before a proposal, and put back, in place, when it is rejected."""
+"""Snapshots: what is captured before a proposal, and restored, in place, when it is rejected."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from minmax_plugin.checks import check_flags, inner_optimizers, modules_of, optimizers_of
+from minmax_plugin.checks import check_flags
+from minmax_plugin.player import Player
 from minmax_plugin.step_state import StepState
-from minmax_plugin.trees import PLAIN, leaves, loaded, mapped, saved
-
-
-class Player:
-    """One side of the game: the optimizers that move it and the modules whose buffers go with it.
-
-    Args:
-        optimizers: one torch optimizer, or several.
-        modules: modules whose buffers (batch-norm statistics, spectral-norm vectors) are the player's. The
-            parameters are those of the optimizers.
-
-    Raises:
-        ValueError: if there is no optimizer, or if an argument is something else.
-
-    Examples:
-        >>> net = nn.Linear(2, 1)
-        >>> len(Player(torch.optim.SGD(net.parameters(), lr=0.1), net).parameters)
-        2
-    """
-
-    def __init__(
-        self, optimizers: Optimizer | Iterable[Optimizer], modules: nn.Module | Iterable[nn.Module] = ()
-    ) -> None:
-        self.optimizers = optimizers_of("optimizers", optimizers)
-        self.modules = modules_of("modules", modules)
-
-    @property
-    def all_optimizers(self) -> list[Optimizer]:
-        """The optimizers, and after them those that they hold as attributes (lookahead, SAM)."""
-        found = list(self.optimizers)
-        for optimizer in found:  # which grows meanwhile
-            found += [o for o in inner_optimizers(optimizer).values() if all(o is not other for other in found)]
-        return found
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        return [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
-
-    @property
-    def buffers(self) -> list[Tensor]:
-        return [b for m in self.modules for b in m.buffers()]
-
-    @property
-    def has_gradient(self) -> bool:
-        return any(p.grad is not None for p in self.parameters)
-
-    def norm(self, whole: bool = False) -> Tensor:
-        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not.
-
-        ``whole`` takes in the buffers and the optimizer states.
-        """
-        if not whole:
-            return _norm(self.parameters)
-        states = [t for o in self.all_optimizers for state in o.state.values() for t in leaves(state)]
-        return _norm([*self.parameters, *self.buffers, *states])
-
-    def is_finite(self) -> bool:
-        """Whether all weights, buffers and optimizer states are finite; reads them all."""
-        return bool(self.norm(whole=True).isfinite())
-
-    def gradient_norm(self) -> Tensor:
-        """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
-        return _norm([p.grad for p in self.parameters if p.grad is not None])
-
-
-def players_of(
-    min_player: Player | Optimizer | Iterable[Optimizer], max_player: Player | Optimizer | Iterable[Optimizer]
-) -> tuple[Player, Player]:
-    """Both players of a game, from players or optimizers.
-
-    Raises:
-        ValueError: if one is neither, or if they share parameters.
-
-    Examples:
-        >>> optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters())
-        >>> players_of(optimizer, optimizer)
-        Traceback (most recent call last):
-        ValueError: max_player must have parameters of its own, but got 2 of those of min_player.
-    """
-    given = {"min_player": min_player, "max_player": max_player}
-    low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
-    shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
-    if shared:
-        raise ValueError(f"max_player must have parameters of its own, but got {len(shared)} of those of min_player.")
-    return low, high
+from minmax_plugin.trees import PLAIN, loaded, mapped, saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,33 +232,6 @@ class Snapshot:
         self._steps.exchange()
 
 
-def found_inf(optimizer: Optimizer) -> bool:
-    """Whether a gradient scaler has told an optimizer that skips by itself (a fused one) to skip this step."""
-    found = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found)
-
-
-@torch.no_grad()
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    floats = [t for t in tensors if t.is_floating_point() or t.is_complex()]
-    reals = [t if t.dtype in SINGLES else _real(t) for t in floats]
-    if not reals:
-        return torch.zeros((), dtype=torch.float64)
-    norms = torch._foreach_norm(reals)
-    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device, torch.float64) for n in norms]))
-
-
-SINGLES = frozenset({torch.float32, torch.float64})
-
-
-def _real(tensor: Tensor) -> Tensor:
-    """The same numbers in a form whose norm can be had: real, and of 4 bytes or more."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-    # Half precision would overflow in its squares. (The maximum norm would not, but is many times slower.)
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
-
-
 def _is_empty(state: Any) -> bool:
     """Whether an optimizer has no state for a parameter yet; a look-up may have left it an empty dict."""
     return isinstance(state, dict) and not state
@@ -362,3 +252,69 @@ def _grouped(live: Sequence[Tensor], kept: Sequence[Tensor]) -> list[tuple[list[
         pair[0].append(a)
         pair[1].append(b)
     return list(groups.values())
+
+
+class PairSnapshot:
+    """Snapshots of both players, by what a rejection restores.
+
+    Args:
+        min_player: the player that proposes.
+        max_player: the player that responds.
+        restore: what a rejection restores.
+        recover_nonfinite: whether everything else is captured too, so that any non-finite state can be undone.
+
+    Examples:
+        >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+        >>> players = [Player(torch.optim.SGD([p], lr=0.1)) for p in (x, y)]
+        >>> incumbent = PairSnapshot(*players, Restore(max_player=False), recover_nonfinite=False)
+        >>> incumbent.capture()
+        >>> x.data += 1; y.data += 1
+        >>> incumbent.restore()
+        >>> x.item(), y.item()
+        (1.0, 2.0)
+    """
+
+    def __init__(self, min_player: Player, max_player: Player, restore: Restore, recover_nonfinite: bool) -> None:
+        self.settings = {**dataclasses.asdict(restore), "recover_nonfinite": recover_nonfinite}
+        self._restored: list[Snapshot] = []
+        self._rest: list[Snapshot] = []
+        for player, restored in ((min_player, restore.min_player), (max_player, restore.max_player)):
+            moments, buffers = restored and restore.moments, restored and restore.buffers
+            if restored:
+                self._restored.append(Snapshot(player, weights=True, moments=moments, buffers=buffers))
+            if recover_nonfinite and not (restored and moments and buffers):
+                self._rest.append(Snapshot(player, weights=not restored, moments=not moments, buffers=not buffers))
+
+    @property
+    def _all(self) -> list[Snapshot]:
+        return [*self._restored, *self._rest]
+
+    def close(self) -> None:
+        """Watch the players' optimizers no more."""
+        for snapshot in self._all:
+            snapshot.close()
+
+    def capture(self) -> None:
+        """Capture the present pair."""
+        for snapshot in self._all:
+            snapshot.capture()
+
+    def restore(self, everything: bool = False) -> None:
+        """Restore what was captured, in place; ``everything`` is for a state that is not finite."""
+        for snapshot in self._all if everything else self._restored:
+            snapshot.restore()
+
+    def swap(self, back: bool = False) -> None:
+        """Exchange what a rejection would restore and the present pair, in place; ``back`` undoes an exchange."""
+        # Undone in the opposite order, so that buffers which both players were given come back too.
+        for snapshot in reversed(self._restored) if back else self._restored:
+            snapshot.swap()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """All that :meth:`load_state_dict` needs, for a checkpoint in mid-cycle."""
+        return [snapshot.state_dict() for snapshot in self._all]
+
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Load what :meth:`state_dict` gave; the players' own state must be loaded before."""
+        for snapshot, one in zip(self._all, state, strict=True):
+            snapshot.load_state_dict(one)

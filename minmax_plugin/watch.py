@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 
 from minmax_plugin.acceptance import Acceptance, Strict
-from minmax_plugin.snapshot import Player
+from minmax_plugin.player import Player
 
-WATCHED = 500  # decisions between two looks at the acceptance rate
-CYCLES = 3  # in a row without a gradient, from which on it is no accident; the first cycle never has one
+RATE_WINDOW = 500  # decisions between two looks at the acceptance rate
+IDLE_CYCLES = 3  # in a row without a gradient, from which on it is no accident; the first cycle never has one
 
 
 class IdleWatch:
@@ -22,11 +22,11 @@ class IdleWatch:
     def look(self, player: Player) -> None:
         """Look at the gradient of a player that is about to propose."""
         idle = not player.has_gradient
-        if not idle and self._looks < CYCLES:
+        if not idle and self._looks < IDLE_CYCLES:
             self._looks += 1
             idle = not bool(player.gradient_norm())
         self._idle = self._idle + 1 if idle else 0
-        if self._idle < CYCLES or self._warned:
+        if self._idle < IDLE_CYCLES or self._warned:
             return
         self._warned = True
         if any(p.requires_grad for p in player.parameters):
@@ -37,17 +37,17 @@ class IdleWatch:
         else:
             mend = "None of the parameters of its optimizer requires a gradient."
         warnings.warn(
-            f"MinMax found no gradient of the min player in {CYCLES} cycles in a row: it does not train. {mend}",
+            f"MinMax found no gradient of the min player in {IDLE_CYCLES} cycles in a row: it does not train. {mend}",
             stacklevel=3,
         )
 
 
-def warn_of_share(acceptance: Acceptance, kept: int) -> None:
-    """Warn where a policy that tests kept nearly all, or nearly none, of the last proposals."""
-    share = kept / WATCHED
+def warn_of_rate(acceptance: Acceptance, kept: int) -> None:
+    """Warn where a policy that tests accepted nearly all, or nearly none, of the last proposals."""
+    share = kept / RATE_WINDOW
     if isinstance(acceptance, Strict) and not 0.01 <= share <= 0.99:
         warnings.warn(
-            f"MinMax kept {share:.0%} of the last {WATCHED} proposals: the accept test decides nothing. "
-            "Look at slack, the acceptance rate, and the noise of f.",
+            f"MinMax accepted {share:.0%} of the last {RATE_WINDOW} proposals: the accept test decides nothing. "
+            "Look at min_decrease, the acceptance rate, and the noise of f.",
             stacklevel=4,
         )

@@ -16,6 +16,7 @@ from minmax_plugin import (
     Matched,
     MinMaxGame,
     Never,
+    PairedBatch,
     Periodic,
     RandomRate,
     Restore,
@@ -23,7 +24,7 @@ from minmax_plugin import (
 )
 
 POLICIES = {
-    "strict": (Strict(slack=0.01), lambda i, old, new, draw: new <= old - 0.01),
+    "strict": (Strict(min_decrease=0.01), lambda i, old, new, draw: new <= old - 0.01),
     "reversed": (Strict(reverse=True), lambda i, old, new, draw: new >= old),
     "constant": (ConstantRate(rate=0.4), lambda i, old, new, draw: new <= old or draw < 0.4),
     "annealed": (Annealed(tau1=9.0), lambda i, old, new, draw: new <= old or draw < math.exp(-i / 9)),
@@ -55,10 +56,19 @@ OPTIMIZERS = {
 ESTIMATORS = {
     "fresh": (dict(), lambda noise: oracle.Fresh(noise)),
     "average of 3": (dict(batches=3), lambda noise: oracle.Fresh(noise, batches=3)),
-    "reread": (dict(reread="fresh"), lambda noise: oracle.Reread(noise)),
-    "paired": (dict(reread="paired"), lambda noise: oracle.Paired(noise)),
-    "paired, 2 batches": (dict(reread="paired", batches=2), lambda noise: oracle.Paired(noise, batches=2)),
+    "reread": (dict(reread=True), lambda noise: oracle.Reread(noise)),
+    "paired": (dict(), lambda noise: oracle.Paired(noise)),
+    "paired, 2 batches": (dict(batches=2), lambda noise: oracle.Paired(noise, batches=2)),
 }
+
+
+def batch_estimator(reread, *arguments, **more):
+    """An estimator on batches of its own, f_old being read again on none, another or the same one."""
+    if reread == "paired":
+        return PairedBatch(*arguments, **more)
+    return FreshBatch(*arguments, **more, reread=reread == "fresh")
+
+
 CYCLES = 40
 SEED = 5
 
@@ -76,14 +86,15 @@ def noise_of(number):
 class Played:
     """The oracle's game in torch, played by the package."""
 
-    def __init__(self, policy="constant", optimizer="adam", k=2, estimator="fresh", guard=False, **restore):
+    def __init__(self, policy="constant", optimizer="adam", k=2, estimator="fresh", recover_nonfinite=False, **restore):
         game = oracle.Game()
         self.k, self.a, self.b, self.c = k, *(torch.from_numpy(m) for m in (game.a, game.b, game.c))
         self.x, self.y = (torch.nn.Parameter(torch.from_numpy(p.copy())) for p in (game.x0, game.y0))
         build = OPTIMIZERS[optimizer][1]
         self.min_optimizer, self.max_optimizer = build(self.x, 0.05, False), build(self.y, 0.1, True)
-        read = FreshBatch(lambda: self.f() + 0.2 * torch.randn(()), [], seed=SEED, **ESTIMATORS[estimator][0])
-        track = restore.pop("track", False)
+        kind = PairedBatch if estimator.startswith("paired") else FreshBatch
+        read = kind(lambda: self.f() + 0.2 * torch.randn(()), [], seed=SEED, **ESTIMATORS[estimator][0])
+        update_reference_on_reject = restore.pop("update_reference_on_reject", False)
         self.game = MinMaxGame(
             self.min_optimizer,
             self.max_optimizer,
@@ -91,8 +102,8 @@ class Played:
             Restore.named(**(restore or dict(players="both"))),
             read,
             seed=7,
-            track=track,
-            guard=guard,
+            update_reference_on_reject=update_reference_on_reject,
+            recover_nonfinite=recover_nonfinite,
         )
 
     def f(self, extra_x=(0.0,) * 3, extra_y=(0.0,) * 3):

@@ -61,7 +61,19 @@ class Momentum:
         return point - self.lr * self.state["b"]
 
 
-def play(game, optimizer, k, cycles, decide, noise, draws, read, restore_y=True, restore_moments=True, track=False):
+def play(
+    game,
+    optimizer,
+    k,
+    cycles,
+    decide,
+    noise,
+    draws,
+    read,
+    restore_y=True,
+    restore_moments=True,
+    update_reference_on_reject=False,
+):
     """Yield (x, y, accepted) after each decision.
 
     ``noise(cycle)`` gives the cycle's perturbations: of the min gradient and of the k max gradients.
@@ -83,7 +95,7 @@ def play(game, optimizer, k, cycles, decide, noise, draws, read, restore_y=True,
         f_new = read.after(game.value(x, y))
         f_old = kept_value if again is None else again
         accepted = gradient is None or decide(cycle, f_old, f_new, draws[cycle])
-        if accepted or track:
+        if accepted or update_reference_on_reject:
             kept_value = f_new
         if not accepted:
             x = kept[0]

@@ -23,12 +23,12 @@ CASES = [
     (Strict(), 1.0, 0.9, 0.0, True, "improved"),
     (Strict(), 1.0, 1.0, 0.0, True, "improved"),
     (Strict(), 1.0, 1.1, 0.0, False, "worse"),
-    (Strict(slack=0.2), 1.0, 0.9, 0.0, False, "worse"),
-    (Strict(slack=0.2), 1.0, 0.8, 0.0, True, "improved"),
+    (Strict(min_decrease=0.2), 1.0, 0.9, 0.0, False, "worse"),
+    (Strict(min_decrease=0.2), 1.0, 0.8, 0.0, True, "improved"),
     (ConstantRate(rate=0.25), 1.0, 1.1, 0.24, True, "chance"),
     (ConstantRate(rate=0.25), 1.0, 1.1, 0.25, False, "worse"),
     (ConstantRate(rate=0.25), 1.0, 0.9, 0.99, True, "improved"),
-    (ConstantRate(rate=0.25, slack=0.2), 1.0, 0.9, 0.99, False, "worse"),
+    (ConstantRate(rate=0.25, min_decrease=0.2), 1.0, 0.9, 0.99, False, "worse"),
     (ConstantRate(rate=0.0), 1.0, 1.1, 0.0, False, "worse"),
     (ConstantRate(rate=1.0), 1.0, 1.1, 0.999, True, "chance"),
     (ConstantRate(tau=2.0), 1.0, 1.1, math.exp(-0.5) - 1e-9, True, "chance"),
@@ -37,7 +37,7 @@ CASES = [
     (ConstantRate(), 1.0, 1.1, 0.2, False, "worse"),
     (Strict(reverse=True), 1.0, 1.1, 0.0, True, "improved"),
     (Strict(reverse=True), 1.0, 0.9, 0.0, False, "worse"),
-    (Strict(slack=0.2, reverse=True), 1.0, 1.1, 0.0, False, "worse"),
+    (Strict(min_decrease=0.2, reverse=True), 1.0, 1.1, 0.0, False, "worse"),
     (Annealed(tau1=10), 1.0, 1.1, 0.999, True, "chance"),
     (Periodic(every=4), 1.0, 1.1, 0.999, True, "chance"),
     (DecreasingTemperature(), 1.0, 1.1, 0.199, True, "chance"),
@@ -83,7 +83,7 @@ def test_the_chance_of_a_worse_step_follows_its_schedule(policy, expected):
     [
         (0.5, 0.1, (True, "improved")),
         (1.5, 0.1, (False, "worse")),
-        (0.75, 0.1, (False, "worse")),  # by less than the slack
+        (0.75, 0.1, (False, "worse")),  # by less than the min_decrease
         (0.9, 0.1, (True, "chance")),
         (1.1, 0.1, (True, "chance")),
         (0.5, math.nan, (True, "chance")),
@@ -91,8 +91,8 @@ def test_the_chance_of_a_worse_step_follows_its_schedule(policy, expected):
     ],
 )
 def test_what_does_not_stand_out_of_its_noise_is_left_to_another_rule(f_new, error, expected):
-    otherwise = dict(type="constant", rate=1.0, slack=9.0)
-    rule = build_acceptance(dict(type="significant", z=2.0, slack=0.3, otherwise=otherwise))
+    otherwise = dict(type="constant", rate=1.0, min_decrease=9.0)
+    rule = build_acceptance(dict(type="significant", z=2.0, min_decrease=0.3, otherwise=otherwise))
     assert rule(Comparison(0, 1.0, f_new, 0.5, error)) == expected
 
 
@@ -116,8 +116,8 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: Significant(otherwise="perhaps"), "acceptance must be one of"),
         (lambda: Matched([]), r"record must hold at least one decision, but got \[\]"),
         (lambda: Matched([True], window=0), "window must be 1 or more decisions, or None, but got 0"),
-        (lambda: Strict(slack=-1), r"slack must be 0 or more and finite, but got -1\."),
-        (lambda: Strict(slack=math.nan), r"slack must be 0 or more and finite, but got nan\."),
+        (lambda: Strict(min_decrease=-1), r"min_decrease must be 0 or more and finite, but got -1\."),
+        (lambda: Strict(min_decrease=math.nan), r"min_decrease must be 0 or more and finite, but got nan\."),
         (lambda: ConstantRate(rate=1.5), r"rate must be between 0 and 1, but got 1\.5\."),
         (lambda: ConstantRate(tau=0), r"tau must be above 0, but got 0\."),
         (lambda: ConstantRate(tau=1, rate=0.5), r"give rate or tau, not both"),
@@ -127,8 +127,8 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: RandomRate(rate=[0.5]), r"window goes with several rates; got rate=\[0\.5\] and window=None"),
         (lambda: RandomRate(rate=0.5, window=3), r"window goes with several rates; got rate=0\.5 and window=3"),
         (lambda: RandomRate(rate=[0.5], window=0), r"window must be 1 or more decisions, but got 0\."),
-        (lambda: Strict(slack="0"), r"slack must be 0 or more and finite, but got '0'\."),
-        (lambda: Strict(slack=True), r"slack must be 0 or more and finite, but got True\."),
+        (lambda: Strict(min_decrease="0"), r"min_decrease must be 0 or more and finite, but got '0'\."),
+        (lambda: Strict(min_decrease=True), r"min_decrease must be 0 or more and finite, but got True\."),
         (lambda: Strict(reverse="no"), r"reverse must be True or False, but got 'no'\."),
         (lambda: ConstantRate(rate="0.2"), r"rate must be between 0 and 1, but got '0\.2'\."),
         (lambda: ConstantRate(rate=True), r"rate must be between 0 and 1, but got True\."),
@@ -139,7 +139,7 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: Periodic(every=2.5), r"every must be 1 or more decisions, but got 2\.5\."),
         (lambda: Significant(z=None), r"z must be 0 or more standard errors, but got None\."),
         (lambda: Significant(z=math.nan), r"z must be 0 or more standard errors, but got nan\."),
-        (lambda: Significant(slack="0"), r"slack must be 0 or more and finite, but got '0'\."),
+        (lambda: Significant(min_decrease="0"), r"min_decrease must be 0 or more and finite, but got '0'\."),
         (lambda: Significant(otherwise=0.2), r"acceptance must be a policy .* but got 0\.2\."),
         (lambda: RandomRate(rate="0.2"), r"rate must be between 0 and 1, but got '0\.2'\."),
         (lambda: RandomRate(rate=None), r"rate must be between 0 and 1, but got None\."),
@@ -153,7 +153,7 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: build_acceptance("annealled"), r"acceptance must be one of \[.*'constant'.*\], but got 'annealled'\."),
         (
             lambda: build_acceptance({"type": "strict", "rate": 1}),
-            r"acceptance 'strict' takes \['slack', 'reverse'\], but got",
+            r"acceptance 'strict' takes \['min_decrease', 'reverse'\], but got",
         ),
         (lambda: build_acceptance("random"), r"acceptance 'random' takes \['rate', 'window'\]"),
     ],

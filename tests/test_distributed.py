@@ -11,7 +11,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, Player, Restore
+from minmax_plugin import ConstantRate, MinMaxGame, PairedBatch, Player, Restore
 
 CYCLES = 1000
 
@@ -49,12 +49,12 @@ def play(rank, folder):
         turn = game.decisions % 50 == 20 and rank == game.decisions // 50 % distributed.get_world_size()
         return -halves(discriminator) * (math.nan if turn else 1.0)
 
-    class Noted(FreshBatch):
-        def after(self):
-            self.own = super().after()
+    class Noted(PairedBatch):
+        def evaluate_proposal(self):
+            self.own = super().evaluate_proposal()
             return self.own
 
-    value = Noted(f, networks, seed=rank, reread="paired")
+    value = Noted(f, networks, seed=rank)
     players = Player(a, generator), Player(b, discriminator)
     game = MinMaxGame(*players, ConstantRate(rate=0.3), Restore(max_player=False), value, seed=9)
     decisions, own = [], []

@@ -13,8 +13,9 @@ from families import write_images
 from mmcv.runner import HOOKS
 
 from experiments import __main__ as experiments
-from minmax_plugin.mmgen import certify, doctor, train
+from minmax_plugin.cli import certify, doctor, train
 from minmax_plugin.mmgen.check import check_config
+from minmax_plugin.mmgen.config import SHIPPED, load_config
 from tune import options
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -117,13 +118,13 @@ def test_the_example_in_one_file_runs(tmp_path):
 @pytest.mark.parametrize("base", ["dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py", "cyclegan"])
 def test_the_schedule_of_the_guide_fits_a_stock_config(tmp_path, base):
     opting_in, schedule = snippets("opt-in.md", "python")
-    found = next(folder / base for folder in train.SHIPPED if (folder / base).exists())
+    found = next(folder / base for folder in SHIPPED if (folder / base).exists())
     found = found if found.is_file() else sorted(found.glob("*.py"))[0]
     lines = [*re.findall(r"custom_imports.*\n", opting_in), schedule]
     player = "generators" if base == "cyclegan" else "generator"
     config = tmp_path / "annealed.py"
     config.write_text(f"_base_ = {str(found)!r}\n" + "".join(lines).replace('"generator"', f'"{player}"'))
-    cfg = train.load_config(config)
+    cfg = load_config(config)
     check_config(cfg, paths=False)
     built = HOOKS.build({"type": "OfPlayerLrUpdaterHook", **{k: v for k, v in cfg.lr_config.items() if k != "policy"}})
     assert built.player == player

@@ -91,8 +91,8 @@ class Plain:
                 return y
             y = np.minimum(np.maximum(y + eta * gradient, low), high)
 
-    def solve(self, draws, r_max, eta=0.05, epsilon=0.001, slack=0.0075, tau=None, lipschitz=None, step_size=None,
-              sigma=0.5, bounds=(-np.inf, np.inf)):  # fmt: skip
+    def solve(self, draws, r_max, eta=0.05, epsilon=0.001, min_decrease=0.0075, tau=None, lipschitz=None,
+              step_size=None, sigma=0.5, bounds=(-np.inf, np.inf)):  # fmt: skip
         low, high = bounds
         shrink = 1.0 if lipschitz is None else 1 - 2 * eta * lipschitz
         epsilon_i = epsilon if lipschitz is None else epsilon / 2
@@ -105,7 +105,7 @@ class Plain:
             x_new = np.minimum(np.maximum(x + v, low), high)
             y_new = self.ascend(x_new, y, eta, min(epsilon_i / shrink, epsilon), low, high)
             f_new = self.value(x_new, y_new)
-            improved = f_new <= f_old - slack
+            improved = f_new <= f_old - min_decrease
             chance = tau is not None and uniform < np.exp(-i / tau)
             if improved or chance:
                 x, y, f_old, r = x_new, y_new, f_new, 0
@@ -127,7 +127,7 @@ class Plain:
         ({"lipschitz": 5.0, "tau": 5.0}, {"improved", "chance", "rejected"}),
         ({"bounds": (-1.5, 1.2), "tau": 5.0}, {"improved", "chance", "rejected"}),
         ({"proposal": "gradient", "step_size": 0.1, "sigma": 0.1}, {"improved", "rejected"}),
-        ({"slack": 0.2, "epsilon": 0.05, "eta": 0.1, "sigma": 1.0}, {"improved", "rejected"}),
+        ({"min_decrease": 0.2, "epsilon": 0.05, "eta": 0.1, "sigma": 1.0}, {"improved", "rejected"}),
     ],
 )
 def test_every_step_equals_the_plain_implementation(settings, kinds):
@@ -347,7 +347,7 @@ def test_a_bad_argument_is_named_with_its_value(call, setting, message):
 @pytest.mark.parametrize(
     ("call", "setting", "message"),
     [
-        (solve, dict(slack=-0.1), "slack must be 0 or more and finite, but got -0.1"),
+        (solve, dict(min_decrease=-0.1), "min_decrease must be 0 or more and finite, but got -0.1"),
         (solve, dict(tau=0), "tau must be above 0 and finite, but got 0"),
         (solve, dict(r_max=-1), "r_max must be 0 or more and finite, but got -1"),
         (solve, dict(max_iterations=0), "max_iterations must be above 0 and finite, but got 0"),

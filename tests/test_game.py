@@ -6,12 +6,11 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from games import CYCLES, ESTIMATORS, OPTIMIZERS, POLICIES, SEED, Played, noise, noise_of, small_game
+from games import CYCLES, ESTIMATORS, OPTIMIZERS, POLICIES, SEED, Played, batch_estimator, noise, noise_of, small_game
 
 from minmax_plugin import (
     ConstantRate,
     Decision,
-    FreshBatch,
     MinMaxGame,
     Never,
     Player,
@@ -22,13 +21,31 @@ from minmax_plugin import (
 )
 
 
-def compare(policy, optimizer, estimator, k, players, moments, track):
-    played = Played(policy, optimizer, k, estimator, players=players, moments=moments, track=track)
+def compare(policy, optimizer, estimator, k, players, moments, update):
+    played = Played(
+        policy,
+        optimizer,
+        k,
+        estimator,
+        players=players,
+        moments=moments,
+        update_reference_on_reject=update,
+    )
     storage = played.x.data_ptr(), played.y.data_ptr()
     draws = torch.rand(CYCLES, generator=torch.Generator().manual_seed(7)).tolist()
     decide, plain, read = POLICIES[policy][1], OPTIMIZERS[optimizer][0], ESTIMATORS[estimator][1](noise_of)
     expected = oracle.play(
-        oracle.Game(), plain, k, CYCLES, decide, noise, draws, read, players == "both", moments, track
+        oracle.Game(),
+        plain,
+        k,
+        CYCLES,
+        decide,
+        noise,
+        draws,
+        read,
+        players == "both",
+        moments,
+        update,
     )
     outcomes = set()
     for cycle, (x, y, accepted) in enumerate(expected):
@@ -50,24 +67,24 @@ def compare(policy, optimizer, estimator, k, players, moments, track):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_and_restore_equals_the_plain_implementation(policy, players, moments):
     for optimizer, k in (("adam", 1), ("fused", 3), ("momentum", 2)):
-        compare(policy, optimizer, "fresh", k, players, moments, track=False)
+        compare(policy, optimizer, "fresh", k, players, moments, update=False)
 
 
-@pytest.mark.parametrize("track", [False, True])
+@pytest.mark.parametrize("update_reference_on_reject", [False, True])
 @pytest.mark.parametrize("players", ["both", "generator"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_every_estimator_equals_the_plain_implementation(estimator, players, track):
+def test_every_estimator_equals_the_plain_implementation(estimator, players, update_reference_on_reject):
     for policy in ("constant", "reversed"):
-        compare(policy, "adam", estimator, 2, players, True, track)
+        compare(policy, "adam", estimator, 2, players, True, update_reference_on_reject)
 
 
 @pytest.mark.parametrize("reread", [None, "fresh", "paired"])
 def test_a_decision_by_its_noise_equals_the_plain_rule(reread):
     run = Played("constant", "adam", 2)
-    terms = FreshBatch(lambda: run.f() + 3.0 * torch.randn(16).double(), [], seed=SEED, reread=reread)
+    terms = batch_estimator(reread, lambda: run.f() + 3.0 * torch.randn(16).double(), [], seed=SEED)
     rule = Significant(z=1.0, otherwise=RandomRate(rate=0.5))
     draws = torch.rand(CYCLES, generator=torch.Generator().manual_seed(7)).tolist()
-    run.game = MinMaxGame(run.min_optimizer, run.max_optimizer, rule, value=terms, seed=7)
+    run.game = MinMaxGame(run.min_optimizer, run.max_optimizer, rule, estimator=terms, seed=7)
     number, kept, outcomes = 0, None, set()
 
     def noise_terms(number):
@@ -154,10 +171,10 @@ def test_buffers_go_back_with_their_player():
         assert torch.equal(norm.num_batches_tracked, before[1]) == buffers
 
 
-@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize("recover", [False, True])
 @pytest.mark.parametrize("players", ["both", "generator"])
-def test_swap_shows_the_kept_pair_and_gives_the_proposal_back(players, guard):
-    x, y, min_optimizer, max_optimizer, game = small_game(restore=Restore.named(players), guard=guard)
+def test_swap_shows_the_kept_pair_and_gives_the_proposal_back(players, recover):
+    x, y, min_optimizer, max_optimizer, game = small_game(restore=Restore.named(players), recover_nonfinite=recover)
     kept = x.clone(), y.clone()
     game.propose()
     max_optimizer.step()
@@ -167,7 +184,7 @@ def test_swap_shows_the_kept_pair_and_gives_the_proposal_back(players, guard):
     assert torch.equal(y, kept[1] if players == "both" else proposal[1])
     assert x not in min_optimizer.state
     for end in (lambda: game.decide(0.0), game.close):  # it would take the one for the other
-        with pytest.raises(RuntimeError, match="the kept pair is shown"):
+        with pytest.raises(RuntimeError, match="the incumbent is shown"):
             end()
     game.swap()
     assert torch.equal(x, proposal[0])
@@ -186,7 +203,9 @@ def test_learning_rates_are_not_rolled_back():
 
 def test_a_guard_takes_no_more_back_where_all_is_finite():
     weights_alone = Restore(max_player=False, moments=False, buffers=False)
-    x, y, min_optimizer, max_optimizer, game = small_game(acceptance=Never(), restore=weights_alone, guard=True)
+    x, y, min_optimizer, max_optimizer, game = small_game(
+        acceptance=Never(), restore=weights_alone, recover_nonfinite=True
+    )
     game.decide(0.0)
     game.propose()
     max_optimizer.step()
@@ -199,8 +218,8 @@ def test_a_guard_takes_no_more_back_where_all_is_finite():
 
 @pytest.mark.parametrize("reread", [None, "fresh", "paired"])
 def test_nothing_that_was_read_of_f_outlives_a_stage(reread):
-    value = FreshBatch(lambda: torch.randn(()), [], reread=reread)
-    x, _, _, max_optimizer, game = small_game(acceptance=Never(), value=value)
+    value = batch_estimator(reread, lambda: torch.randn(()), [])
+    x, _, _, max_optimizer, game = small_game(acceptance=Never(), estimator=value)
     game.decide()
     game.propose()
     game.close()
@@ -254,7 +273,7 @@ def test_the_stream_is_at_the_number_of_decisions_whatever_they_were():
 
 
 def test_a_value_that_is_not_finite_is_not_tracked():
-    *_, game = small_game(acceptance=Strict(), track=True)
+    *_, game = small_game(acceptance=Strict(), update_reference_on_reject=True)
     for value, reason in ((1.0, "initial"), (2.0, "worse"), (math.nan, "non-finite"), (1.5, "improved")):
         game.propose()
         assert game.decide(value).reason == reason

@@ -1,6 +1,7 @@
 """Wrong arguments: one clear error each, at the start; and warnings of a game that can do nothing."""
 
 import math
+import os
 
 import accelerate
 import numpy as np
@@ -17,7 +18,7 @@ from minmax_plugin import (
     Estimate,
     Estimator,
     FreshBatch,
-    LastAscent,
+    LastBatch,
     MinMaxGame,
     Never,
     Player,
@@ -83,19 +84,19 @@ BAD = [
     (lambda: small_game(acceptance="seldom"), "acceptance must be one of .*'never'.* but got 'seldom'"),
     (lambda: small_game(acceptance=Never), "acceptance must be a policy such as .*but got <class"),
     (lambda: small_game(restore="both"), r"restore must be of type Restore, such as .*, but got 'both'"),
-    (lambda: small_game(value="fresh"), r"value must be of type Estimator, such as FreshBatch\(...\), but got 'fresh'"),
-    (lambda: small_game(value=lambda: 0.0), "value must be of type Estimator"),
+    (lambda: small_game(estimator="fresh"), r"estimator must be of type Estimator, such as .*, but got 'fresh'"),
+    (lambda: small_game(estimator=lambda: 0.0), "estimator must be of type Estimator"),
     (lambda: small_game(seed=0.5), "seed must be a whole number of at most 64 bits, but got 0.5"),
     (lambda: small_game(seed=None), "seed must be a whole number of at most 64 bits, but got None"),
     (lambda: small_game(seed=2**64), "seed must be a whole number of at most 64 bits, but got 1844"),
-    (lambda: small_game(track=1), "track must be True or False, but got 1"),
-    (lambda: small_game(guard="yes"), "guard must be True or False, but got 'yes'"),
-    (lambda: small_game(r_max=0), "r_max must be 1 or more rejections, or None, but got 0"),
-    (lambda: small_game(r_max="3"), "r_max must be 1 or more rejections, or None, but got '3'"),
-    (lambda: small_game(r_max=2.5), "r_max must be 1 or more rejections, or None, but got 2.5"),
-    (lambda: small_game(r_max=True), "r_max must be 1 or more rejections, or None, but got True"),
-    (lambda: small_game(escape="run"), r"escape must be one of \['stop', 'accept', 'raise'\], but got 'run'"),
-    (lambda: small_game(escape=None), r"escape must be one of .*, but got None"),
+    (lambda: small_game(update_reference_on_reject=1), "update_reference_on_reject must be True or False, but got 1"),
+    (lambda: small_game(recover_nonfinite="yes"), "recover_nonfinite must be True or False, but got 'yes'"),
+    (lambda: small_game(patience=0), "patience must be 1 or more rejections, or None, but got 0"),
+    (lambda: small_game(patience="3"), "patience must be 1 or more rejections, or None, but got '3'"),
+    (lambda: small_game(patience=2.5), "patience must be 1 or more rejections, or None, but got 2.5"),
+    (lambda: small_game(patience=True), "patience must be 1 or more rejections, or None, but got True"),
+    (lambda: small_game(on_patience="run"), r"on_patience must be one of \['stop', 'accept', 'raise'\], but got 'run'"),
+    (lambda: small_game(on_patience=None), r"on_patience must be one of .*, but got None"),
     (lambda: small_game(max_nonfinite=0), "max_nonfinite must be 1 or more, but got 0"),
     (lambda: small_game(max_nonfinite=None), "max_nonfinite must be 1 or more, but got None"),
     (lambda: small_game(group=3), "group must be of type ProcessGroup, .*but got 3"),
@@ -104,7 +105,7 @@ BAD = [
     (lambda: FreshBatch(lambda: 0.0, [], seed="a"), "seed must be a whole number of at most 64 bits, but got 'a'"),
     (lambda: FreshBatch(lambda: 0.0, [], batches=1.5), "batches must be 1 or more, but got 1.5"),
     (lambda: FreshBatch(lambda: 0.0, [], batches=True), "batches must be 1 or more, but got True"),
-    (lambda: LastAscent(0.5), "read must be a function, but got 0.5"),
+    (lambda: LastBatch(0.5), "read must be a function, but got 0.5"),
     (lambda: small_game()[-1].decide(), r"decide\(\) needs f_new"),
     (lambda: small_game()[-1].decide(torch.ones(3)), r"f_new must be one real number, .* \(3,\): give the mean of f"),
     (lambda: small_game()[-1].decide(torch.ones(0)), r"f_new must be one real number, .* tensor of shape \(0,\)"),
@@ -135,6 +136,7 @@ def test_a_wrong_value_leaves_the_game_as_it_was():
 
 
 def accelerated():
+    os.environ.pop("LOCAL_RANK", None)  # which a training of another test has left
     return accelerate.Accelerator(cpu=True).prepare(sgd())
 
 
@@ -175,7 +177,7 @@ def test_several_spellings_are_taken():
     for acceptance in ("never", dict(type="never"), Never()):
         assert small_game(acceptance=acceptance)[-1].acceptance == Never()
     assert small_game()[-1].acceptance == ConstantRate() == build_acceptance("constant")
-    *_, game = small_game(seed=np.int64(3), r_max=np.int32(2), acceptance=Strict(slack=np.float32(0.5)))
+    *_, game = small_game(seed=np.int64(3), patience=np.int32(2), acceptance=Strict(min_decrease=np.float32(0.5)))
     one_element = (
         0.5,
         1,
@@ -187,15 +189,15 @@ def test_several_spellings_are_taken():
     )
     assert all(math.isfinite(game.decide(value).f_new) for value in one_element)
     seeded = FreshBatch(lambda: torch.randn(()), nn.Linear(2, 1), seed=2**64 - 1)  # more than torch takes, multiplied
-    assert seeded.after().f_new != seeded.after().f_new
+    assert seeded.evaluate_proposal().f_new != seeded.evaluate_proposal().f_new
 
 
 def test_an_estimator_may_give_a_plain_number():
     class Plain(Estimator):
-        def after(self):
+        def evaluate_proposal(self):
             return torch.tensor([0.25])
 
-    assert small_game(value=Plain())[-1].decide().f_new == 0.25
+    assert small_game(estimator=Plain())[-1].decide().f_new == 0.25
 
 
 # --- games that do nothing --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from exact import assert_identical
 from games import Played, small_game
 
 from minmax_plugin import Estimate, MinMaxGame, Never, Player, Restore, Strict
+from minmax_plugin.phase import Phase
 
 PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend
 
@@ -22,7 +23,7 @@ PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles 
 )
 def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optimizer, restore):
     def build():
-        return Played("constant", optimizer, 2, estimator, guard=not restore["moments"], **restore)
+        return Played("constant", optimizer, 2, estimator, recover_nonfinite=not restore["moments"], **restore)
 
     def play(run, save_at=(), start=(0, -1), swapped=False):
         for cycle in range(8):
@@ -42,7 +43,7 @@ def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optim
         for kind in ("plain", "swapped"):
             run = build()
             run.load_state_dict(torch.load(tmp_path / f"{phase[0]}-{phase[1]}-{kind}.pt", weights_only=True))
-            if run.game.swapped:
+            if run.game.phase is Phase.SHOWN:
                 run.game.swap()
             assert_identical(play(run, start=phase), whole)
 
@@ -110,9 +111,9 @@ def test_a_state_of_the_first_version_loads():
     assert_identical([part.state_dict() for part in others[:4]], kept)
 
 
-@pytest.mark.parametrize("other", [dict(restore=Restore(moments=False)), dict(guard=True)], ids=str)
+@pytest.mark.parametrize("other", [dict(restore=Restore(moments=False)), dict(recover_nonfinite=True)], ids=str)
 def test_snapshots_of_other_settings_are_refused(other):
-    settings = dict(restore=Restore(buffers=False), guard=False)
+    settings = dict(restore=Restore(buffers=False), recover_nonfinite=False)
     *_, game = small_game(**settings)
     game.decide(0.0)
     between = game.state_dict()
@@ -121,6 +122,6 @@ def test_snapshots_of_other_settings_are_refused(other):
     *_, resumed = small_game(**{**settings, **other})
     resumed.load_state_dict(between)
     with pytest.raises(
-        ValueError, match="was saved in mid-cycle with .*use the restore settings and guard that it was"
+        ValueError, match="was saved in mid-cycle with .*use the restore settings and recover_nonfinite that it was"
     ):
         resumed.load_state_dict(opened)

@@ -16,6 +16,7 @@ from torch import nn
 
 from minmax_plugin import Always, MinMaxGame, Never, Player, RandomRate, Restore
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
+from minmax_plugin.phase import Phase
 
 
 class OwnRate(torch.optim.SGD):
@@ -180,7 +181,7 @@ def test_such_a_run_resumes_to_the_last_bit_at_every_phase(kind):
             for p, weight in zip(optimizer.param_groups[0]["params"], part["weights"], strict=True):
                 p.data.copy_(weight.detach())
         run.game.load_state_dict(game)
-        if run.game.swapped:
+        if run.game.phase is Phase.SHOWN:
             run.game.swap()
         assert_identical(play(run, start=(cycle, i)), whole)
 
@@ -284,17 +285,21 @@ def buffers(module):
     return {name: None if b is None else b.clone() for name, b in module._buffers.items()}
 
 
-@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize("recover", [False, True])
 @pytest.mark.parametrize("first_passes", [0, 2])
-def test_buffers_that_are_replaced_go_back_with_their_player(first_passes, guard):
+def test_buffers_that_are_replaced_go_back_with_their_player(first_passes, recover):
     modules = Replacing(), Replacing()
     low, high = (torch.optim.Adam(m.parameters(), 0.1) for m in modules)
     for passed in range(first_passes):
         for module in modules:
             module(torch.full((3, 2), float(passed)))
-    # a guard alone takes buffers back where something is not finite
+    # a recover_nonfinite alone takes buffers back where something is not finite
     game = MinMaxGame(
-        Player(low, modules[0]), Player(high, modules[1]), Never(), Restore(buffers=not guard), guard=guard
+        Player(low, modules[0]),
+        Player(high, modules[1]),
+        Never(),
+        Restore(buffers=not recover),
+        recover_nonfinite=recover,
     )
     game.decide(0.0)
     for cycle in range(3):
@@ -305,10 +310,10 @@ def test_buffers_that_are_replaced_go_back_with_their_player(first_passes, guard
             module(torch.full((3, 2), 10.0 + cycle))
         proposal = [buffers(m) for m in modules]
         game.swap()
-        assert_identical([buffers(m) for m in modules], proposal if guard else kept)
+        assert_identical([buffers(m) for m in modules], proposal if recover else kept)
         game.swap()
         assert_identical([buffers(m) for m in modules], proposal)
-        game.decide(math.nan if guard else 0.0)
+        game.decide(math.nan if recover else 0.0)
         assert_identical([buffers(m) for m in modules], kept)
         assert all(m._buffers[k] is v for m, names in zip(modules, tensors, strict=True) for k, v in names.items())
 

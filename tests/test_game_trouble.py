@@ -25,11 +25,13 @@ NONFINITE = [
 ]
 
 
-@pytest.mark.parametrize("guard", [False, True])
+@pytest.mark.parametrize("recover", [False, True])
 @pytest.mark.parametrize(("breaks", "mendable"), [c[1:] for c in NONFINITE], ids=[c[0] for c in NONFINITE])
-def test_what_is_not_finite_is_taken_back_or_named(breaks, mendable, guard):
+def test_what_is_not_finite_is_taken_back_or_named(breaks, mendable, recover):
     x, y, a, b, game = small_game(
-        acceptance=Always(), restore=Restore(max_player=False, moments=False, buffers=False), guard=guard
+        acceptance=Always(),
+        restore=Restore(max_player=False, moments=False, buffers=False),
+        recover_nonfinite=recover,
     )
     a.step()
     b.step()
@@ -41,13 +43,15 @@ def test_what_is_not_finite_is_taken_back_or_named(breaks, mendable, guard):
     game.propose()
     if not gradient_first:
         breaks(x, y, a, b)
-    if not (guard or mendable):
-        with pytest.raises(FloatingPointError, match="the damage lies outside what is restored .* Use guard=True"):
+    if not (recover or mendable):
+        with pytest.raises(
+            FloatingPointError, match="the damage lies outside what is restored .* Use recover_nonfinite=True"
+        ):
             game.decide(1.0)
         return
     decision = game.decide(1.0)
     assert (decision.accepted, decision.reason) == (False, "non-finite")
-    if guard:
+    if recover:
         after = [x.data, y.data, *a.state[x].values(), *b.state[y].values()]
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     assert game.min_player.is_finite()
@@ -67,9 +71,9 @@ def test_too_many_non_finite_proposals_end_with_the_last_good_pair():
     assert torch.equal(x, kept)
 
 
-@pytest.mark.parametrize("escape", ["stop", "accept", "raise"])
-def test_an_escape_after_more_than_r_max_rejections(escape):
-    *_, game = small_game(acceptance=Strict(), r_max=3, escape=escape)
+@pytest.mark.parametrize("on_patience", ["stop", "accept", "raise"])
+def test_an_escape_after_more_than_r_max_rejections(on_patience):
+    *_, game = small_game(acceptance=Strict(), patience=3, on_patience=on_patience)
     game.decide(0.0)
     reasons = []
 
@@ -80,8 +84,8 @@ def test_an_escape_after_more_than_r_max_rejections(escape):
             if game.stopped:
                 break
 
-    if escape == "raise":
-        with pytest.raises(RuntimeError, match="4 rejections in a row, more than r_max=3"):
+    if on_patience == "raise":
+        with pytest.raises(RuntimeError, match="4 rejections in a row, more than patience=3"):
             play()
     else:
         play()
@@ -89,9 +93,9 @@ def test_an_escape_after_more_than_r_max_rejections(escape):
         reasons
         == {
             "stop": ["worse"] * 4,
-            "accept": ["worse", "worse", "worse", "escape", "worse"],
+            "accept": ["worse", "worse", "worse", "patience", "worse"],
             "raise": ["worse"] * 3,
-        }[escape]
+        }[on_patience]
     )
 
 
@@ -106,7 +110,7 @@ def test_an_acceptance_rate_near_0_or_1_warns(f, kept):
     resumed.load_state_dict(game.state_dict())
     for one in (game, resumed):
         one.propose()
-        with pytest.warns(UserWarning, match=f"MinMax kept {kept} of the last 500 proposals"):
+        with pytest.warns(UserWarning, match=f"MinMax accepted {kept} of the last 500 proposals"):
             one.decide(f(500))
 
 
@@ -117,7 +121,7 @@ def test_each_look_at_the_acceptance_rate_is_at_proposals_of_its_own():
         game.propose()
         game.decide(-float(i) if i % 2 and i < 500 else 1.0)  # the first half of them are not worth a warning
     game.propose()
-    with pytest.warns(UserWarning, match="MinMax kept 0% of the last 500 proposals"):
+    with pytest.warns(UserWarning, match="MinMax accepted 0% of the last 500 proposals"):
         game.decide(1.0)
 
 
@@ -134,13 +138,13 @@ def test_a_step_of_one_of_several_optimizers_is_a_proposal():
 
 
 def test_non_finite_rejections_do_not_hide_the_escape():
-    *_, game = small_game(acceptance=Strict(), r_max=2, escape="accept")
+    *_, game = small_game(acceptance=Strict(), patience=2, on_patience="accept")
     game.decide(0.0)
     reasons = []
     for value in (1.0, 1.0, math.nan, 1.0):
         game.propose()
         reasons.append(game.decide(value).reason)
-    assert reasons == ["worse", "worse", "non-finite", "escape"]
+    assert reasons == ["worse", "worse", "non-finite", "patience"]
 
 
 @pytest.mark.parametrize("f_old", [math.nan, math.inf])
@@ -152,7 +156,7 @@ def test_a_kept_pair_that_reads_as_non_finite_is_no_ground_to_accept(f_old):
 
 
 def test_the_guard_looks_at_moments_and_buffers_too():
-    x, _, optimizer, _, game = small_game(acceptance=Always(), guard=True)
+    x, _, optimizer, _, game = small_game(acceptance=Always(), recover_nonfinite=True)
     optimizer.step()
     game.decide(0.0)
     game.propose()
@@ -165,7 +169,7 @@ def test_the_guard_takes_buffers_back():
     norm = torch.nn.BatchNorm1d(2)
     other = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])
     player = Player(torch.optim.Adam(norm.parameters()), norm)
-    game = MinMaxGame(player, other, Always(), Restore(buffers=False), guard=True)
+    game = MinMaxGame(player, other, Always(), Restore(buffers=False), recover_nonfinite=True)
     game.decide(0.0)
     norm(torch.randn(8, 2)).sum().backward()
     game.propose()
@@ -175,7 +179,7 @@ def test_the_guard_takes_buffers_back():
 
 
 def test_the_guard_covers_a_cycle_without_a_proposal():
-    x, y, *_, game = small_game(guard=True)
+    x, y, *_, game = small_game(recover_nonfinite=True)
     x.grad = None
     assert not game.propose()
     y.data.fill_(math.nan)

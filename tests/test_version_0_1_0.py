@@ -1,6 +1,7 @@
 """What version 0.1.0 left still opens: a search that was killed, and a checkpoint in mid-cycle."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from optuna.trial import TrialState
 from search_runs import search
 
 from minmax_plugin.cli.train import main
+from minmax_plugin.settings import RENAMED
 
 LEFT = Path(__file__).parent / "data/v0.1.0.tar.xz"  # made by the code of that version, commit 0f64e67
 
@@ -26,8 +28,13 @@ def decisions(path):
     return [(line["index"], line["accepted"], line["reason"]) for line in lines]
 
 
-def test_a_checkpoint_in_mid_cycle_goes_on_as_it_did(left, monkeypatch):
+def test_a_checkpoint_in_mid_cycle_goes_on_as_it_did(left, monkeypatch, capsys):
     monkeypatch.chdir(left)
+    config = left / "run/short.py"
+    assert main([str(config), "--print-config"]) == 2
+    assert "this setting is named 'estimator' now" in capsys.readouterr().err
+    for old, new in RENAMED.items():  # as the message says
+        config.write_text(re.sub(rf"\b{old}=", f"{new}=", config.read_text()))
     whole = decisions(left / "run/decisions.jsonl")
     options = ["total_iters=32", "custom_hooks.1.record=True"]
     assert main(["run/short.py", "--work-dir", "run", "--resume-from", "auto", "--cfg-options", *options]) == 0

@@ -16,9 +16,9 @@ from typing import Any
 import ray
 from ray import tune
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import ClusterError, ConfigError
 from minmax_plugin.secrets import hide
-from tune.cluster.nodes import ClusterError, check_nodes
+from tune.cluster.nodes import check_nodes
 from tune.files import writing
 from tune.options import ROOT, Options
 from tune.prepare import images_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minmax_plugin.errors import ConfigError
-from minmax_plugin.mmgen.check import SEEDS
+from minmax_plugin.settings import SEEDS
 from tune.places import absolute, check_no_secret, home
 
 ROOT = Path(__file__).resolve().parent.parent

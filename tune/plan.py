@@ -9,10 +9,9 @@ import optuna
 from mmcv import Config
 from optuna.trial import FrozenTrial, TrialState
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide
 from tune.record import SearchRecord
-from tune.settings import SpaceError
 from tune.space import Space
 
 # Reasons of a failure that says nothing about the trial's settings. Such a trial is run again on --resume.

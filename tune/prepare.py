@@ -11,13 +11,13 @@ import torch
 import yaml
 from mmcv import Config
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.mmgen.check import check_config, read_data
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.metrics import SampleMetrics
 from minmax_plugin.secrets import paths_of_secrets
 from tune.options import Options
-from tune.settings import SpaceError, hint
+from tune.settings import hint
 from tune.space import Space
 
 COSTS = ("images", "seconds")  # metrics that each trial has

@@ -19,7 +19,7 @@ import tune  # noqa: F401, E402, I001  it prepares what Ray reads when it is imp
 import optuna  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from minmax_plugin.errors import ConfigError  # noqa: E402
+from minmax_plugin.errors import ConfigError, SpaceError  # noqa: E402
 from minmax_plugin.secrets import hide, show_traceback  # noqa: E402
 from tune.earlier import clean  # noqa: E402
 from tune.engine import SIGNALS, only_one, run  # noqa: E402
@@ -31,7 +31,6 @@ from tune.progress import Progress  # noqa: E402
 from tune.record import SearchRecord, new_folder  # noqa: E402
 from tune.report import Report  # noqa: E402
 from tune.searcher import TIME_BUDGET, Ending, StudySearcher  # noqa: E402
-from tune.settings import SpaceError  # noqa: E402
 from tune.storage import open_storage  # noqa: E402
 
 SHOWN = 5  # trials of each study that a dry run shows

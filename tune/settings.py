@@ -9,20 +9,14 @@ from typing import Any
 
 from mmcv import Config
 
-from minmax_plugin.errors import ConfigError
-from minmax_plugin.mmgen.check import SEEDS, build_hook, minmax_settings
+from minmax_plugin.errors import SpaceError
+from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import opt_out
-from minmax_plugin.presets import PRESETS
+from minmax_plugin.settings import SEEDS, MinMaxSettings, present_name, present_settings
 
 MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"
-# Of its settings, those that have a type with arguments of its own; and the type where none is written.
-PARTS = {"acceptance": "constant", "value": "paired"}
 NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowhere, or through what has no parts
-
-
-class SpaceError(ValueError):
-    """A search space that cannot be used; the message names the entry and the mend."""
 
 
 def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
@@ -58,10 +52,11 @@ def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
     """The config that a trial trains: the base config with its settings, by path, laid over it.
 
     With another batch size it trains on as many images as the base does, see :func:`equal_images`. Its checkpoints
-    go into its work dir.
+    go into its work dir. Both may be of a search that version 0.1.0 began, with the names that settings had then.
     """
     cfg = Config(base._cfg_dict.to_dict())
-    set_paths(cfg, settings)
+    _use_present_names(cfg)
+    set_paths(cfg, {_present_path(path): value for path, value in settings.items()})
     equal_images(cfg, base)
     # trials would share that folder, and none would find its own checkpoints again
     (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
@@ -170,14 +165,8 @@ def get_path(cfg: Config, path: str) -> Any:
         return (cfg.get("train_cfg") or {}).get("disc_steps", 1)
     if head == MINMAX:
         hook = minmax_settings(cfg)
-        if hook is None or not rest:
-            return hook is not None
-        node = {**PRESETS[hook.get("preset", "practical")], "preset": "practical", **hook}
-        if len(rest) > 1 and rest[0] in PARTS:
-            node[rest[0]] = _part(hook, rest[0])
-    else:
-        rest = [head, *rest]
-    for key in rest:
+        return hook is not None if hook is None or not rest else MinMaxSettings.from_dict(hook).get(".".join(rest))
+    for key in [head, *rest]:
         node = node[int(key) if isinstance(node, (list, tuple)) else key]
     return node
 
@@ -190,38 +179,36 @@ def hint(name: Any, known: Iterable[Any]) -> str:
 
 
 def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
-    settings: Any = minmax_settings(cfg)
-    if settings is None:
+    entry: Any = minmax_settings(cfg)
+    if entry is None:
         raise SpaceError(f"{path!r} needs a MinMaxHook in its custom_hooks.")
     if not rest:
         if not isinstance(value, bool):
             raise SpaceError(f"{path!r} is true or false, but got {value!r}.")
         return
-    # What the entry leaves to its preset is written out where it is a part of it that is set.
-    if len(rest) > 1 and rest[0] in PARTS:
-        settings[rest[0]] = _part(settings, rest[0])
-    if rest in ([part, "type"] for part in PARTS):
-        if settings[rest[0]]["type"] != value:
-            settings[rest[0]] = dict(type=value)  # another one, with arguments of its own
-    elif len(rest) <= 2:
-        node = settings if len(rest) == 1 else settings.get(rest[0])
-        if not isinstance(node, dict):
-            raise SpaceError(f"{path!r}: {rest[0]!r} has no settings of its own.")
-        node[rest[-1]] = value
-    else:
-        raise SpaceError(f"{path!r} is deeper than the settings of MinMaxHook.")
     try:
-        build_hook(settings)
-    except (ValueError, ConfigError) as error:
+        changed = MinMaxSettings.from_dict(entry).with_setting(".".join(rest), value)
+    except ValueError as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
+    _replace(entry, changed.to_dict())
 
 
-def _part(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The part that is in force: the entry's own, or its preset's; with its type, in whichever way it is written."""
-    part = settings.get(name)
-    if part is None:
-        part = PRESETS[settings.get("preset", "practical")][name]
-    return {"type": PARTS[name], **({"type": part} if isinstance(part, str) else part)}
+def _replace(entry: Any, settings: Mapping[str, Any]) -> None:
+    """Give a hook's entry in a config other settings, in place."""
+    registered = {key: entry[key] for key in ("type", "priority") if key in entry}
+    entry.clear()
+    entry.update({**registered, **settings})
+
+
+def _use_present_names(cfg: Config) -> None:
+    entry: Any = minmax_settings(cfg)
+    if entry is not None:
+        _replace(entry, present_settings({k: v for k, v in entry.items() if k not in ("type", "priority")}))
+
+
+def _present_path(path: str) -> str:
+    head, *rest = path.split(".")
+    return ".".join([head, *map(present_name, rest)]) if head == MINMAX else path
 
 
 def _holds(cfg: Config, path: str, value: Any) -> bool:

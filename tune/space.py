@@ -18,10 +18,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import Trial
 from pydantic import ValidationError
 
-from minmax_plugin.errors import ConfigError
-from minmax_plugin.mmgen.check import build_hook, check_config, minmax_settings
+from minmax_plugin.errors import ConfigError, SpaceError
+from minmax_plugin.mmgen.check import check_config, minmax_settings
+from minmax_plugin.settings import MinMaxSettings
 from tune.entries import SpaceFile
-from tune.settings import SpaceError, hint, set_paths
+from tune.settings import hint, set_paths
 
 DRAWS = 30  # points drawn to check a space
 
@@ -283,17 +284,13 @@ def _leaves_unchanged(cfg: Config, settings: Mapping[str, Any]) -> bool:
 
 
 def _meaning(cfg: Config) -> tuple[Any, ...]:
-    # a MinMaxHook's settings may be written in several ways: what is built from them counts
+    # a MinMaxHook's settings may be written in several ways: what they mean counts
     settings = minmax_settings(cfg)
-    rest = json.dumps(cfg._cfg_dict.to_dict(), default=repr, sort_keys=True) if settings is None else ""
-    if settings is None:
-        return (rest,)
-    hook = build_hook(settings)
     other = Config(cfg._cfg_dict.to_dict())
-    other.custom_hooks = [h for h in other.custom_hooks if h["type"] != "MinMaxHook"]
+    if settings is not None:
+        other.custom_hooks = [h for h in other.custom_hooks if h["type"] != "MinMaxHook"]
     rest = json.dumps(other._cfg_dict.to_dict(), default=repr, sort_keys=True)
-    more = {k: v for k, v in settings.items() if k not in ("acceptance", "value", "restore", "preset")}
-    return (rest, hook.acceptance, hook.value, hook.restore, hook.game_settings, more)
+    return rest, settings and MinMaxSettings.from_dict(settings).meaning
 
 
 def _as_list(value: Any) -> list[Any]:

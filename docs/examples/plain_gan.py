@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torch.nn.functional import softplus
 
-from minmax_plugin import Always, ConstantRate, FreshBatch, MinMaxGame
+from minmax_plugin import Always, ConstantRate, MinMaxGame, PairedBatch
 
 MODES, SIGMA, BATCH, NOISE, CYCLES, K = 8, 0.02, 256, 32, 600, 3
 ANGLES = torch.arange(MODES) * 2 * math.pi / MODES
@@ -37,8 +37,8 @@ def train(acceptance, seed=0):
         return softplus(-discriminator(real(BATCH))) + softplus(discriminator(fake))
 
     # f on a fresh batch, before and after, on the same noise: the comparison then is of the pairs, not of the batches
-    f = FreshBatch(lambda: -discriminator_loss().squeeze(1), [generator, discriminator], reread="paired")
-    game = MinMaxGame(opt_g, opt_d, acceptance=acceptance, value=f)
+    f = PairedBatch(lambda: -discriminator_loss().squeeze(1), [generator, discriminator])
+    game = MinMaxGame(opt_g, opt_d, acceptance=acceptance, estimator=f)
     for _ in range(CYCLES):
         game.propose()
         for _ in range(K):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from minmax_plugin.presets import PRESETS
+from minmax_plugin.settings import PRESETS
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

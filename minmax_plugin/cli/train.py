@@ -11,6 +11,7 @@ from pathlib import Path
 
 from minmax_plugin.cli.arguments import add_minmax, add_options
 from minmax_plugin.errors import ConfigError
+from minmax_plugin.secrets import show_traceback
 
 NOTHING_WHOLE = "minmax-train: no whole checkpoint in {}: starts from the beginning"
 
@@ -48,6 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 2 for a config that cannot be trained, 1 for a training that diverged."""
     args = parse_args(argv)
+    sys.excepthook = show_traceback  # a config may hold a token, and an error may show it
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
 

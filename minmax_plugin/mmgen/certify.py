@@ -21,7 +21,7 @@ from minmax_plugin.mmgen.check import check_config, read_data
 from minmax_plugin.mmgen.config import load_config, parse_options
 from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.train import build_network
-from minmax_plugin.value import inference, seed_all
+from minmax_plugin.randomness import inference, seed_all
 
 
 def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **settings: Any) -> Certificate:

@@ -23,13 +23,12 @@ from torch import nn
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
-from minmax_plugin.mmgen.estimates import OWN_LOSS, OWN_TERMS
+from minmax_plugin.mmgen.estimates import check_readable
 from minmax_plugin.mmgen.gans import GAN, driven_classes, find_kind
-from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
+from minmax_plugin.settings import SEEDS, MinMaxSettings
 
-SEEDS = 2**32  # as many as NumPy takes, from 0 on
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
 
 
@@ -285,16 +284,13 @@ def _check_minmax(cfg: Config) -> None:
             "derived from them."
         )
     k, _ = kind.cycle(train_cfg)
-    hook = build_hook(settings)
-    if hook.value.kind == "last" and kind.own_terms:
-        raise ConfigError(OWN_TERMS)
+    chosen = MinMaxSettings.from_dict(settings)
     model_class = MODELS.get(cfg.model.type)
     kind.check_model(model_class)
-    if hook.value.kind == "last" and kind.has_own_loss(model_class):
-        raise ConfigError(OWN_LOSS)
-    if hook.ascent_steps not in (None, k):
+    check_readable(chosen.estimated, kind.own_terms, kind.has_own_loss(model_class))
+    if chosen.ascent_steps not in (None, k):
         raise ConfigError(
-            f"MinMaxHook has ascent_steps={hook.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or "
+            f"MinMaxHook has ascent_steps={chosen.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or "
             "change train_cfg.disc_steps."
         )
     for path in entries:
@@ -302,15 +298,6 @@ def _check_minmax(cfg: Config) -> None:
             raise ConfigError(f"{path} is missing: MinMax needs one optimizer for each player.")
         if not types[path].startswith(PREFIX):
             raise ConfigError(f"{path}.type is {types[path]!r}; under MinMaxHook it must be {PREFIX + types[path]!r}.")
-
-
-def build_hook(settings: Mapping[str, Any]) -> MinMaxHook:
-    """Build the hook from its config entry, as the toolkit will, with errors that name the setting."""
-    arguments = {key: value for key, value in settings.items() if key not in ("type", "priority")}
-    try:
-        return MinMaxHook(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"MinMaxHook does not take these settings: {error}.") from error
 
 
 def _check_paths(where: str, part: Mapping[str, Any], keys: Collection[str] = PATH_KEYS) -> None:

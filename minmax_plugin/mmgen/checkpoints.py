@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pickle
 import zipfile
@@ -13,9 +14,10 @@ from mmcv import Config
 from torch import nn
 
 from minmax_plugin.errors import ConfigError
-from minmax_plugin.kept import check_settings
-from minmax_plugin.mmgen.check import build_hook, minmax_settings
+from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.resume import Saved, optimizer_types
+from minmax_plugin.phase import check_resumable
+from minmax_plugin.settings import MinMaxSettings
 
 
 def is_whole(path: str | Path) -> bool:
@@ -91,9 +93,10 @@ def check_fits(cfg: Config, model: nn.Module) -> Saved:
     games = [state["minmax"]["game"] for state in players.values() if isinstance(state, Mapping) and "minmax" in state]
     settings = minmax_settings(cfg)
     if games and settings is not None:
-        hook = build_hook(settings)
+        chosen = MinMaxSettings.from_dict(settings)
+        restored = {**dataclasses.asdict(chosen.restored), "recover_nonfinite": chosen.recover_nonfinite}
         try:
-            check_settings(games[0], hook.restore, bool(hook.game_settings["guard"]))
+            check_resumable(games[0], restored)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
     return held

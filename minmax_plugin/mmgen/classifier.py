@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minmax_plugin.mmgen.data import embedded_digits
-from minmax_plugin.value import inference
+from minmax_plugin.randomness import inference
 
 
 @cache

@@ -15,12 +15,12 @@ from mmgen.core.optimizer import build_optimizers
 from torch import nn
 
 from minmax_plugin.errors import ConfigError
-from minmax_plugin.mmgen.check import build_hook, check_config, minmax_settings
+from minmax_plugin.mmgen.check import check_config, minmax_settings
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.train import build_network
-from minmax_plugin.snapshot import Restore
+from minmax_plugin.settings import MinMaxSettings
 
 PACKAGES = (
     "minmax-plugin", "torch", "torchvision", "mmcv", "mmcv-full", "mmgen", "mmcls", "numpy", "ray", "optuna"
@@ -77,14 +77,14 @@ def examine(cfg: Config) -> Verdict:
         model = build_network(cfg)
         gan = gan_of(model)
         order = _order(cfg, model, gan)
-        hook = build_hook(minmax_settings(cfg) or {})
-        memory = _memory(cfg, gan, hook)
+        settings = MinMaxSettings.from_dict(minmax_settings(cfg) or {})
+        memory = _memory(cfg, gan, settings)
     except ConfigError as error:
         return Verdict(False, str(error))
     except Exception as error:  # whatever the toolkit makes of a name that it does not know
         return Verdict(False, f"the toolkit cannot build it: {error}")
     steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
-    reason = f"k = {gan.ascent_steps}{steps}; f is read by {hook.value.kind!r}"
+    reason = f"k = {gan.ascent_steps}{steps}; f is read by {settings.estimated.type!r}"
     return Verdict(True, reason, order, memory)
 
 
@@ -115,7 +115,7 @@ def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
     lines.append(
         f"the discriminator's {k} ascent steps" if gan.whole_cycles else "the discriminator's pass, and its step"
     )
-    lines.append(f"{last}MinMaxHook: reads f, keeps the proposal or puts the last pair back")
+    lines.append(f"{last}MinMaxHook: reads f, accepts the proposal, or restores the incumbent")
     lines.append(
         f"{last}the {gan.generator_steps} generator steps, taken at the decided pair: the next proposal"
         if several
@@ -133,8 +133,8 @@ def _names(hooks: list[Any], stage: str) -> list[str]:
     return [type(h).__name__ for h in hooks if stage in h.get_triggered_stages()]
 
 
-def _memory(cfg: Config, gan: GAN, hook: MinMaxHook) -> dict[str, float]:
-    restore: Restore = hook.restore
+def _memory(cfg: Config, gan: GAN, settings: MinMaxSettings) -> dict[str, float]:
+    restore, whole = settings.restored, settings.recover_nonfinite
     entries = gan.optimizers_in(cfg) or {}
     kept, weights = 0.0, 0.0
     for index, (network, restored) in enumerate(
@@ -143,11 +143,10 @@ def _memory(cfg: Config, gan: GAN, hook: MinMaxHook) -> dict[str, float]:
         own = sum(p.numel() * p.element_size() for p in network.parameters())
         buffers = sum(b.numel() * b.element_size() for b in network.buffers())
         weights += own + buffers
-        whole = hook.game_settings["guard"]
         if restored or whole:
-            settings = list(entries.values())[index] if entries else dict(type="Adam", lr=1.0)
+            entry = list(entries.values())[index] if entries else dict(type="Adam", lr=1.0)
             kept += own + (buffers if restore.buffers or whole else 0)
-            kept += own * _moments(settings) if restore.moments or whole else 0
+            kept += own * _moments(entry) if restore.moments or whole else 0
     most = ", at most (its largest stage has less)" if gan.whole_cycles else ""
     return {"weights of both players": weights / MIB, f"kept for a rejection{most}": kept / MIB}
 

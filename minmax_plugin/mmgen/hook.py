@@ -14,22 +14,23 @@ import torch
 from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import get_dist_info
 
-from minmax_plugin.acceptance import build_acceptance
+from minmax_plugin.estimators import Estimator
 from minmax_plugin.game import Decision, MinMaxGame
-from minmax_plugin.mmgen.estimates import ValueSetting
+from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.gans import gan_of
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.observers import is_due, observers
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.mmgen.run_state import LastOfAll, RunState
-from minmax_plugin.presets import preset as settings_of
-from minmax_plugin.snapshot import Restore, found_inf
-from minmax_plugin.value import inference
+from minmax_plugin.phase import Phase
+from minmax_plugin.player import found_inf
+from minmax_plugin.randomness import inference
+from minmax_plugin.settings import MinMaxSettings
 
 
 @HOOKS.register_module()
 class MinMaxHook(Hook):
-    """Train a toolkit GAN by proposals that are kept or taken back (arXiv:2006.12376).
+    """Train a toolkit GAN by proposals that are accepted or rolled back (arXiv:2006.12376).
 
     The toolkit runs k discriminator steps and then one generator step. Under this hook the generator's
     ``step()`` only marks its gradient as pending; before the next iteration the hook applies it, as the
@@ -46,94 +47,23 @@ class MinMaxHook(Hook):
     The hook moves itself to the front of the runner's hooks, whatever priority it was given: the pending
     step must be taken before the learning-rate hooks of the next iteration run.
 
-    A setting that is ``None`` is the preset's.
-
     Args:
-        preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``; see
-            :mod:`minmax_plugin.presets`.
-        acceptance: the policy's name, or a dict with ``type`` and its arguments; see
-            :mod:`minmax_plugin.acceptance`.
-        value: what f is read from, a name or a dict with ``type`` and options. ``paired``: both values on one batch,
-            with one noise, in inference mode, so that most of the noise cancels; the presets take an eighth of the
-            batch (``fraction``), which is cheap and mostly right. ``fresh``: f_new on a batch of its own, f_old as
-            the kept pair was kept with (the paper's). ``last``: the last ascent step's own forward pass (free; before
-            that step, and of two batches, as ``fresh`` is). Options of ``fresh`` and ``paired``: ``batches`` to
-            average (1), ``fraction`` of the batch to use, at least 8 samples (1.0), and for ``fresh``,
-            ``reread=True`` to read f_old again, on a batch of its own.
-        restore: what a rejection puts back: ``both`` players, or the ``generator`` alone.
-        restore_moments: whether the restored players' optimizer states go back too.
-        restore_buffers: whether the restored players' buffers (batch norm, spectral norm) go back too.
-        track: whether a rejected f_new becomes f_old all the same.
-        ascent_steps: k, as a check: an error if the config says otherwise.
-        ascent_tolerance: ε'; once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are
-            skipped, so that ``disc_steps`` is a cap. Costs a synchronisation a step.
-        r_max: rejections in a row above which ``escape`` applies; ``None`` for never.
-        escape: ``stop`` ends the training there, ``accept`` keeps the proposal, ``raise`` raises.
-        guard: capture both players whole, so that any non-finite state can be undone.
-        max_nonfinite: non-finite proposals in a row before giving up.
-        pool: batches of real images held in memory for ``fresh`` and ``paired``.
-        record: write each decision to ``decisions.jsonl`` in the work dir.
-        seed: of the acceptance draw and of the fresh evaluations; if not given, the seed of the run, and where one is
-            resumed, that of its beginning.
+        settings: those of :class:`~minmax_plugin.MinMaxSettings`, by name.
 
     Raises:
         ValueError: for an unknown or contradictory setting, at build time; for a model that MinMax cannot
             drive, before the first iteration.
 
     Examples:
-        >>> MinMaxHook(acceptance=dict(type="constant", rate=0.25), restore="generator").acceptance.rate
+        >>> MinMaxHook(acceptance=dict(type="constant", rate=0.25), restore="generator").settings.policy.rate
         0.25
     """
 
     reads_weights = False  # for the observers that it shows the decided pair to, it is none
 
-    def __init__(
-        self,
-        preset: str = "practical",
-        acceptance: str | dict[str, Any] | None = None,
-        value: str | dict[str, Any] | None = None,
-        restore: str | None = None,
-        restore_moments: bool | None = None,
-        restore_buffers: bool | None = None,
-        track: bool | None = None,
-        ascent_steps: int | None = None,
-        ascent_tolerance: float | None = None,
-        r_max: int | None = None,
-        escape: str = "stop",
-        guard: bool = False,
-        max_nonfinite: int = 10,
-        pool: int = 8,
-        record: bool = False,
-        seed: int | None = None,
-    ) -> None:
-        chosen = settings_of(
-            preset,
-            acceptance=acceptance,
-            value=value,
-            restore=restore,
-            restore_moments=restore_moments,
-            restore_buffers=restore_buffers,
-            track=track,
-        )
-        if ascent_steps is not None and ascent_steps < 1:
-            raise ValueError(f"ascent_steps must be 1 or more, but got {ascent_steps!r}.")
-        if ascent_tolerance is not None and not ascent_tolerance > 0:
-            raise ValueError(f"ascent_tolerance must be above 0, but got {ascent_tolerance!r}.")
-        if pool < 1:
-            raise ValueError(f"pool must be 1 batch or more, but got {pool!r}.")
-        self.acceptance = build_acceptance(chosen["acceptance"])
-        self.value = ValueSetting.parse(chosen["value"])
-        if self.value.kind == "last" and self.acceptance.needs_error:
-            raise ValueError(
-                "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'."
-            )
-        self.restore = Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
-        self.game_settings = dict(
-            track=chosen["track"], r_max=r_max, escape=escape, guard=guard, max_nonfinite=max_nonfinite
-        )
-        _check_game(self.game_settings)
-        self.ascent_steps, self.ascent_tolerance = ascent_steps, ascent_tolerance
-        self.pool_batches, self.record, self.seed = pool, record, seed
+    def __init__(self, **settings: Any) -> None:
+        self.settings = MinMaxSettings.from_dict(settings)
+        self.seed = self.settings.seed
         self.decision: Decision | None = None
         self.counts = {"disc_steps": 0, "images": 0}
         self._pending = False  # the generator has a gradient that has not been applied
@@ -152,10 +82,10 @@ class MinMaxHook(Hook):
         self._runner = runner
         self.gan = gan_of(runner.model)
         k = self.gan.ascent_steps
-        if self.ascent_steps not in (None, k):
+        if self.settings.ascent_steps not in (None, k):
             raise ValueError(
-                f"MinMaxHook has ascent_steps={self.ascent_steps}, but the config's disc_steps and accumulation make "
-                f"k={k}; remove ascent_steps or change train_cfg."
+                f"MinMaxHook has ascent_steps={self.settings.ascent_steps}, but the config's disc_steps and "
+                f"accumulation make k={k}; remove ascent_steps or change train_cfg."
             )
         self._state = RunState(runner)
         if runner.optimizer is not None:
@@ -164,7 +94,7 @@ class MinMaxHook(Hook):
             runner._max_iters = runner.iter
         if self.gan.builds_optimizers:
             self.gan.generator.register_forward_pre_hook(lambda *_: self._bind_new())
-        if self.record and runner.rank == 0:
+        if self.settings.record and runner.rank == 0:
             decisions = self.game.decisions if self.game else 0
             truncate_lines(self._record_file(), lambda line: line["index"] < decisions)
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
@@ -184,7 +114,7 @@ class MinMaxHook(Hook):
         if self._pending:
             self._pending = False
             self._propose()
-        elif self.game.guard and not self._responded and not self.game.open:
+        elif self.game.recover_nonfinite and not self._responded and not self.game.open:
             self.game.capture()  # no proposal in this cycle, but its start can be restored
 
     def after_train_iter(self, runner: Any) -> None:
@@ -214,8 +144,9 @@ class MinMaxHook(Hook):
         """What a facade's ``step()`` does: see :class:`MinMaxOptimizer`."""
         if optimizer is self.gan.max_optimizer:
             self._accumulating = False
-            if self.ascent_tolerance is not None and not self._answered:
-                self._answered = bool(self.game.max_player.gradient_norm() <= self.ascent_tolerance)
+            tolerance = self.settings.ascent_tolerance
+            if tolerance is not None and not self._answered:
+                self._answered = bool(self.game.max_player.gradient_norm() <= tolerance)
             if self._answered:
                 return None
             self.counts["disc_steps"] += 1
@@ -236,7 +167,7 @@ class MinMaxHook(Hook):
             self.decision = self.game.decide()
             if not self.decision.accepted:
                 self.gan.after_rejection()
-            if self.record and self._runner.rank == 0:
+            if self.settings.record and self._runner.rank == 0:
                 line = {k: None if v != v else v for k, v in dataclasses.asdict(self.decision).items()}  # NaN: null
                 with open(self._record_file(), "a") as file:
                     file.write(json.dumps(line) + "\n")
@@ -271,7 +202,7 @@ class MinMaxHook(Hook):
 
     def show_proposal(self) -> None:
         """Undo the exchange that showed the other hooks the decided pair."""
-        if self.game is not None and self.game.swapped:
+        if self.game is not None and self.game.phase is Phase.SHOWN:
             self.game.swap()
 
     # --- parts -------------------------------------------------------------------------------------------
@@ -291,12 +222,16 @@ class MinMaxHook(Hook):
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
             self.seed = (loaded or {}).get("seed", (runner.meta or {}).get("seed")) or 0
         own_seed = self.seed + 1009 * get_dist_info()[0]
-        estimator = self.value.estimator(self.gan, lambda: self._fresh_batch(own_seed), own_seed)
-        self.game = MinMaxGame(*players, self.acceptance, self.restore, estimator, self.seed, **self.game_settings)
+        estimator = self.make_estimator(lambda: self._fresh_batch(own_seed), own_seed)
+        self.game = MinMaxGame(*players, estimator=estimator, seed=self.seed, **self.settings.game)
         if loaded is not None:
             self.load_game_state(loaded)
             self.gan.min_optimizer.loaded_game = None
             self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
+
+    def make_estimator(self, batch: Callable[[], Any], seed: int) -> Estimator:
+        """The estimator of f that the settings ask for; ``batch`` draws real images from the pool."""
+        return make_estimator(self.settings.estimated, self.gan, batch, seed)
 
     def _bind_new(self) -> None:
         # Runs when the generator first does, and that is in the discriminator's phase, past its zero_grad().
@@ -304,7 +239,7 @@ class MinMaxHook(Hook):
         if built is not None and built is not self._bound:
             self._bind(built)
             self._responded = True
-            if self.game.guard:
+            if self.game.recover_nonfinite:
                 self.game.capture()
 
     def _propose(self) -> None:
@@ -326,7 +261,7 @@ class MinMaxHook(Hook):
         """A batch of real images from the pool, which is loaded at the first need."""
         if not self._pool:
             with inference([], seed):
-                self._pool.extend(self.gan.load_pool(self._runner.data_loader._dataloader, self.pool_batches))
+                self._pool.extend(self.gan.load_pool(self._runner.data_loader._dataloader, self.settings.pool))
         return self._pool[int(torch.randint(len(self._pool), ()))]
 
     def _record_file(self) -> Path:
@@ -349,9 +284,3 @@ class MinMaxHook(Hook):
         }
         runner.log_buffer.update({k: v for k, v in shown.items() if math.isfinite(v)}, 1)
         runner.log_buffer.output.update(cycle=decision.index + 1, reason=decision.reason)
-
-
-def _check_game(settings: dict[str, Any]) -> None:
-    """Let the game check its settings now, before there is anything to train."""
-    x, y = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]) for _ in range(2))
-    MinMaxGame(x, y, **settings)

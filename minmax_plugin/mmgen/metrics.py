@@ -19,7 +19,7 @@ from torch import Tensor
 
 from minmax_plugin.mmgen.classifier import digit_classifier
 from minmax_plugin.mmgen.data import centres, check_weights
-from minmax_plugin.value import inference
+from minmax_plugin.randomness import inference
 
 CLOCKS = {"seconds": time.monotonic, "cpu_seconds": time.process_time}
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Sampler
 
 from minmax_plugin.mmgen.gans import find_kind, gan_of
-from minmax_plugin.value import random_state, set_random_state
+from minmax_plugin.randomness import random_state, set_random_state
 
 
 class RunState:

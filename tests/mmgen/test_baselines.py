@@ -227,7 +227,7 @@ def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
     def trained(name, type, resume_from=None, **hook):
         cfg = config(**unrolled, resume_from=resume_from)
         cfg.optimizer = both(type=type, lr=0.01)
-        cfg.custom_hooks = [*cfg.custom_hooks, *([dict(type="MinMaxHook", value=value, **hook)] if hook else [])]
+        cfg.custom_hooks = [*cfg.custom_hooks, *([dict(type="MinMaxHook", estimator=value, **hook)] if hook else [])]
         return losses(run(cfg, tmp_path / name))
 
     plain = trained("plain", "Adam")

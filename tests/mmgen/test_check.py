@@ -25,12 +25,12 @@ BAD = [
         ["custom_hooks.1.acceptance.speed=2"],
         r"acceptance 'constant' takes \[.*'rate', 'tau'.*\], but got \['speed'\]",
     ),
-    (["custom_hooks.1.restor=both"], "MinMaxHook does not take these settings: .*'restor'"),
-    (["custom_hooks.1.restore=all"], "restore must be 'both' or 'generator', but got 'all'"),
-    (["custom_hooks.1.value=best"], r"value must be one of \['last', 'fresh', 'paired'\], but got 'best'"),
+    (["custom_hooks.1.restor=both"], "restor='both' is no setting of MinMax; the nearest is 'restore'"),
+    (["custom_hooks.1.restore=all"], r"restore must be one of \['both', 'generator'\], but got 'all'"),
+    (["custom_hooks.1.estimator=best"], r"estimator must be one of \['last', 'fresh', 'paired'\], but got 'best'"),
     (
-        ["custom_hooks.1.value=last", "custom_hooks.1.acceptance=significant"],
-        "value='last' has no standard error, by which this acceptance decides: use value='fresh' or 'paired'",
+        ["custom_hooks.1.estimator=last", "custom_hooks.1.acceptance=significant"],
+        "estimator='last' has no standard error, by which this acceptance decides: use estimator='fresh' or 'paired'",
     ),
     (["custom_hooks.1.ascent_steps=5"], "ascent_steps=5, but train_cfg makes k=1; remove ascent_steps or change"),
     (["custom_hooks.1.ascent_steps=0"], "ascent_steps must be 1 or more, but got 0"),
@@ -304,4 +304,4 @@ def test_a_missing_config_is_named(capsys):
 def test_a_value_that_cannot_see_the_pixel_loss_is_refused(capsys):
     config = "pix2pix/pix2pix_vanilla_unet_bn_facades_b1x1_80k.py"
     assert main([config, "--minmax", "released-gaussians"]) == 2
-    assert "value='last') cannot see the generator's own losses" in capsys.readouterr().err
+    assert "estimator='last') cannot see the generator's own losses" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_its_exit_code_says_yes_or_no(tmp_path, capsys, arguments, code, message
         (dict(), 3),  # weights and both moments of Adam
         (dict(restore_moments=False), 1),
         (dict(restore="generator", restore_moments=False), 0.57),  # of both players' weights
-        (dict(restore="generator", restore_moments=False, guard=True), 3),
+        (dict(restore="generator", restore_moments=False, recover_nonfinite=True), 3),
     ],
 )
 def test_it_counts_what_is_kept_for_a_rejection(hook, copies):
@@ -85,7 +85,7 @@ def test_the_memory_it_states_is_what_a_run_takes(tmp_path, recorded):
     @HOOKS.register_module(force=True)
     class Weigh(Hook):
         def after_run(self, runner):
-            tensors = [t for snapshot in runner.hooks[0].game._kept._restored for t in snapshot._kept]
+            tensors = [t for snapshot in runner.hooks[0].game._incumbent._restored for t in snapshot._kept]
             kept.append(sum(t.numel() * t.element_size() for t in tensors))
 
     cfg = small_config(1, dict(), total_iters=4)

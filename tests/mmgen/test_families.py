@@ -87,7 +87,7 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
     record_property("always is stock", "yes")
 
     # With "never" the generator only moves where a stage ends, so whoever sees it move saw an open proposal.
-    cfg = config("never", acceptance="never", value="fresh")
+    cfg = config("never", acceptance="never", estimator="fresh")
     cfg.total_iters = END
     cfg.custom_hooks.append(dict(type="GeneratorOnlooker", priority="VERY_HIGH"))
     SEEN.clear()
@@ -105,12 +105,12 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
     (path,) = (tmp_path / "never").glob(f"**/iter_{SAVE}.pth")
     load_checkpoint(model, str(path), map_location="cpu", strict=True, logger="silent")
     if family.unresumable:
-        for name, settings in (("plain again", {}), ("never again", dict(acceptance="never", value="fresh"))):
+        for name, settings in (("plain again", {}), ("never again", dict(acceptance="never", estimator="fresh"))):
             with pytest.raises(TypeError, match=family.unresumable):
                 trained(name, resume_from="never", **settings)
         record_property("resumes", "no")
         return
-    resumed = trained("again", resume_from="never", acceptance="never", value="fresh")
+    resumed = trained("again", resume_from="never", acceptance="never", estimator="fresh")
     assert losses(resumed) == losses(never[SAVE:])  # to the last bit
     assert_identical(
         checkpoint(tmp_path / "again", END)["state_dict"], checkpoint(tmp_path / "never", END)["state_dict"]

@@ -15,12 +15,13 @@ from mmgen.models import build_model
 from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
-from minmax_plugin import Annealed, ConstantRate, Periodic, Restore
+from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Periodic, Restore
 from minmax_plugin.mmgen.config import opt_in
-from minmax_plugin.mmgen.estimates import ValueSetting
+from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.gans import UnconditionalGAN
 from minmax_plugin.mmgen.gans.base import by_group
 from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.settings import EstimatorSettings
 
 ALWAYS = dict(acceptance="always")
 
@@ -30,8 +31,8 @@ ALWAYS = dict(acceptance="always")
 def test_always_is_the_plain_run_to_the_last_bit(tmp_path, recorded, k, value):
     plain = run(small_config(k), tmp_path / "plain")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="MinMaxHook\\(value='last'\\) with k = 1")
-        ours = run(small_config(k, dict(ALWAYS, value=value)), tmp_path / "ours")
+        warnings.filterwarnings("ignore", message="MinMaxHook\\(estimator='last'\\) with k = 1")
+        ours = run(small_config(k, dict(ALWAYS, estimator=value)), tmp_path / "ours")
     assert losses(ours) == losses(plain)
     assert len(plain) == 18
     _, plain_generator, _, our_generator = recorded
@@ -71,7 +72,7 @@ def test_showing_the_decided_pair_does_not_disturb_the_training(tmp_path, record
 
 
 def test_every_log_line_carries_the_decision(tmp_path, recorded):
-    lines = run(small_config(3, dict(acceptance=dict(type="constant", rate=0.5), value="last")), tmp_path)
+    lines = run(small_config(3, dict(acceptance=dict(type="constant", rate=0.5), estimator="last")), tmp_path)
     for line in lines[5:]:
         assert {"acceptance", "f_old", "f_new", "reason", "cycle"} <= set(line)
         assert line["acceptance"] in (0.0, 1.0)
@@ -82,8 +83,8 @@ def test_every_log_line_carries_the_decision(tmp_path, recorded):
 
 
 def test_fresh_value_differs_from_the_last_step_and_is_in_inference_mode(tmp_path, recorded):
-    fresh = run(small_config(3, dict(ALWAYS, value="fresh")), tmp_path / "fresh")
-    last = run(small_config(3, dict(ALWAYS, value="last")), tmp_path / "last")
+    fresh = run(small_config(3, dict(ALWAYS, estimator="fresh")), tmp_path / "fresh")
+    last = run(small_config(3, dict(ALWAYS, estimator="last")), tmp_path / "last")
     assert losses(fresh) == losses(last)
     assert [x["f_new"] for x in fresh if "f_new" in x] != [x["f_new"] for x in last if "f_new" in x]
 
@@ -117,7 +118,7 @@ def test_an_evaluation_is_not_taken_for_an_ascent_step():
 
 def test_last_value_at_k_1_warns(tmp_path, recorded):
     with pytest.warns(UserWarning, match="k = 1 reads f before the discriminator has answered"):
-        run(small_config(1, dict(value="last"), total_iters=2), tmp_path)
+        run(small_config(1, dict(estimator="last"), total_iters=2), tmp_path)
 
 
 def test_a_later_hook_at_the_highest_priority_sees_decided_pairs_too(tmp_path, recorded):
@@ -245,7 +246,7 @@ def test_f_is_read_with_both_networks_in_inference_mode():
     for network in networks:
         network.register_forward_hook(lambda network, *_: seen.append(network.training))
     batch = {"real_img": torch.zeros(16, 2)}
-    ValueSetting("fresh").estimator(UnconditionalGAN(model), lambda: batch, 0).after()
+    make_estimator(EstimatorSettings("fresh"), UnconditionalGAN(model), lambda: batch, 0).evaluate_proposal()
     assert len(seen) == 3
     assert not any(seen)
     assert all(network.training for network in networks)
@@ -261,7 +262,7 @@ def test_f_is_read_with_both_networks_in_inference_mode():
 )
 def test_always_stays_the_plain_run_under_every_estimator(tmp_path, recorded, value, evaluations):
     plain = run(small_config(1), tmp_path / "plain")
-    ours = run(small_config(1, dict(ALWAYS, value=value)), tmp_path / "ours")
+    ours = run(small_config(1, dict(ALWAYS, estimator=value)), tmp_path / "ours")
     assert losses(ours) == losses(plain)
     assert all(line["standard_error"] > 0 for line in ours[2:])
     game = checkpoint(tmp_path / "ours", 18)["optimizer"]["generator"]["minmax"]["game"]
@@ -271,7 +272,7 @@ def test_always_stays_the_plain_run_under_every_estimator(tmp_path, recorded, va
 def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
     errors = {}
     for value in ("paired", "fresh"):
-        lines = run(small_config(1, dict(ALWAYS, value=value, pool=2)), tmp_path / value)
+        lines = run(small_config(1, dict(ALWAYS, estimator=value, pool=2)), tmp_path / value)
         errors[value] = sum(line["standard_error"] for line in lines[2:])
     assert errors["paired"] < errors["fresh"] / 2
 
@@ -282,7 +283,7 @@ def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monke
     monkeypatch.setattr(
         UnconditionalGAN, "play", lambda gan, batch: (seen.append(batch["real_img"]), play(gan, batch))[1]
     )
-    run(small_config(1, dict(ALWAYS, value=dict(type="paired", fraction=0.125), pool=1)), tmp_path)
+    run(small_config(1, dict(ALWAYS, estimator=dict(type="paired", fraction=0.125), pool=1)), tmp_path)
     batch = small_config(1).data.samples_per_gpu
     assert all(len(images) == min(8, batch) for images in seen)
     distinct = {tuple(image.flatten().tolist()) for images in seen for image in images}
@@ -299,14 +300,14 @@ def test_every_batch_of_the_pool_is_used(tmp_path, recorded, monkeypatch):
         return play(gan, batch)
 
     monkeypatch.setattr(UnconditionalGAN, "play", noted)
-    run(small_config(1, dict(ALWAYS, value="fresh", pool=3)), tmp_path)
+    run(small_config(1, dict(ALWAYS, estimator="fresh", pool=3)), tmp_path)
     assert len(seen) == 3
 
 
 @pytest.mark.parametrize("seed", [None, 11])
 def test_all_ranks_draw_alike_and_each_reads_f_for_itself(tmp_path, recorded, monkeypatch, seed):
     draws = torch.rand(18, generator=torch.Generator().manual_seed(seed or 3)).tolist()  # the run's seed is 3
-    hook = dict(acceptance=dict(type="random", rate=0.5), value="fresh", seed=seed, record=True)
+    hook = dict(acceptance=dict(type="random", rate=0.5), estimator="fresh", seed=seed, record=True)
     read = []
     for rank in (0, 1):
         monkeypatch.setattr("minmax_plugin.mmgen.hook.get_dist_info", lambda rank=rank: (rank, 2))
@@ -347,7 +348,8 @@ def test_an_ascent_that_is_done_goes_on_in_the_next_cycle_and_after_a_resume(tmp
         reads_weights = False
 
         def before_train_iter(self, runner):
-            runner.hooks[0].ascent_tolerance = 1e9 if runner.iter == 0 else 1e-12
+            tolerance = 1e9 if runner.iter == 0 else 1e-12
+            runner.hooks[0].settings = runner.hooks[0].settings.with_setting("ascent_tolerance", tolerance)
 
     def config(**overlay):
         cfg = small_config(3, dict(ALWAYS, ascent_tolerance=1.0), **overlay)
@@ -382,20 +384,20 @@ def test_a_step_that_a_gradient_scaler_skips_is_not_taken_later(tmp_path, record
 
 
 def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
-    lines = run(small_config(3, dict(acceptance="never", r_max=2)), tmp_path)
+    lines = run(small_config(3, dict(acceptance="never", patience=2)), tmp_path)
     # 3 steps set f_old, then three cycles are rejected; the last checkpoint is written there
     assert len(lines) == 12
     path = str(next(tmp_path.glob("**/iter_12.pth")))
     assert checkpoint(tmp_path, 12)["optimizer"]["generator"]["minmax"]["game"]["rejections"] == 3
-    again = small_config(3, dict(acceptance="never", r_max=2), resume_from=path)
+    again = small_config(3, dict(acceptance="never", patience=2), resume_from=path)
     assert not run(again, tmp_path / "again")  # it is at its end
     assert not list((tmp_path / "again").glob("**/iter_*.pth"))
-    longer = run(small_config(3, dict(acceptance="never", r_max=4), resume_from=path), tmp_path / "longer")
+    longer = run(small_config(3, dict(acceptance="never", patience=4), resume_from=path), tmp_path / "longer")
     assert [line["iter"] for line in longer] == [13, 14, 15, 16, 17, 18]  # to the rejection that is one too many
 
 
-@pytest.mark.parametrize("guard", [False, True])
-def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, guard):
+@pytest.mark.parametrize("recover", [False, True])
+def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, recover):
     @HOOKS.register_module(force=True)
     class Breaks(Hook):
         def before_train_iter(self, runner):
@@ -404,10 +406,12 @@ def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, guard):
             elif runner.iter == 9:
                 runner.optimizer["discriminator"].param_groups[0]["lr"] = 1e-3
 
-    cfg = small_config(3, dict(guard=guard, restore="generator", record=True), lr_config=None)
+    cfg = small_config(3, dict(recover_nonfinite=recover, restore="generator", record=True), lr_config=None)
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="Breaks")]
-    if not guard:
-        with pytest.raises(FloatingPointError, match="the damage lies outside what is restored .* Use guard=True"):
+    if not recover:
+        with pytest.raises(
+            FloatingPointError, match="the damage lies outside what is restored .* Use recover_nonfinite=True"
+        ):
             run(cfg, tmp_path)
         return
     run(cfg, tmp_path)
@@ -416,18 +420,18 @@ def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, guard):
     assert set(reasons[3:]) <= {"improved", "worse", "chance"}
 
 
-@pytest.mark.parametrize("guard", [False, True])
-def test_the_first_cycle_is_guarded_too(tmp_path, recorded, guard):
+@pytest.mark.parametrize("recover", [False, True])
+def test_the_first_cycle_is_guarded_too(tmp_path, recorded, recover):
     @HOOKS.register_module(force=True)
     class BreaksAtOnce(Hook):
         def before_train_iter(self, runner):
             for group in runner.optimizer["discriminator"].param_groups:
                 group["lr"] = 1e38 if runner.iter == 1 else 1e-3
 
-    cfg = small_config(3, dict(guard=guard, record=True, value="last"), lr_config=None)
+    cfg = small_config(3, dict(recover_nonfinite=recover, record=True, estimator="last"), lr_config=None)
     cfg.custom_hooks = [*cfg.custom_hooks, dict(type="BreaksAtOnce")]
-    if not guard:
-        with pytest.raises(FloatingPointError, match="Use guard=True"):
+    if not recover:
+        with pytest.raises(FloatingPointError, match="Use recover_nonfinite=True"):
             run(cfg, tmp_path)
         return
     run(cfg, tmp_path)
@@ -448,23 +452,23 @@ def test_a_record_starts_afresh_and_is_cut_on_resume(tmp_path, recorded):
 
 
 PRESETS = {
-    "practical": (ConstantRate(), Restore(), ValueSetting("paired", fraction=0.125), False),
-    "paper": (Annealed(), Restore(), ValueSetting("paired", fraction=0.125), False),
+    "practical": (ConstantRate(), Restore(), EstimatorSettings("paired", fraction=0.125), False),
+    "paper": (Annealed(), Restore(), EstimatorSettings("paired", fraction=0.125), False),
     "released-gaussians": (
         Periodic(every=4, reverse=True),
         Restore(max_player=False, moments=False, buffers=False),
-        ValueSetting("last"),
+        EstimatorSettings("last"),
         True,
     ),
-    "released-mnist": (Periodic(every=5), Restore(moments=False, buffers=False), ValueSetting("fresh"), False),
+    "released-mnist": (Periodic(every=5), Restore(moments=False, buffers=False), EstimatorSettings("fresh"), False),
 }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_what_it_says_and_trains(tmp_path, recorded, preset):
-    hook = MinMaxHook(preset=preset)
-    assert (hook.acceptance, hook.restore, hook.value, hook.game_settings["track"]) == PRESETS[preset]
-    assert MinMaxHook(preset=preset, value="paired", track=True).value == ValueSetting("paired")
+    hook = MinMaxHook(preset=preset).settings
+    assert (hook.policy, hook.restored, hook.estimated, hook.resolved["update_reference_on_reject"]) == PRESETS[preset]
+    assert MinMaxSettings(preset=preset, estimator="paired").estimated == EstimatorSettings("paired")
     lines = run(small_config(3, dict(preset=preset)), tmp_path)
     assert len(lines) == 18
 
@@ -473,13 +477,13 @@ def test_a_preset_is_what_it_says_and_trains(tmp_path, recorded, preset):
     ("settings", "message"),
     [
         (dict(preset="released"), "preset must be one of .* but got 'released'"),
-        (dict(value=dict(type="last", batches=2)), r"value 'last' takes \[\], but got \['batches'\]"),
-        (dict(value=dict(type="paired", reread=True)), r"value 'paired' takes \['batches', 'fraction'\]"),
-        (dict(value=dict(type="fresh", fraction=0)), "fraction must be above 0 and at most 1, but got 0"),
-        (dict(value=dict(type="fresh", batches=0)), "batches must be 1 or more, but got 0"),
+        (dict(estimator=dict(type="last", batches=2)), r"estimator 'last' takes \[\], but got \['batches'\]"),
+        (dict(estimator=dict(type="paired", reread=True)), r"estimator 'paired' takes \['batches', 'fraction'\]"),
+        (dict(estimator=dict(type="fresh", fraction=0)), "fraction must be above 0 and at most 1, but got 0"),
+        (dict(estimator=dict(type="fresh", batches=0)), "batches must be 1 or more, but got 0"),
         (dict(ascent_tolerance=0), "ascent_tolerance must be above 0, but got 0"),
-        (dict(r_max=0), "r_max must be 1 or more rejections"),
-        (dict(escape="run"), "escape must be one of"),
+        (dict(patience=0), "patience must be 1 or more rejections"),
+        (dict(on_patience="run"), "on_patience must be one of"),
         (dict(acceptance=dict(type="periodic", every=0)), "every must be 1 or more decisions, but got 0"),
     ],
 )
@@ -499,7 +503,7 @@ def test_the_game_resumes_in_mid_cycle(tmp_path, recorded, at, value):
             torch.manual_seed(runner.iter)
 
     def config(**overlay):
-        hook = dict(acceptance=dict(type="constant", rate=0.3), value=value, record=True)
+        hook = dict(acceptance=dict(type="constant", rate=0.3), estimator=value, record=True)
         cfg = small_config(3, hook, **overlay)
         cfg.custom_hooks = [*cfg.custom_hooks, dict(type="SameNoise")]
         cfg.data.train.size = cfg.data.samples_per_gpu

@@ -91,7 +91,11 @@ def test_a_relativistic_gan_trains_and_always_is_its_plain_run(tmp_path):
 
 REFUSED = [
     ("StepsByItself", {}, "model.type='StepsByItself' has a train_step of its own, and MinMax cannot know its loss"),
-    ("RelativisticGAN", dict(value="last"), "value='last'. reads the model's gan_loss, but this model computes"),
+    (
+        "RelativisticGAN",
+        dict(estimator="last"),
+        "estimator='last'. reads the model's gan_loss, but this model computes",
+    ),
     ("RelativisticPix2Pix", {}, "has a _get_disc_loss of its own, which MinMax cannot read for this kind of model"),
 ]
 

@@ -20,7 +20,7 @@ from mmgen_runs import losses, run, small_config
 from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.checkpoints import is_whole, last_whole
 
-RANDOM = dict(acceptance=dict(type="random", rate=0.5), value="fresh")
+RANDOM = dict(acceptance=dict(type="random", rate=0.5), estimator="fresh")
 ROOT = Path(__file__).parents[2]
 
 
@@ -86,7 +86,7 @@ def test_resuming_is_exact_within_an_epoch_and_at_its_ends(tmp_path, dcgan, save
         assert [line.get(name) for line in resumed] == [line.get(name) for line in whole[save:]]
 
 
-GENERATOR = dict(restore="generator", restore_moments=False, value="last")  # as released for four Gaussians
+GENERATOR = dict(restore="generator", restore_moments=False, estimator="last")  # as released for four Gaussians
 
 
 READINGS = [  # before and after, and the first decision of a resume between two cycles and in mid-cycle
@@ -100,7 +100,7 @@ READINGS = [  # before and after, and the first decision of a resume between two
 @pytest.mark.parametrize(("before", "after", "between", "within"), READINGS)
 def test_f_is_read_in_another_way_from_a_resume_on(tmp_path, recorded, before, after, between, within):
     def config(value, **overlay):
-        return small_config(3, dict(acceptance="never", value=value), total_iters=9, **overlay)
+        return small_config(3, dict(acceptance="never", estimator=value), total_iters=9, **overlay)
 
     run(config(before, checkpoint_config=dict(interval=1)), tmp_path / "first")
     for at, first in ((3, between), (4, within)):
@@ -112,7 +112,7 @@ def test_f_is_read_in_another_way_from_a_resume_on(tmp_path, recorded, before, a
 UNFIT = [
     (dict(restore="both"), {}, "was saved in mid-cycle with {'max_player': False}"),
     (dict(restore_moments=True), {}, "was saved in mid-cycle with {'moments': False}"),
-    (dict(guard=True), {}, "was saved in mid-cycle with {'guard': False}"),
+    (dict(recover_nonfinite=True), {}, "was saved in mid-cycle with {'recover_nonfinite': False}"),
     (
         {},
         {"model.generator.hidden": (16, 8)},

@@ -21,7 +21,7 @@ from minmax_plugin.mmgen.checkpoints import last_whole
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.resume import read_settings
 
-NEVER = dict(acceptance="never", value="fresh")
+NEVER = dict(acceptance="never", estimator="fresh")
 HERE = Path(__file__)
 
 

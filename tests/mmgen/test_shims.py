@@ -119,7 +119,7 @@ def test_without_the_toolkit_the_error_says_how_to_get_it():
     ids=repr,
 )
 def test_a_config_reads_back_from_what_is_written(tmp_path, value):
-    written = Config(dict(value=value, nested=dict(value=value)))
+    written = Config(dict(estimator=value, nested=dict(estimator=value)))
     written.dump(str(tmp_path / "config.py"))
     read = Config.fromfile(str(tmp_path / "config.py"))
     assert read._cfg_dict.to_dict() == written._cfg_dict.to_dict()

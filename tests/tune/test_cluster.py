@@ -25,8 +25,9 @@ import yaml
 from optuna.trial import TrialState
 from search_runs import AGENT_PORTS, free_port
 
+from minmax_plugin.errors import ClusterError
 from tune.cluster import nodes
-from tune.cluster.nodes import ClusterError, check_nodes
+from tune.cluster.nodes import check_nodes
 from tune.engine import init_ray
 from tune.options import parse
 

@@ -10,13 +10,15 @@ import yaml
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
-from minmax_plugin.mmgen.check import build_hook, minmax_settings
+from minmax_plugin.errors import SpaceError
+from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.train import train
+from minmax_plugin.settings import MinMaxSettings
 from tune.entries import Choice, Fragments
 from tune.prepare import measured_metrics
 from tune.settings import get_path, set_path, set_paths, trial_config
-from tune.space import Space, SpaceError
+from tune.space import Space
 from tune.trial import last_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -73,8 +75,8 @@ class Witness(Hook):
             "method": "gda" if minmax is None else "minmax",
             "k": runner.model.module.disc_steps,
             "beta1": {player: o.param_groups[0]["betas"][0] for player, o in players.items()},
-            "minmax.value.type": minmax and minmax.value.kind,
-            "minmax.restore": minmax and ("both" if minmax.restore.max_player else "generator"),
+            "minmax.estimator.type": minmax and minmax.settings.estimated.type,
+            "minmax.restore": minmax and ("both" if minmax.settings.restored.max_player else "generator"),
             "optimizers": {type(o).__name__ for o in players.values()},
             "iterations": runner.iter,
             "batch": runner.data_loader._dataloader.batch_size,
@@ -82,7 +84,7 @@ class Witness(Hook):
         for player, optimizer in players.items():
             Witness.seen[f"optimizer.{player}.lr"] = optimizer.param_groups[0]["lr"]
         if minmax is not None:
-            rule = minmax.acceptance
+            rule = minmax.settings.policy
             names = {"ConstantRate": "constant", "DecreasingTemperature": "decreasing"}
             Witness.seen["minmax.acceptance.type"] = names.get(type(rule).__name__, type(rule).__name__.lower())
             for number in ("rate", "tau1", "scale", "z"):
@@ -206,13 +208,13 @@ def test_another_policy_takes_arguments_of_its_own_and_the_same_keeps_its_own():
 
 
 SAME = [  # however a config writes the type that is in force
-    (dict(acceptance=dict(rate=0.25, slack=0.5)), "acceptance", "constant"),
+    (dict(acceptance=dict(rate=0.25, min_decrease=0.5)), "acceptance", "constant"),
     (dict(acceptance=dict(type="constant", rate=0.25)), "acceptance", "constant"),
     (dict(acceptance="always"), "acceptance", "always"),
     (dict(acceptance=None), "acceptance", "constant"),
     (dict(acceptance={}), "acceptance", "constant"),
-    (dict(value=dict(fraction=0.5)), "value", "paired"),
-    (dict(), "value", "paired"),
+    (dict(estimator=dict(fraction=0.5)), "estimator", "paired"),
+    (dict(), "estimator", "paired"),
     (dict(preset="released-gaussians"), "acceptance", "periodic"),
 ]
 
@@ -221,13 +223,13 @@ SAME = [  # however a config writes the type that is in force
 def test_the_type_in_force_set_once_more_changes_nothing(written, part, kind):
     cfg = config()
     cfg.custom_hooks = [dict(type="MinMaxHook", **written)]
-    before = build_hook(minmax_settings(cfg))
+    before = MinMaxSettings.from_dict(minmax_settings(cfg))
     assert get_path(cfg, f"minmax.{part}.type") == kind
     set_paths(cfg, {f"minmax.{part}.type": kind})
-    after = build_hook(minmax_settings(cfg))
-    assert (after.acceptance, after.value) == (before.acceptance, before.value)
+    after = MinMaxSettings.from_dict(minmax_settings(cfg))
+    assert after.meaning == before.meaning
     # so that a space can express the unmodified config
-    entry = {"type": "choice", "options": [kind, "fresh" if part == "value" else "never"]}
+    entry = {"type": "choice", "options": [kind, "fresh" if part == "estimator" else "never"]}
     assert yaml_space(**{f"minmax__{part}__type": entry}).baseline(cfg) == {f"minmax.{part}.type": kind}
 
 
@@ -242,11 +244,11 @@ def test_a_part_of_a_preset_is_set_within_it_and_read_from_it():
     cfg = config()
     cfg.custom_hooks = [dict(type="MinMaxHook", preset="paper")]
     assert get_path(cfg, "minmax.acceptance.type") == "annealed"
-    set_path(cfg, "minmax.acceptance.slack", 0.5)
-    set_path(cfg, "minmax.value.type", "paired")
-    set_path(cfg, "minmax.value.fraction", 0.5)
-    assert cfg.custom_hooks[0]["acceptance"] == dict(type="annealed", slack=0.5)
-    assert cfg.custom_hooks[0]["value"] == dict(type="paired", fraction=0.5)
+    set_path(cfg, "minmax.acceptance.min_decrease", 0.5)
+    set_path(cfg, "minmax.estimator.type", "paired")
+    set_path(cfg, "minmax.estimator.fraction", 0.5)
+    assert cfg.custom_hooks[0]["acceptance"] == dict(type="annealed", min_decrease=0.5)
+    assert cfg.custom_hooks[0]["estimator"] == dict(type="paired", fraction=0.5)
 
 
 @pytest.mark.parametrize("bounds", [dict(type="int", low=-1, high=3), dict(type="int", low=0, high=2**32)])
@@ -273,7 +275,10 @@ LOST = [
         {"minmax.acceptance.rate": 0.5, "minmax.acceptance.type": "annealed"},
         "'minmax.acceptance.rate' is set, and then overwritten",
     ),
-    ({"minmax.value.fraction": 0.5, "minmax.value": "fresh"}, "'minmax.value.fraction' is set, and then overwritten"),
+    (
+        {"minmax.estimator.fraction": 0.5, "minmax.estimator": "fresh"},
+        "'minmax.estimator.fraction' is set, and then overwritten",
+    ),
     (
         {"optimizer.generator.lr": 0.1, "optimizer.generator": None},
         "'optimizer.generator.lr' is set, and then overwritten",
@@ -409,15 +414,15 @@ def test_a_point_that_is_not_in_the_space_is_named(space, point, message):
 
 
 UNFIT = [
-    ("minmax.restore", "restore must be 'both' or 'generator', but got 0.1"),
-    ("minmax.acceptance.rate.x", "is deeper than the settings of MinMaxHook"),
-    ("minmax.value.speed", "value 'paired' takes"),
+    ("minmax.restore", "restore must be one of .*, but got 0.1"),
+    ("minmax.acceptance.rate.x", "acceptance 'constant' takes .* but got \\['rate.x'\\]"),
+    ("minmax.estimator.speed", "estimator 'paired' takes"),
     ("minmax", "'minmax' is true or false, but got 0.1"),
     ("optimizer.generator.lrr", "no setting 'optimizer.generator.lrr'; did you mean 'optimizer.generator.lr'"),
     ("optimiser.generator.lr", "did you mean 'optimizer'"),
     ("optimizer.generator.betas.2", "no setting 'optimizer.generator.betas.2'"),
     ("minmax.acceptance.speed", "acceptance 'constant' takes"),
-    ("minmax.restor", "MinMaxHook does not take these settings: .*'restor'"),
+    ("minmax.restor", "restor=0.1 is no setting of MinMax; the nearest is 'restore'"),
 ]
 
 

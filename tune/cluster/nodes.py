@@ -15,14 +15,11 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from minmax_plugin.errors import ClusterError
 from minmax_plugin.installed import installed
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "mmcv", "mmgen", "numpy")  # what results depend on
-
-
-class ClusterError(ValueError):
-    """Nodes on which a search would fail or give other results; the message names the node and the mend."""
 
 
 def versions(root: Path = ROOT) -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from minmax_plugin.mmgen.optimizers import PREFIX, MinMaxOptimizer
-from minmax_plugin.snapshot import Player
+from minmax_plugin.player import Player
 
 Predictions = list[tuple[Tensor, bool]]
 """What the discriminators say of some images, and whether those are real."""

@@ -70,7 +70,7 @@ class ConditionalGAN(GAN):
 class MultiScaleGAN(UnconditionalGAN):
     """MSPIE-StyleGAN2, which draws a scale for each batch when it is trained on several ranks.
 
-    f is read at the smallest scale alone: values at different scales do not compare. (``value="last"`` reads
+    f is read at the smallest scale alone: values at different scales do not compare. (``estimator="last"`` reads
     it at whatever scale was drawn.)
     """
 

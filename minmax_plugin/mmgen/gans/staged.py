@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
 from minmax_plugin.mmgen.optimizers import adopt
-from minmax_plugin.snapshot import Player
+from minmax_plugin.player import Player
 
 
 class GrowingGAN(GAN):

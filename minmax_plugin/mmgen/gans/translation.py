@@ -16,7 +16,7 @@ class TranslationGAN(GAN):
     """A model that makes its fakes first, and uses them for both players' losses.
 
     So the generators' graph is built before the discriminators step, and a rejection would change weights
-    under it. On a rejection, and only then, the fakes are made again at the kept pair. (Fakes of a rejected
+    under it. On a rejection, and only then, the fakes are made again at the incumbent. (Fakes of a rejected
     proposal stay in CycleGAN's buffer of past images.)
 
     f includes all the generators' other losses (pixel, cycle, identity).

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from games import Reads
+from games import Reads, batch_estimator
 from torch import nn
 
 from minmax_plugin import FreshBatch, inference
@@ -26,7 +26,7 @@ def test_an_evaluation_leaves_no_trace():
         return net(torch.randn(8, 4)).sum() + random.random() + np.random.rand()
 
     value = FreshBatch(f, [net], seed=3)
-    assert value.after().f_new != value.after().f_new
+    assert value.evaluate_proposal().f_new != value.evaluate_proposal().f_new
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert [m.training for m in net] == [True, False, True]
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -39,11 +39,11 @@ def test_an_evaluation_can_be_repeated_from_its_number():
         return torch.randn(()) + random.random() + np.random.rand()
 
     values = FreshBatch(f, [], seed=3)
-    drawn = [values.after() for _ in range(5)]
+    drawn = [values.evaluate_proposal() for _ in range(5)]
     torch.rand(1), random.random(), np.random.rand()  # the training has moved on
     again = FreshBatch(f, [], seed=3)
     again.evaluations = 3
-    assert repr([again.after(), again.after()]) == repr(drawn[3:])
+    assert repr([again.evaluate_proposal(), again.evaluate_proposal()]) == repr(drawn[3:])
 
 
 def test_flags_and_states_come_back_after_an_error():
@@ -68,21 +68,21 @@ x = [0.0]
 
 
 def test_the_standard_error_is_that_of_the_mean():
-    means = [FreshBatch(terms(), [], seed=seed).after() for seed in range(200)]
+    means = [FreshBatch(terms(), [], seed=seed).evaluate_proposal() for seed in range(200)]
     spread = torch.tensor([float(m.f_new) for m in means]).std()
     assert abs(means[0].standard_error / spread - 1) < 0.2
-    averaged = FreshBatch(terms(), [], batches=4).after()
+    averaged = FreshBatch(terms(), [], batches=4).evaluate_proposal()
     assert abs(averaged.standard_error / means[0].standard_error - 0.5) < 0.1
 
 
 def test_a_paired_comparison_sees_the_change_and_not_the_noise():
     results = {}
     for reread in ("paired", "fresh"):
-        estimator = FreshBatch(terms(), [], reread=reread)
+        estimator = batch_estimator(reread, terms(), [])
         x[0] = 1.0
-        estimator.before()
+        estimator.evaluate_incumbent()
         x[0] = 1.01
-        results[reread] = estimator.after()
+        results[reread] = estimator.evaluate_proposal()
         x[0] = 0.0
     assert abs(results["paired"].f_new - results["paired"].f_old - 0.01) < 1e-6
     assert results["paired"].difference_error < 1e-6
@@ -90,14 +90,14 @@ def test_a_paired_comparison_sees_the_change_and_not_the_noise():
 
 
 def test_one_number_has_no_standard_error():
-    assert math.isnan(FreshBatch(lambda: 1.0, []).after().standard_error)
+    assert math.isnan(FreshBatch(lambda: 1.0, []).evaluate_proposal().standard_error)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (dict(batches=0), "batches must be 1 or more, but got 0"),
-        (dict(reread="twice"), "reread must be None, 'fresh' or 'paired', but got 'twice'"),
+        (dict(reread="twice"), "reread must be True or False, but got 'twice'"),
     ],
 )
 def test_a_bad_setting_is_named(settings, message):
@@ -107,10 +107,10 @@ def test_a_bad_setting_is_named(settings, message):
 
 @pytest.mark.parametrize("reread", [None, "fresh", "paired"])
 def test_reading_f_does_not_wait_for_its_value(reread):
-    estimator = FreshBatch(terms(), [], batches=2, reread=reread)
+    estimator = batch_estimator(reread, terms(), [], batches=2)
     with Reads() as reads:
         torch.ones(1).item()
         assert reads.count == 1  # it does notice
-        estimator.before()
-        estimator.after()
+        estimator.evaluate_incumbent()
+        estimator.evaluate_proposal()
     assert reads.count == 1

@@ -1,0 +1,292 @@
+"""Estimators of f: from the last ascent step, a fresh batch, or both values on one batch; and how a game reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+
+from minmax_plugin.checks import check_callable, check_flags, check_seed, is_count
+from minmax_plugin.player import modules_of
+from minmax_plugin.randomness import inference, seed_all
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """An estimate of f at the proposal and, where it was read again, at the incumbent.
+
+    Numbers may be tensors of one element, on any device: the game reads them all at once.
+
+    Args:
+        f_new: f at the proposal, after the response.
+        standard_error: of ``f_new``; NaN where it cannot be had.
+        f_old: f at the incumbent, read again; ``None`` to compare with the value that it was accepted with.
+        difference_error: standard error of ``f_new - f_old``, with ``f_old``; NaN where it cannot be had.
+
+    Examples:
+        >>> Estimate(f_new=0.5, standard_error=0.01).f_old is None
+        True
+    """
+
+    f_new: float | Tensor
+    standard_error: float | Tensor = math.nan
+    f_old: float | Tensor | None = None
+    difference_error: float | Tensor = math.nan
+
+
+class Estimator:
+    """Base of the estimators of f that a game can be given.
+
+    :meth:`evaluate_incumbent` runs just before a proposal is applied; :meth:`evaluate_proposal` runs after the
+    response.
+
+    Examples:
+        >>> class Constant(Estimator):
+        ...     def evaluate_proposal(self):
+        ...         return Estimate(1.0)
+        >>> Constant().evaluate_proposal().f_new
+        1.0
+    """
+
+    kind: ClassVar[str] = "own"
+    """A game that resumes with an estimator of another kind forgets f_old; the names are those of version 0.1.0."""
+
+    def evaluate_incumbent(self) -> None:
+        """Read what the comparison needs of the incumbent; nothing, unless the estimator reads it again."""
+
+    def evaluate_proposal(self) -> Estimate:
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Drop what was read of the incumbent: f is another function now."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+class LastBatch(Estimator):
+    """f as the last ascent step's own forward pass saw it: free, and one ascent step behind.
+
+    Args:
+        read: gives that value.
+
+    Raises:
+        ValueError: if ``read`` is no function.
+
+    Examples:
+        >>> LastBatch(lambda: 0.5).evaluate_proposal().f_new
+        0.5
+    """
+
+    kind = "LastAscent"
+
+    def __init__(self, read: Callable[[], Tensor | float]) -> None:
+        check_callable("read", read)
+        self._read = read
+
+    def evaluate_proposal(self) -> Estimate:
+        return Estimate(self._read())
+
+
+class FreshBatch(Estimator):
+    """f on batches that the ascent has not used, in inference mode, with random numbers of its own.
+
+    Evaluation number n draws from a seed made of ``seed`` and n, so that a count is all there is to resume. By default
+    f_old is the value that the incumbent was accepted with, from its own batch. ``reread`` estimates it again at each
+    decision, on another batch, so that one lucky low value does not block for ever.
+
+    Args:
+        function: computes f at the present (x, y) on a batch that it draws from torch's random state. It
+            gives one number, or a 1-D tensor of independent terms whose mean is f (per sample, or per group
+            of samples), from which the standard error is had.
+        modules: the modules it evaluates, or one.
+        seed: of the random numbers that ``function`` draws.
+        batches: number of evaluations that are averaged.
+        reread: whether f_old is read again.
+
+    Raises:
+        ValueError: for an argument of the wrong kind, or ``batches`` below 1.
+
+    Examples:
+        >>> f = FreshBatch(lambda: torch.randn(100), [], batches=4)
+        >>> estimate = f.evaluate_proposal()
+        >>> bool(abs(estimate.f_new) < 0.2), bool(0.04 < estimate.standard_error < 0.06)
+        (True, True)
+    """
+
+    kind = "FreshBatch"
+
+    def __init__(
+        self,
+        function: Callable[[], Tensor | float],
+        modules: nn.Module | Sequence[nn.Module],
+        seed: int = 0,
+        batches: int = 1,
+        reread: bool = False,
+    ) -> None:
+        check_callable("function", function)
+        check_seed(seed)
+        check_flags(reread=reread)
+        if not is_count(batches):
+            raise ValueError(f"batches must be 1 or more, but got {batches!r}.")
+        self._function = function
+        self._modules = modules_of("modules", modules)
+        self._seed, self._batches, self._reread = int(seed), int(batches), reread
+        self.evaluations = 0
+        self._old: Tensor | None = None
+
+    def evaluate_incumbent(self) -> None:
+        if self._reread:
+            self._old = self._evaluate()
+
+    def evaluate_proposal(self) -> Estimate:
+        old, self._old = self._old, None
+        if old is None:
+            new = self._evaluate()
+            return Estimate(new.mean(), _error(new))
+        new = self._evaluate_again()
+        old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
+        return Estimate(new.mean(), _error(new), old.mean(), self._difference_error(new, old))
+
+    def _evaluate_again(self) -> Tensor:
+        return self._evaluate()
+
+    def _difference_error(self, new: Tensor, old: Tensor) -> Tensor | float:
+        return (_error(new) ** 2 + _error(old) ** 2) ** 0.5
+
+    def reset(self) -> None:
+        self._old = None
+
+    def _evaluate(self) -> Tensor:
+        terms = []
+        with inference(self._modules):
+            for _ in range(self._batches):
+                seed_all(self._seed * 1_000_003 + self.evaluations)
+                self.evaluations += 1
+                terms.append(torch.as_tensor(self._function(), dtype=torch.float64).reshape(-1))
+        return torch.cat(terms)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluations": self.evaluations, "old": self._old}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.evaluations = state["evaluations"]
+        self._old = state["old"]
+
+
+class PairedBatch(FreshBatch):
+    """Both values of f on one batch, with one noise, which then largely cancels (common random numbers).
+
+    A departure from the paper, whose f_old is of another batch than f_new; :class:`FreshBatch` undoes it.
+
+    Args:
+        function: as for :class:`FreshBatch`.
+        modules: as for :class:`FreshBatch`.
+        seed: as for :class:`FreshBatch`.
+        batches: as for :class:`FreshBatch`.
+
+    Examples:
+        >>> weight = torch.zeros(1)
+        >>> f = PairedBatch(lambda: weight + torch.randn(100), [])
+        >>> f.evaluate_incumbent()
+        >>> _ = weight.add_(0.5)
+        >>> estimate = f.evaluate_proposal()
+        >>> round(float(estimate.f_new - estimate.f_old), 3), round(float(estimate.difference_error), 3)
+        (0.5, 0.0)
+    """
+
+    def __init__(
+        self,
+        function: Callable[[], Tensor | float],
+        modules: nn.Module | Sequence[nn.Module],
+        seed: int = 0,
+        batches: int = 1,
+    ) -> None:
+        super().__init__(function, modules, seed, batches, reread=True)
+
+    def _evaluate_again(self) -> Tensor:
+        self.evaluations -= self._batches  # the same batches and noise once more
+        return self._evaluate()
+
+    def _difference_error(self, new: Tensor, old: Tensor) -> Tensor | float:
+        if len(new) != len(old):  # a checkpoint's may be of another number of batches
+            return super()._difference_error(new, old)
+        return _error(new - old)
+
+
+def _error(terms: Tensor) -> Tensor | float:
+    """Standard error of the mean of independent terms; NaN for a single one."""
+    return terms.std() / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
+
+
+class Reading(NamedTuple):
+    """An :class:`Estimate` in plain numbers, and whether it and all weights are finite."""
+
+    f_new: float
+    standard_error: float
+    f_old: float | None
+    difference_error: float
+    finite: bool
+
+
+@torch.no_grad()
+def read(estimate: Estimate, weights: Tensor, group: Any = None) -> Reading:
+    """Read an estimate and the norm of all weights.
+
+    Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not finite in
+    the sum.
+
+    Args:
+        estimate: of f, on this rank.
+        weights: the norm of all weights, which says on what device the reduction runs.
+        group: the process group.
+
+    Raises:
+        ValueError: if a value of the estimate is not one real number.
+
+    Examples:
+        >>> read(Estimate(torch.tensor([0.5])), torch.ones(())).f_new
+        0.5
+        >>> read(Estimate(torch.ones(4)), torch.ones(()))
+        Traceback (most recent call last):
+        ValueError: f_new must be one real number, but got a tensor of shape (4,): give the mean of f.
+    """
+    again = estimate.f_old is not None
+    given = {
+        "f_new": estimate.f_new,
+        "f_old": estimate.f_old if again else math.nan,
+        "standard_error": estimate.standard_error,
+        "difference_error": estimate.difference_error,
+    }
+    f_new, f_old, *errors = (_number(name, value, weights.device) for name, value in given.items())
+    read = torch.stack([weights, f_new, f_old, *(error**2 for error in errors)])
+    ranks = 1
+    if distributed.is_available() and distributed.is_initialized():
+        ranks = distributed.get_world_size(group)
+        distributed.all_reduce(read, group=group)
+    weight_norm, f, old, variance, difference = (read / ranks).tolist()
+    finite = all(map(math.isfinite, (weight_norm, f, *([old] if again else []))))
+    # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
+    return Reading(f, math.sqrt(variance / ranks), old if again else None, math.sqrt(difference / ranks), finite)
+
+
+def _number(name: str, value: Any, device: torch.device) -> Tensor:
+    if isinstance(value, Tensor):
+        if value.numel() == 1 and not value.is_complex():
+            return value.detach().to(device, torch.float64).reshape(())
+        kind = "complex tensor" if value.is_complex() else "tensor"
+        mend = ": give the mean of f" if value.numel() > 1 else ""
+        raise ValueError(f"{name} must be one real number, but got a {kind} of shape {tuple(value.shape)}{mend}.")
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return torch.as_tensor(float(value), dtype=torch.float64, device=device)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be one real number, but got {value!r}.") from None

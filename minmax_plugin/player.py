@@ -1,0 +1,205 @@
+"""The two sides of a game: optimizers, and the modules whose buffers go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from minmax_plugin.trees import leaves
+
+
+class Player:
+    """One side of the game: the optimizers that move it and the modules whose buffers go with it.
+
+    Args:
+        optimizers: one torch optimizer, or several.
+        modules: modules whose buffers (batch-norm statistics, spectral-norm vectors) are the player's. The
+            parameters are those of the optimizers.
+
+    Raises:
+        ValueError: if there is no optimizer, or if an argument is something else.
+
+    Examples:
+        >>> net = nn.Linear(2, 1)
+        >>> len(Player(torch.optim.SGD(net.parameters(), lr=0.1), net).parameters)
+        2
+    """
+
+    def __init__(
+        self, optimizers: Optimizer | Iterable[Optimizer], modules: nn.Module | Iterable[nn.Module] = ()
+    ) -> None:
+        self.optimizers = optimizers_of("optimizers", optimizers)
+        self.modules = modules_of("modules", modules)
+
+    @property
+    def all_optimizers(self) -> list[Optimizer]:
+        """The optimizers, and after them those that they hold as attributes (lookahead, SAM)."""
+        found = list(self.optimizers)
+        for optimizer in found:  # which grows meanwhile
+            found += [o for o in inner_optimizers(optimizer).values() if all(o is not other for other in found)]
+        return found
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        return [b for m in self.modules for b in m.buffers()]
+
+    @property
+    def has_gradient(self) -> bool:
+        return any(p.grad is not None for p in self.parameters)
+
+    def norm(self, whole: bool = False) -> Tensor:
+        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not.
+
+        ``whole`` takes in the buffers and the optimizer states.
+        """
+        if not whole:
+            return _norm(self.parameters)
+        states = [t for o in self.all_optimizers for state in o.state.values() for t in leaves(state)]
+        return _norm([*self.parameters, *self.buffers, *states])
+
+    def is_finite(self) -> bool:
+        """Whether all weights, buffers and optimizer states are finite; reads them all."""
+        return bool(self.norm(whole=True).isfinite())
+
+    def gradient_norm(self) -> Tensor:
+        """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
+        return _norm([p.grad for p in self.parameters if p.grad is not None])
+
+
+def players_of(
+    min_player: Player | Optimizer | Iterable[Optimizer], max_player: Player | Optimizer | Iterable[Optimizer]
+) -> tuple[Player, Player]:
+    """Both players of a game, from players or optimizers.
+
+    Raises:
+        ValueError: if one is neither, or if they share parameters.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters())
+        >>> players_of(optimizer, optimizer)
+        Traceback (most recent call last):
+        ValueError: max_player must have parameters of its own, but got 2 of those of min_player.
+    """
+    given = {"min_player": min_player, "max_player": max_player}
+    low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
+    shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
+    if shared:
+        raise ValueError(f"max_player must have parameters of its own, but got {len(shared)} of those of min_player.")
+    return low, high
+
+
+def modules_of(name: str, given: Any) -> list[nn.Module]:
+    """One module, or several, as a list.
+
+    Raises:
+        ValueError: for anything that is no module.
+
+    Examples:
+        >>> modules_of("modules", "generator")
+        Traceback (most recent call last):
+        ValueError: modules must be torch modules, but got 'generator'.
+    """
+    several = _several(given, nn.Module)
+    for module in [given] if several is None else several:
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"{name} must be torch modules, but got {_kind(module)}.")
+    return several or []
+
+
+def optimizers_of(name: str, given: Any) -> list[Optimizer]:
+    """One optimizer, or several, as a list.
+
+    Raises:
+        ValueError: for anything else, and for a wrapper that only hands its steps on.
+
+    Examples:
+        >>> optimizers_of("min_player", nn.Linear(2, 1))
+        Traceback (most recent call last):
+        ValueError: min_player must be a torch optimizer, but got a Linear: pass the optimizer of its parameters.
+    """
+    several = _several(given, Optimizer)
+    for optimizer in [given] if several is None else several:
+        _check_optimizer(name, optimizer)
+    if not several:
+        raise ValueError(f"{name} must hold at least one optimizer, but got none.")
+    if len({id(optimizer) for optimizer in several}) < len(several):
+        raise ValueError(f"{name} must be different optimizers, but got one of them twice.")
+    return several
+
+
+def inner_optimizers(optimizer: Any) -> dict[str, Optimizer]:
+    """The optimizers that an object holds as attributes, by name."""
+    return {name: v for name, v in getattr(optimizer, "__dict__", {}).items() if isinstance(v, Optimizer)}
+
+
+def _check_optimizer(name: str, given: Any) -> None:
+    """Refuse what is no optimizer, or one that does not run its own step hooks, by which a proposal is seen."""
+    if isinstance(given, Optimizer):
+        keeps_hooks = "_optimizer_step_post_hooks" in vars(given)
+        runs_them = any(getattr(vars(kind).get("step"), "hooked", False) for kind in type(given).__mro__)
+        if keeps_hooks and runs_them:
+            return
+    for attribute, inner in inner_optimizers(given).items():
+        public = attribute.lstrip("_")
+        attribute = public if getattr(given, public, None) is inner else attribute
+        raise ValueError(
+            f"{name} must be the torch optimizer itself, but got {_kind(given)}, which wraps one: pass its attribute "
+            f"{attribute!r}, the {type(inner).__name__}."
+        )
+    if isinstance(given, Optimizer):
+        raise ValueError(
+            f"{name} must be a torch optimizer that runs step hooks, but got {_kind(given)}, which does not: call "
+            "torch.optim.Optimizer.__init__ in its __init__."
+        )
+    mend = ": pass the optimizer of its parameters" if isinstance(given, nn.Module) else ""
+    raise ValueError(f"{name} must be a torch optimizer, but got {_kind(given)}{mend}.")
+
+
+def _several(given: Any, kind: type) -> list[Any] | None:
+    """One object of a kind, or an iterable of them, as a list; ``None`` for what is neither."""
+    if isinstance(given, kind):
+        return [given]
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes, nn.Module)) else None
+
+
+def _kind(value: Any) -> str:
+    return (
+        repr(value)
+        if isinstance(value, (str, bytes, int, float, type)) or value is None
+        else f"a {type(value).__name__}"
+    )
+
+
+def found_inf(optimizer: Optimizer) -> bool:
+    """Whether a gradient scaler has told an optimizer that skips by itself (a fused one) to skip this step."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
+
+
+@torch.no_grad()
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    floats = [t for t in tensors if t.is_floating_point() or t.is_complex()]
+    reals = [t if t.dtype in SINGLES else _real(t) for t in floats]
+    if not reals:
+        return torch.zeros((), dtype=torch.float64)
+    norms = torch._foreach_norm(reals)
+    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device, torch.float64) for n in norms]))
+
+
+SINGLES = frozenset({torch.float32, torch.float64})
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """The same numbers in a form whose norm can be had: real, and of 4 bytes or more."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    # Half precision would overflow in its squares. (The maximum norm would not, but is many times slower.)
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor

@@ -1,0 +1,77 @@
+"""Random states and seeds, and a block in which networks are evaluated without the training noticing."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextlib.contextmanager
+def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator[None]:
+    """Run a block in inference mode, leaving the training as if it had not run.
+
+    Within the block there are no gradients and no module is ``training``: no dropout, batch-norm statistics and
+    spectral-norm vectors are read but not moved. What a module switches in an ``eval()`` of its own stays as the
+    training has it: StyleGAN's mixing of styles, for one, which belongs to its f. Training flags come back module by
+    module, and so do all random states (torch, CUDA, python, numpy).
+
+    Args:
+        modules: the modules that the block evaluates.
+        seed: of the block's own random numbers; ``None`` starts from the training's state.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+        >>> with inference([net]):
+        ...     net.training
+        False
+        >>> net.training
+        True
+    """
+    training = [m for module in modules for m in module.modules() if m.training]
+    outside = random_state()
+    try:
+        for module in training:
+            module.training = False
+        if seed is not None:
+            seed_all(seed)
+        with torch.no_grad():
+            yield
+    finally:
+        set_random_state(outside)
+        for module in training:
+            module.training = True
+
+
+def seed_all(seed: int) -> None:
+    if not -(2**63) <= seed < 2**64:  # torch takes no more, and a large seed times its multiplier is more
+        seed %= 2**64
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed() does the same, at a cost that shows
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+
+
+def random_state() -> dict[str, Any]:
+    state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    if "numpy" in sys.modules:  # the toolkits draw from it; this package does not need it
+        state["numpy"] = sys.modules["numpy"].random.get_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])
+    if "numpy" in state:
+        sys.modules["numpy"].random.set_state(state["numpy"])

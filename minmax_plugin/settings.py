@@ -1,0 +1,327 @@
+"""All settings of a min-max training: their names, presets and limits. Every host, the search and the docs ask here."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from minmax_plugin.acceptance import Acceptance, build_acceptance
+from minmax_plugin.checks import check_above_0, check_flags, check_patience, is_count, is_number
+
+if TYPE_CHECKING:
+    from minmax_plugin.snapshot import Restore
+
+SEEDS = 2**32  # as many as NumPy takes, from 0 on
+RESTORED = ("both", "generator")
+
+# Both values of f on one small part of a batch, with the same noise. A departure: the paper keeps f_old from its own
+# batch (estimator="fresh"), the released code reads both off the ascent steps (estimator="last"). But those differ by
+# their batches more than by what the proposal did.
+PAIRED = dict(type="paired", fraction=0.125)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The default: the paper's practical rule, with all that belongs to a rejected pair restored.
+    "practical": dict(
+        acceptance=dict(type="constant"),
+        estimator=PAIRED,
+        restore="both",
+        restore_moments=True,
+        restore_buffers=True,
+        update_reference_on_reject=False,
+    ),
+    # The theory's rule (arXiv:2006.12376, Algorithm 1): annealed acceptance, both players restored. Its other half,
+    # the ascent to ‖∇y f‖ ≤ ε' and the end after r_max rejections, are ascent_tolerance and patience. The paper gives
+    # no values of them for GANs.
+    "paper": dict(
+        acceptance=dict(type="annealed"),
+        estimator=PAIRED,
+        restore="both",
+        restore_moments=True,
+        restore_buffers=True,
+        update_reference_on_reject=False,
+    ),
+    # The released code for four Gaussians, its quirks included. The test has the opposite sign to the theory: it
+    # rejects when f falls. It compares values of different minibatches, each read before the last ascent step. Only
+    # the generator's weights are restored. f_old becomes f_new even on a rejection. Every 4th decision skips the test.
+    # Not reproduced: one Adam object shared by all models, so that its step count is common to them.
+    "released-gaussians": dict(
+        acceptance=dict(type="periodic", every=4, reverse=True),
+        estimator=dict(type="last"),
+        restore="generator",
+        restore_moments=False,
+        restore_buffers=False,
+        update_reference_on_reject=True,
+    ),
+    # The released code for MNIST: f on fresh batches without dropout, every 5th decision skips the test, Adam's
+    # moments never restored.
+    "released-mnist": dict(
+        acceptance=dict(type="periodic", every=5),
+        estimator=dict(type="fresh"),
+        restore="both",
+        restore_moments=False,
+        restore_buffers=False,
+        update_reference_on_reject=False,
+    ),
+}
+PARTS = {"acceptance": "constant", "estimator": "paired"}
+"""Settings that have a type with arguments of its own; and the type where none is written."""
+
+RENAMED = {
+    "value": "estimator",
+    "track": "update_reference_on_reject",
+    "r_max": "patience",
+    "escape": "on_patience",
+    "guard": "recover_nonfinite",
+    "slack": "min_decrease",
+}
+"""Names of version 0.1.0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimatorSettings:
+    """What f is read from, the setting ``estimator``.
+
+    Args:
+        type: ``paired``: both values on one batch, with one noise, in inference mode, so that most of the noise
+            cancels. ``fresh``: f_new on a batch of its own, f_old as the incumbent was accepted with (the paper's).
+            ``last``: the last ascent step's own forward pass. It is free, before that step, and of two batches.
+        batches: evaluations that are averaged; not for ``last``.
+        fraction: share of the batch that an evaluation uses, above 0 and at most 1; 8 samples at least. Not for
+            ``last``.
+        reread: whether ``fresh`` reads f_old again too, on a batch of its own.
+
+    Raises:
+        ValueError: for an unknown type, or an option that is out of range or has no effect.
+
+    Examples:
+        >>> EstimatorSettings.parse(dict(type="paired", batches=2))
+        EstimatorSettings(type='paired', batches=2, fraction=1.0, reread=False)
+    """
+
+    type: str = "paired"
+    batches: int = 1
+    fraction: float = 1.0
+    reread: bool = False
+
+    OPTIONS = {"last": (), "fresh": ("batches", "fraction", "reread"), "paired": ("batches", "fraction")}
+
+    def __post_init__(self) -> None:
+        if not is_count(self.batches):
+            raise ValueError(f"batches must be 1 or more, but got {self.batches!r}.")
+        if not (is_number(self.fraction) and 0 < self.fraction <= 1):
+            raise ValueError(f"fraction must be above 0 and at most 1, but got {self.fraction!r}.")
+        check_flags(reread=self.reread)
+
+    @classmethod
+    def parse(cls, spec: str | Mapping[str, Any]) -> EstimatorSettings:
+        """The setting as a config has it: a name, or a dict with ``type`` and options."""
+        options = _part("estimator", spec)
+        kind = options["type"]
+        if kind not in cls.OPTIONS:
+            raise ValueError(f"estimator must be one of {list(cls.OPTIONS)}, but got {kind!r}.")
+        unknown = sorted(set(options) - {"type", *cls.OPTIONS[kind]})
+        if unknown:
+            raise ValueError(f"estimator {kind!r} takes {list(cls.OPTIONS[kind])}, but got {unknown}.")
+        return cls(**options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MinMaxSettings:
+    """The settings of a min-max training, checked; ``None`` stands for the preset's.
+
+    Args:
+        preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``.
+        acceptance: the policy's name, or a dict with ``type`` and its arguments; see
+            :mod:`minmax_plugin.acceptance`.
+        estimator: what f is read from: ``paired``, ``fresh`` or ``last``, or a dict with ``type`` and options; see
+            :class:`EstimatorSettings`.
+        restore: what a rejection restores: ``both`` players, or the ``generator`` alone.
+        restore_moments: whether the restored players' optimizer states are restored too. Learning rates never are.
+        restore_buffers: whether the restored players' buffers (batch norm, spectral norm) are restored too.
+        update_reference_on_reject: whether a rejected f_new becomes f_old all the same.
+        ascent_steps: k, as a check: an error if the config says otherwise.
+        ascent_tolerance: ε'. Once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are skipped, so
+            that ``disc_steps`` is a cap. Costs a synchronisation a step.
+        patience: rejections in a row above which ``on_patience`` applies, the paper's r_max; ``None`` for never.
+        on_patience: ``stop`` ends the training there, ``accept`` accepts the proposal, ``raise`` raises.
+        recover_nonfinite: capture both players whole, so that any non-finite state can be undone.
+        max_nonfinite: non-finite proposals in a row before giving up.
+        pool: batches of real images held in memory for ``fresh`` and ``paired``.
+        record: write each decision to ``decisions.jsonl`` in the work dir.
+        seed: of the acceptance draw and of the evaluations of f. If it is not given, the seed of the run; where one is
+            resumed, that of its beginning.
+
+    Raises:
+        ValueError: for a setting that is out of range, or two that contradict each other.
+
+    Examples:
+        >>> settings = MinMaxSettings.from_dict({"preset": "paper", "acceptance": {"type": "annealed", "tau1": 50}})
+        >>> settings.policy, settings.restored.moments
+        (Annealed(min_decrease=0.0, reverse=False, tau1=50), True)
+        >>> settings.with_setting("acceptance.type", "constant").to_dict()
+        {'preset': 'paper', 'acceptance': {'type': 'constant'}}
+    """
+
+    preset: str = "practical"
+    acceptance: str | Mapping[str, Any] | Acceptance | None = None
+    estimator: str | Mapping[str, Any] | None = None
+    restore: str | None = None
+    restore_moments: bool | None = None
+    restore_buffers: bool | None = None
+    update_reference_on_reject: bool | None = None
+    ascent_steps: int | None = None
+    ascent_tolerance: float | None = None
+    patience: int | None = None
+    on_patience: str = "stop"
+    recover_nonfinite: bool = False
+    max_nonfinite: int = 10
+    pool: int = 8
+    record: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset must be one of {list(PRESETS)}, but got {self.preset!r}.")
+        chosen = self.resolved
+        if chosen["restore"] not in RESTORED:
+            raise ValueError(f"restore must be one of {list(RESTORED)}, but got {chosen['restore']!r}.")
+        flags = ("restore_moments", "restore_buffers", "update_reference_on_reject", "recover_nonfinite", "record")
+        check_flags(**{name: chosen[name] for name in flags})
+        check_patience(self.patience, self.on_patience, self.max_nonfinite)
+        if self.ascent_steps is not None and not is_count(self.ascent_steps):
+            raise ValueError(f"ascent_steps must be 1 or more, but got {self.ascent_steps!r}.")
+        if not is_count(self.pool):
+            raise ValueError(f"pool must be 1 batch or more, but got {self.pool!r}.")
+        if self.ascent_tolerance is not None:
+            check_above_0("ascent_tolerance", self.ascent_tolerance)
+        if self.seed is not None and not (is_count(self.seed, least=0) and self.seed < SEEDS):
+            raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1, or None, but got {self.seed!r}.")
+        policy, estimated = self.policy, self.estimated  # each checks its own arguments
+        if estimated.type == "last" and policy.needs_error:
+            raise ValueError(
+                "estimator='last' has no standard error, by which this acceptance decides: use estimator='fresh' or "
+                "'paired'."
+            )
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> MinMaxSettings:
+        """The settings as a config has them.
+
+        Args:
+            entry: settings by name; what a config's registry needs beside them (``type``, ``priority``) is passed over.
+
+        Raises:
+            ValueError: for an unknown name, with the nearest one, or the present one where it was renamed.
+        """
+        given = {name: value for name, value in entry.items() if name not in ("type", "priority")}
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in given:
+            if name in RENAMED:
+                raise ValueError(f"{name}={given[name]!r}: this setting is named {RENAMED[name]!r} now.")
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; the nearest is {near[0]!r}" if near else ""
+                raise ValueError(f"{name}={given[name]!r} is no setting of MinMax{hint}. Its settings: {known}.")
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as :meth:`from_dict` takes them."""
+        differ = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in differ.items()}
+
+    @functools.cached_property
+    def resolved(self) -> dict[str, Any]:
+        """All settings by name, with the preset's where none is given."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return given | {name: value for name, value in PRESETS[self.preset].items() if given[name] is None}
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What is in force, however it was written: equal for settings that train alike."""
+        in_force = {**self.resolved, "acceptance": self.policy, "estimator": self.estimated}
+        del in_force["preset"]
+        return in_force
+
+    @functools.cached_property
+    def policy(self) -> Acceptance:
+        """The acceptance policy."""
+        return build_acceptance(self.resolved["acceptance"])
+
+    @functools.cached_property
+    def estimated(self) -> EstimatorSettings:
+        """What f is read from."""
+        return EstimatorSettings.parse(self.resolved["estimator"])
+
+    @property
+    def restored(self) -> Restore:
+        """What a rejection restores."""
+        from minmax_plugin.snapshot import Restore  # it needs torch, which a command's --help does not wait for
+
+        chosen = self.resolved
+        return Restore.named(chosen["restore"], chosen["restore_moments"], chosen["restore_buffers"])
+
+    @property
+    def game(self) -> dict[str, Any]:
+        """The arguments of :class:`~minmax_plugin.MinMaxGame` that are settings."""
+        names = ("update_reference_on_reject", "patience", "on_patience", "recover_nonfinite", "max_nonfinite")
+        return dict(acceptance=self.policy, restore=self.restored) | {name: self.resolved[name] for name in names}
+
+    def get(self, path: str) -> Any:
+        """The value in force at a path, such as ``acceptance.type``.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        name, _, rest = path.partition(".")
+        value = self.resolved[name]
+        if not rest:
+            return value
+        return _part(name, value)[rest]
+
+    def with_setting(self, path: str, value: Any) -> MinMaxSettings:
+        """The same settings with another one at a path.
+
+        A part of ``acceptance`` or ``estimator`` that is left to the preset is written out first. Another ``type``
+        takes the place of the whole part, with arguments of its own.
+
+        Raises:
+            ValueError: if there is no such setting, or it is out of range.
+        """
+        name, _, rest = path.partition(".")
+        if rest:
+            if name not in PARTS:
+                raise ValueError(f"{name!r} has no settings of its own.")
+            part = _part(name, self.resolved.get(name))
+            changed = {"type": value} if rest == "type" and part["type"] != value else {**part, rest: value}
+            value = changed
+        return MinMaxSettings.from_dict({**self.to_dict(), name: value})
+
+
+def _part(name: str, spec: Any) -> dict[str, Any]:
+    """A setting with arguments of its own as a dict with its type, in whichever way it is written."""
+    if isinstance(spec, str):
+        return {"type": spec}
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"{name} must be a name, or a dict with a type, but got {spec!r}.")
+    return {"type": PARTS[name], **spec}
+
+
+def present_name(name: str) -> str:
+    """The name that a setting of version 0.1.0 has now."""
+    return RENAMED.get(name, name)
+
+
+def present_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of version 0.1.0 by the names that they have now.
+
+    Examples:
+        >>> present_settings({"value": "fresh", "acceptance": {"type": "strict", "slack": 0.1}, "guard": True})
+        {'estimator': 'fresh', 'acceptance': {'type': 'strict', 'min_decrease': 0.1}, 'recover_nonfinite': True}
+    """
+    return {
+        present_name(name): present_settings(value) if isinstance(value, Mapping) else value
+        for name, value in entry.items()
+    }
