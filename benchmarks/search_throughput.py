@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.tables import commit, markdown  # noqa: E402
-from tune.record import SearchRecord  # noqa: E402
-from tune.tables import commands  # noqa: E402
+from minmax_tune.report.tables import commands  # noqa: E402
+from minmax_tune.study import SearchRecord  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "search_throughput.md"
 # Settings that leave the cost of a training alone.

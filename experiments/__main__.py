@@ -27,7 +27,7 @@ from experiments.page import summary, write_page
 from experiments.pictures import draw_samples, write_decisions
 from experiments.search import search
 from experiments.tuning import tune
-from tune.record import SearchRecord
+from minmax_tune.study import SearchRecord
 
 PLACE = ROOT / "results" / "experiments"
 RESULTS = ROOT / "experiments" / "results"

@@ -18,8 +18,8 @@ from experiments.experiment import EXPERIMENTS
 from minmax_plugin.acceptance import NO_DECISION
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.settings import MinMaxSettings
-from tune.plan import BLAMELESS
-from tune.record import SearchRecord
+from minmax_tune.queue import BLAMELESS
+from minmax_tune.study import SearchRecord
 
 WINDOW = 100  # decisions of each share over time
 VERSIONS = ("python", "torch", "mmgen", "mmcv", "ray", "optuna")

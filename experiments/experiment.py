@@ -12,7 +12,7 @@ from mmcv import Config
 
 from benchmarks.tables import ROOT
 from minmax_plugin.mmgen.config import load_config
-from tune.prepare import lay_dataset
+from minmax_tune.validation import lay_dataset
 
 RUNS = 20  # of each method, as its command makes them
 TUNING = 1001  # the first seed that settings are chosen on; results on these seeds are not reported

@@ -14,7 +14,7 @@ from benchmarks.tables import keep
 from experiments.collect import ended
 from experiments.experiment import EXPERIMENTS
 from experiments.methods import METHODS
-from tune.record import SearchRecord
+from minmax_tune.study import SearchRecord
 
 matplotlib.use("Agg")
 

@@ -13,7 +13,7 @@ from mmcv import Config
 
 from benchmarks.tables import ROOT
 from minmax_plugin.mmgen.config import load_config
-from tune.record import SearchRecord
+from minmax_tune.study import SearchRecord
 
 
 def search(

@@ -16,7 +16,7 @@ from experiments import __main__ as experiments
 from minmax_plugin.cli import certify, doctor, train
 from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.config import SHIPPED, load_config
-from tune import options
+from minmax_tune import cli as search
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -131,7 +131,7 @@ def test_the_schedule_of_the_guide_fits_a_stock_config(tmp_path, base):
 
 
 COMMANDS = {
-    "python tune/search.py": options.parse,
+    "python tune/search.py": search.parse,
     "minmax-train": train.parse_args,
     "minmax-doctor": doctor.parse_args,
     "minmax-certify": certify.parse_args,

@@ -10,9 +10,9 @@ from optuna.trial import TrialState, create_trial
 from experiments import search
 from experiments.experiment import EXPERIMENTS
 from experiments.methods import METHODS
-from tune.options import Options
-from tune.record import SearchRecord
-from tune.space import Space
+from minmax_tune.options import Options
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
 
 @pytest.fixture

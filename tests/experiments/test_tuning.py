@@ -9,9 +9,9 @@ from experiments.experiment import EXPERIMENTS
 from experiments.methods import METHODS, TUNABLE
 from experiments.tuning import space_of
 from minmax_plugin.mmgen.config import load_config
-from tune.options import parse
-from tune.record import SearchRecord
-from tune.space import Space
+from minmax_tune.cli import parse
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
 
 @pytest.mark.parametrize("method", TUNABLE)

@@ -26,10 +26,10 @@ from optuna.trial import TrialState
 from search_runs import AGENT_PORTS, free_port
 
 from minmax_plugin.errors import ClusterError
-from tune.cluster import nodes
-from tune.cluster.nodes import check_nodes
-from tune.engine import init_ray
-from tune.options import parse
+from minmax_tune import nodes
+from minmax_tune.cli import parse
+from minmax_tune.nodes import check_nodes
+from minmax_tune.tuner import init_ray
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "tune/cluster"
@@ -257,7 +257,7 @@ def start_ray(env, *options):
 
 
 def wait_for_nodes(address, number, env, *more):
-    command = [sys.executable, "-m", "tune.cluster.nodes", address, "--nodes", str(number), *more]
+    command = [sys.executable, "-m", "minmax_tune.nodes", address, "--nodes", str(number), *more]
     deadline = time.monotonic() + 300
     while True:
         told = subprocess.run(command, env=env, capture_output=True, text=True)

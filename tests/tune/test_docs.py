@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +10,17 @@ from pathlib import Path
 import pytest
 from search_runs import ROOT
 
-from tune.options import Options, parse
-from tune.record import SearchRecord
-from tune.reference import DOCUMENT, with_table
-from tune.space import Space
+from minmax_tune.cli import parse
+from minmax_tune.options import Options
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
-TEXT = DOCUMENT.read_text()
+MADE = runpy.run_path(str(ROOT / "docs/make_options.py"))
+TEXT = MADE["DOCUMENT"].read_text()
 
 
 def test_the_reference_of_options_is_the_parser_s():
-    assert with_table(TEXT) == TEXT, "run python -m tune.reference"
+    assert MADE["with_table"](TEXT) == TEXT, "run python docs/make_options.py"
 
 
 def test_every_default_that_the_help_names_is_the_option_s():

@@ -24,7 +24,7 @@ from search_runs import (
     wait_for,
 )
 
-from tune.record import REPORTS
+from minmax_tune.study import REPORTS
 
 pytestmark = pytest.mark.slow
 

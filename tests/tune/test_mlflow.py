@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.config import load_config
-from tune.mlflow_logger import MlflowLogger, connect
-from tune.options import Options
-from tune.record import SearchRecord
-from tune.space import Space
+from minmax_tune.options import Options
+from minmax_tune.report.mlflow import MlflowLogger, connect
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 

@@ -13,9 +13,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
-from search_runs import search, short_config, space_file, start, stop_all, wait_for
-
-from tune.reference import DOCUMENT
+from search_runs import ROOT, search, short_config, space_file, start, stop_all, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +122,8 @@ def test_a_password_is_nowhere_whatever_ends_the_search(tmp_path, postgres, ray_
 
 
 def test_the_documented_line_of_a_database_runs(tmp_path, postgres):
-    (line,) = re.findall(r"python tune/search.py CONFIG --storage ('postgresql[^']+')", DOCUMENT.read_text())
+    text = (ROOT / "docs/searching.md").read_text()
+    (line,) = re.findall(r"python tune/search.py CONFIG --storage ('postgresql[^']+')", text)
     (address,) = shlex.split(line)
     user, host = re.fullmatch(r"postgresql\+psycopg://(\w+):\$PASSWORD@(\w+)/searches", address).groups()
     address = address.replace(f"{user}:", "me:").replace(f"@{host}/", f"@127.0.0.1:{postgres.port}/")

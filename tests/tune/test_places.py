@@ -12,15 +12,15 @@ from search_runs import GAUSSIANS
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.config import load_config
-from tune.mlflow_logger import connect
-from tune.options import Options, parse
-from tune.progress import Progress
-from tune.record import SearchRecord
-from tune.report import Report
-from tune.search import main
-from tune.searcher import Ending, StudySearcher
-from tune.space import Space
-from tune.storage import open_storage
+from minmax_tune.cli import main, parse
+from minmax_tune.options import Options
+from minmax_tune.report.mlflow import connect
+from minmax_tune.report.progress import Progress
+from minmax_tune.report.results import Report
+from minmax_tune.searcher import Ending, StudySearcher
+from minmax_tune.space.space import Space
+from minmax_tune.storage import open_storage
+from minmax_tune.study import SearchRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's
 def _fresh(monkeypatch):
     """As a process that has not heard of any password."""
     monkeypatch.setattr("minmax_plugin.secrets._remembered", set())
-    monkeypatch.setattr("tune.places._taken_out", {})
+    monkeypatch.setattr("minmax_tune.addresses._taken_out", {})
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_an_earlier_version_s_folder_is_cleaned(tmp_path, postgres, monkeypatch,
         "the password of --storage was in search.json: it is 'postgresql+psycopg://me:$SEARCH_STORAGE_PASSWORD@" in log
     )
 
-    monkeypatch.setattr("tune.places._taken_out", {})  # as in another process
+    monkeypatch.setattr("minmax_tune.addresses._taken_out", {})  # as in another process
     assert main(["--resume", str(folder)]) == 2
     assert "the variable SEARCH_STORAGE_PASSWORD is not set" in capsys.readouterr().err
     monkeypatch.setenv("SEARCH_STORAGE_PASSWORD", postgres.quoted)

@@ -14,12 +14,12 @@ import pytest
 from optuna.trial import TrialState
 
 from minmax_plugin.mmgen.config import load_config
-from tune import progress
-from tune.options import Options
-from tune.progress import Progress
-from tune.record import SearchRecord
-from tune.report import Report
-from tune.space import Space
+from minmax_tune.options import Options
+from minmax_tune.report import progress
+from minmax_tune.report.progress import Progress
+from minmax_tune.report.results import Report
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 

@@ -18,14 +18,15 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from minmax_plugin.mmgen.config import load_config
-from tune.best import write_best
-from tune.options import Options, parse
-from tune.page import command
-from tune.plots import courses, history, parallel_coordinates
-from tune.record import SearchRecord
-from tune.report import Report
-from tune.space import Space
-from tune.tables import compared, leaderboard, read_rows, summary, table
+from minmax_tune.cli import parse
+from minmax_tune.options import Options
+from minmax_tune.report.export import write_best
+from minmax_tune.report.html import command
+from minmax_tune.report.plots import courses, history, parallel_coordinates
+from minmax_tune.report.results import Report
+from minmax_tune.report.tables import compared, leaderboard, read_rows, summary, table
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -354,7 +355,9 @@ def test_a_config_of_another_batch_size_is_the_one_that_was_trained(tmp_path):
 
 
 def test_results_follow_each_trial_and_pictures_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("tune.report.SHARE_OF_TIME", 1e-6)  # so that "so soon" does not hang on the machine
+    monkeypatch.setattr(
+        "minmax_tune.report.results.SHARE_OF_TIME", 1e-6
+    )  # so that "so soon" does not hang on the machine
     record = new_record(tmp_path / "s")
     report = Report(record)
     for i in range(5):

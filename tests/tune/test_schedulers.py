@@ -7,8 +7,8 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
-from tune.options import Options
-from tune.schedulers import make_scheduler
+from minmax_tune.options import Options
+from minmax_tune.schedulers import make_scheduler
 
 
 def study(*ends, objectives=1, state=TrialState.COMPLETE):

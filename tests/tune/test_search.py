@@ -16,14 +16,14 @@ from search_runs import GAUSSIANS, ROOT, search, short_config, space_file, trial
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.config import load_config
-from tune.engine import only_one
-from tune.options import Options, parse
-from tune.prepare import check_resources, lay_dataset
-from tune.record import SearchRecord
-from tune.search import main
-from tune.space import Space
+from minmax_tune.cli import main, parse
+from minmax_tune.options import Options
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
+from minmax_tune.tuner import only_one
+from minmax_tune.validation import check_resources, lay_dataset
 
-MINMAX_YAML = str(ROOT / "tune/spaces/minmax.yaml")
+MINMAX_YAML = str(ROOT / "tune/minmax_tune/space/shipped/minmax.yaml")
 BROKEN = str(Path(__file__).parent / "broken.py")
 
 BAD = [
@@ -213,14 +213,14 @@ def test_a_search_that_is_beginning_is_left_alone(tmp_path, capsys):
 
 def test_a_signal_that_ray_answers_ends_a_search_in_order(tmp_path, capsys, monkeypatch):
     """While it starts and while it ends Ray has a handler of its own for SIGTERM, which exits."""
-    monkeypatch.setattr("tune.search.run", lambda *_: sys.exit(15))
+    monkeypatch.setattr("minmax_tune.search.run", lambda *_: sys.exit(15))
     assert main([GAUSSIANS, "--storage-path", str(tmp_path), "--name", "s"]) == 143
     assert f"go on with --resume {tmp_path}/s" in capsys.readouterr().err
     assert "ended: SIGTERM" in (tmp_path / "s/search.log").read_text()
 
 
 def test_searches_without_a_name_may_begin_in_the_same_second(tmp_path, monkeypatch):
-    monkeypatch.setattr("tune.search.run", lambda *_: None)
+    monkeypatch.setattr("minmax_tune.search.run", lambda *_: None)
     assert main([GAUSSIANS, "--storage-path", str(tmp_path)]) == 1  # no trial was finished
     (folder,) = tmp_path.iterdir()
     assert re.fullmatch(r"search_\d{8}_\d{6}_\d{6}", folder.name), "to the microsecond"

@@ -12,12 +12,12 @@ from mmcv import Config
 from optuna.trial import TrialState
 
 from minmax_plugin.errors import ConfigError
-from tune import tables
-from tune.options import Options
-from tune.plan import plan, reconcile, retry_errored
-from tune.record import REPORTS, SearchRecord, code_commit
-from tune.searcher import Ending, StudySearcher, summary
-from tune.space import Space
+from minmax_tune.options import Options
+from minmax_tune.queue import plan, reconcile, retry_errored
+from minmax_tune.report import tables
+from minmax_tune.searcher import Ending, StudySearcher, summary
+from minmax_tune.space.space import Space
+from minmax_tune.study import REPORTS, SearchRecord, code_commit
 
 CONTENT = {"space": {"lr": {"type": "float", "low": 0.1, "high": 1.0}}, "points": [{"lr": 0.5}]}
 CONFIG = Config(dict(lr=0.3, optimizer=dict()))
@@ -581,7 +581,7 @@ def test_the_commit_is_marked_where_files_differ_from_it(tmp_path, monkeypatch):
 
     for name in [name for name in os.environ if name.startswith("GIT_")]:  # of a hook of git's that runs the tests
         monkeypatch.delenv(name)
-    monkeypatch.setattr("tune.record.ROOT", tmp_path)
+    monkeypatch.setattr("minmax_tune.study.CODE", tmp_path)
     git("init")
     (tmp_path / "file").write_text("1")
     git("add", "file")

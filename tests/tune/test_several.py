@@ -17,10 +17,10 @@ import torch
 from mmgen_runs import small_config
 
 from minmax_plugin.mmgen.config import import_also, opt_in
-from tune import trial
-from tune.record import Run
-from tune.reporting import ReportToFile, ReportToTune
-from tune.several import LAUNCHER, PATIENCE, _whole, last_words, measurements, stop, train_apart
+from minmax_tune.study import Run
+from minmax_tune.trial import run as trial
+from minmax_tune.trial.distributed import LAUNCHER, PATIENCE, _whole, last_words, measurements, stop, train_apart
+from minmax_tune.trial.hooks import ReportToFile, ReportToTune
 
 
 def config(folder, **overlay):
@@ -31,7 +31,7 @@ def config(folder, **overlay):
     report = dict(type="ReportToFile", folder=str(folder), watcher=os.getpid(), objective="hq", batch_size=16)
     report["priority"] = "LOW"
     cfg.custom_hooks = [*cfg.custom_hooks, metrics, report]
-    import_also(cfg, "tune.reporting")
+    import_also(cfg, "minmax_tune.trial.hooks")
     return cfg
 
 
@@ -79,9 +79,9 @@ def test_a_trial_that_ends_early_leaves_no_process_behind(tmp_path):
 @pytest.mark.slow
 def test_a_trial_that_is_killed_leaves_no_process_behind(tmp_path):
     lines = (
-        "import test_several, tune.several, pathlib; "
+        "import test_several, minmax_tune.trial.distributed, pathlib; "
         f"cfg = test_several.config(pathlib.Path({str(tmp_path)!r})); cfg.total_iters = 10**6; "
-        "[print(line, flush=True) for line in tune.several.train_apart(cfg, seed=3, processes=1)]"
+        "[print(line, flush=True) for line in minmax_tune.trial.distributed.train_apart(cfg, seed=3, processes=1)]"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     trial = subprocess.Popen(

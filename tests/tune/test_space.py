@@ -15,14 +15,14 @@ from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.train import train
 from minmax_plugin.settings import MinMaxSettings
-from tune.entries import Choice, Fragments
-from tune.prepare import measured_metrics
-from tune.settings import get_path, set_path, set_paths, trial_config
-from tune.space import Space
-from tune.trial import last_checkpoint
+from minmax_tune.space.paths import get_path, set_path, set_paths, trial_config
+from minmax_tune.space.schema import Choice, Fragments
+from minmax_tune.space.space import Space
+from minmax_tune.trial.run import last_checkpoint
+from minmax_tune.validation import measured_metrics
 
 ROOT = Path(__file__).parents[2]
-SPACES = ROOT / "tune" / "spaces"
+SPACES = Path(__file__).parents[2] / "tune/minmax_tune/space/shipped"
 SHIPPED = Space.read(SPACES / "minmax.yaml")
 
 

@@ -1,11 +1,11 @@
-"""Where a search keeps its studies, by :func:`tune.storage.open_storage`."""
+"""Where a search keeps its studies, by :func:`minmax_tune.storage.open_storage`."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 
-from tune.storage import open_storage
+from minmax_tune.storage import open_storage
 
 AT_ONCE, DATABASES = 4, 5
 

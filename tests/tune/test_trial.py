@@ -7,9 +7,9 @@ import pytest
 from search_runs import ROOT
 
 from minmax_plugin.mmgen.metrics import SampleMetrics
-from tune import trial
-from tune.record import REPORTS, Run
-from tune.trial import Job, take_over
+from minmax_tune.study import REPORTS, Run
+from minmax_tune.trial import run as trial
+from minmax_tune.trial.run import Job, take_over
 
 
 class Killed(BaseException):

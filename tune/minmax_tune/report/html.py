@@ -14,13 +14,13 @@ from urllib.parse import quote
 import jinja2
 import markupsafe
 
-from tune import tables
-from tune.best import row_samples
-from tune.options import Options, flag
-from tune.places import without_password
-from tune.record import SearchRecord
-from tune.storage import database_url
-from tune.tables import Row
+from minmax_tune.addresses import without_password
+from minmax_tune.options import Options, flag
+from minmax_tune.report import tables
+from minmax_tune.report.export import row_samples
+from minmax_tune.report.tables import Row
+from minmax_tune.storage import database_url
+from minmax_tune.study import SearchRecord
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PLOTS = {  # in the page's order
@@ -41,7 +41,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
 
     Args:
         record: the search.
-        rows: its trials, see :func:`tune.tables.read_rows`.
+        rows: its trials, see :func:`minmax_tune.report.tables.read_rows`.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

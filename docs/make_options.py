@@ -1,4 +1,4 @@
-"""The reference of options in docs/searching.md, from the parser itself: ``python -m tune.reference`` rewrites it."""
+"""Write the reference of options in docs/searching.md, from the parser itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tune.options import ROOT, build_parser
+from minmax_tune.cli import build_parser
 
-DOCUMENT = ROOT / "docs" / "searching.md"
-BEGIN, END = "<!-- options: begin, written by python -m tune.reference -->", "<!-- options: end -->"
+DOCUMENT = Path(__file__).parent / "searching.md"
+BEGIN, END = "<!-- options: begin, written by python docs/make_options.py -->", "<!-- options: end -->"
 
 
 def options_table(parser: argparse.ArgumentParser) -> str:

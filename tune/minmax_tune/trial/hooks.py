@@ -14,7 +14,7 @@ from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import master_only
 
 from minmax_plugin.mmgen.hook import MinMaxHook
-from tune.several import measurements
+from minmax_tune.trial.distributed import measurements
 
 
 class Diverged(FloatingPointError):
@@ -87,7 +87,7 @@ class _Writer:
 
 @HOOKS.register_module(force=True)
 class ReportToFile(ReportToTune):
-    """As :class:`ReportToTune`, in one of the processes of :func:`~tune.several.train_apart`: the first one writes.
+    """As :class:`ReportToTune`, in one of several processes, of which the first one writes.
 
     Args:
         folder: the training's.

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from tune.best import row_samples
-from tune.files import replaced
-from tune.record import SearchRecord
-from tune.tables import Row, best, course, number
+from minmax_tune.files import replaced
+from minmax_tune.report.export import row_samples
+from minmax_tune.report.tables import Row, best, course, number
+from minmax_tune.study import SearchRecord
 
 # Readable on white and on near-black; the page recolours INK with its own text colour.
 INK, MAIN, WEAK, WARN = "#6b7280", "#3b82f6", "#94a3b8", "#f59e0b"
@@ -47,7 +47,7 @@ def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[st
 
     Args:
         study: the study.
-        rows: its trials, see :func:`tune.tables.read_rows`.
+        rows: its trials, see :func:`minmax_tune.report.tables.read_rows`.
         objectives: (metric, ``min`` or ``max``).
         folder: where to.
     """

@@ -25,12 +25,12 @@ from minmax_plugin.mmgen.config import import_also, load_config
 from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.train import train
 from minmax_plugin.secrets import hide
-from tune.places import know
-from tune.plan import DISK_FULL
-from tune.record import REPORTS, Run, numbered, trial_folder
-from tune.reporting import Diverged
-from tune.settings import trial_config
-from tune.several import train_apart
+from minmax_tune.addresses import know
+from minmax_tune.queue import DISK_FULL
+from minmax_tune.space.paths import trial_config
+from minmax_tune.study import REPORTS, Run, numbered, trial_folder
+from minmax_tune.trial.distributed import train_apart
+from minmax_tune.trial.hooks import Diverged
 
 COLLAPSE = 3  # measurements in a row
 
@@ -200,7 +200,7 @@ class Job:
         report = dict(type="ReportToFile", folder=cfg.work_dir, watcher=os.getpid(), objective=objective)
         report |= dict(batch_size=batch, priority="LOW")
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), report]
-        import_also(cfg, "tune.reporting")
+        import_also(cfg, "minmax_tune.trial.hooks")
         for line in train_apart(cfg, seed, int(self.gpus)):
             if "diverged" in line:
                 raise Diverged(line["diverged"])

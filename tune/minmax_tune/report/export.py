@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tune.files import link_or_copy, replaced, write_text
-from tune.record import SearchRecord, numbered
-from tune.tables import Row, commands
+from minmax_tune.files import link_or_copy, replaced, write_text
+from minmax_tune.report.tables import Row, commands
+from minmax_tune.study import SearchRecord, numbered
 
 
 def write_configs(record: SearchRecord, row: Row) -> None:

@@ -18,14 +18,14 @@ from ray import tune
 
 from minmax_plugin.errors import ClusterError, ConfigError
 from minmax_plugin.secrets import hide
-from tune.cluster.nodes import check_nodes
-from tune.files import writing
-from tune.options import ROOT, Options
-from tune.prepare import images_of
-from tune.record import LOCK, TRIALS, SearchRecord
-from tune.schedulers import make_scheduler
-from tune.searcher import Ending, StudySearcher
-from tune.trial import run_trial
+from minmax_tune.files import writing
+from minmax_tune.nodes import check_nodes, source_folders
+from minmax_tune.options import Options
+from minmax_tune.schedulers import make_scheduler
+from minmax_tune.searcher import Ending, StudySearcher
+from minmax_tune.study import LOCK, TRIALS, SearchRecord
+from minmax_tune.trial.run import run_trial
+from minmax_tune.validation import images_of
 
 ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 ATTEMPTS = 3  # to start a node
@@ -101,7 +101,7 @@ def connect(address: str) -> None:
     local = address == "local"
     if local:  # it listens on this machine alone
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [*source_folders(), os.environ.get("PYTHONPATH")]))
     try:
         host, _, port = address.rpartition(":")
         if port.isdigit():  # Ray itself tries for minutes where nothing listens

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide
-from tune.record import SearchRecord
-from tune.space import Space
+from minmax_tune.space.space import Space
+from minmax_tune.study import SearchRecord
 
 # Reasons of a failure that says nothing about the trial's settings. Such a trial is run again on --resume.
 DRIVER_DIED = "the search was killed"

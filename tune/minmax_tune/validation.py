@@ -16,9 +16,9 @@ from minmax_plugin.mmgen.check import check_config, read_data
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.metrics import SampleMetrics
 from minmax_plugin.secrets import paths_of_secrets
-from tune.options import Options
-from tune.settings import hint
-from tune.space import Space
+from minmax_tune.options import Options
+from minmax_tune.space.paths import hint
+from minmax_tune.space.space import Space
 
 COSTS = ("images", "seconds")  # metrics that each trial has
 

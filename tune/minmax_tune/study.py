@@ -24,13 +24,13 @@ from optuna.trial import FrozenTrial, TrialState
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.secrets import hide
-from tune.files import write_text, writing
-from tune.options import ADDRESSES, ROOT, Options
-from tune.places import take_out
-from tune.settings import trial_config
-from tune.space import Space
-from tune.storage import DATABASE, open_storage
-from tune.unkept import Unkept
+from minmax_tune.addresses import take_out
+from minmax_tune.files import write_text, writing
+from minmax_tune.options import ADDRESSES, Options
+from minmax_tune.space.paths import trial_config
+from minmax_tune.space.space import Space
+from minmax_tune.storage import DATABASE, open_storage
+from minmax_tune.unkept import Unkept
 
 NO_PASSWORD = "holds_no_password"  # in search.json, where no earlier version has written a part of the folder
 LOCK = "lock"  # file that the process of a search holds
@@ -39,6 +39,7 @@ UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
 AGAIN = "again"  # folder in a trial's or a best config's, for whoever trains it once more
+CODE = Path(__file__).parent
 SHARED = "shared"  # name of the one study over all data sets
 
 
@@ -319,7 +320,7 @@ def code_commit() -> str | None:
 
     def git(*command: str) -> str:
         # without a lock, which would be in the way of whoever commits just then
-        command = ("git", "--no-optional-locks", "-C", str(ROOT), *command)
+        command = ("git", "--no-optional-locks", "-C", str(CODE), *command)
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
     try:

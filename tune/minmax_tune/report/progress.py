@@ -11,10 +11,10 @@ from ray import tune
 from tqdm import tqdm
 
 from minmax_plugin.secrets import hide
-from tune import tables
-from tune.record import SearchRecord
-from tune.report import Report
-from tune.unkept import Unkept
+from minmax_tune.report import tables
+from minmax_tune.report.results import Report
+from minmax_tune.study import SearchRecord
+from minmax_tune.unkept import Unkept
 
 QUIET = 300.0  # seconds after which a log without news gets a sign of life
 

@@ -16,7 +16,7 @@ from typing import Any
 from mmcv import Config
 
 from minmax_plugin.secrets import hide
-from tune.files import write_text
+from minmax_tune.files import write_text
 
 LOOK = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
@@ -33,8 +33,8 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     themselves at their next iteration, as does any whose :func:`measurements` are gone.
 
     Args:
-        cfg: the merged config, with ``work_dir`` set; its hook :class:`tune.reporting.ReportToFile`, which is told
-            of this process, writes to :func:`measurements`.
+        cfg: the merged config, with ``work_dir`` set; its hook :class:`~minmax_tune.trial.hooks.ReportToFile`, which is
+            told of this process, writes to :func:`measurements`.
         seed: of the training.
         processes: their number.
 

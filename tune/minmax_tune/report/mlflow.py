@@ -12,10 +12,10 @@ from ray import tune
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
-from tune import tables
-from tune.places import fill_in, shown
-from tune.record import SearchRecord
-from tune.unkept import Unkept
+from minmax_tune.addresses import fill_in, shown
+from minmax_tune.report import tables
+from minmax_tune.study import SearchRecord
+from minmax_tune.unkept import Unkept
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anything else has failed
 

@@ -14,8 +14,8 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
-from tune.record import AGAIN, SearchRecord
-from tune.several import training
+from minmax_tune.study import AGAIN, SearchRecord
+from minmax_tune.trial.distributed import training
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
 

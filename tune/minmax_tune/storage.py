@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
-from tune.places import fill_in, shown
+from minmax_tune.addresses import fill_in, shown
 
 DATABASE = "optuna.db"
 DRIVERS = {  # what to install for one, where the driver itself is not what pip calls it

@@ -1,10 +1,11 @@
-"""Are the nodes of a Ray cluster alike? ``python -m tune.cluster.nodes ADDRESS`` waits for them and compares them."""
+"""Are the nodes of a Ray cluster alike? ``python -m minmax_tune.nodes ADDRESS`` waits for them and compares them."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import importlib
+import os
 import sys
 import time
 import uuid
@@ -15,26 +16,34 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import minmax_plugin
+import minmax_tune
 from minmax_plugin.errors import ClusterError
 from minmax_plugin.installed import installed
 
-ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [Path(str(package.__file__)).resolve().parent for package in (minmax_plugin, minmax_tune)]
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "mmcv", "mmgen", "numpy")  # what results depend on
 
 
-def versions(root: Path = ROOT) -> dict[str, str]:
+def source_folders() -> list[str]:
+    """Where this process has the project's packages from, for the workers on this machine."""
+    return list(dict.fromkeys(str(folder.parent) for folder in SOURCES))
+
+
+def versions(sources: Sequence[Path] = tuple(SOURCES)) -> dict[str, str]:
     """The versions that a process runs: Python, the packages, and a digest of this project's own code.
 
     Args:
-        root: where the project lies.
+        sources: the folders of the project's packages.
 
     Examples:
         >>> list(versions())[:2], len(versions()["code of this project"])
         (['python', 'ray'], 12)
     """
     digest = hashlib.sha256()
-    for path in sorted(p for part in ("minmax_plugin", "tune") for p in (root / part).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    for source in sources:
+        for path in sorted(source.rglob("*.py")):
+            digest.update(path.relative_to(source.parent).as_posix().encode() + path.read_bytes())
     return {**installed(PACKAGES), "code of this project": digest.hexdigest()[:12]}
 
 
@@ -100,14 +109,18 @@ def _look(probe: Path | None) -> tuple[dict[str, str], bool]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 2 if nodes are missing or differ."""
-    parser = argparse.ArgumentParser(prog="python -m tune.cluster.nodes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m minmax_tune.nodes", description=__doc__)
     parser.add_argument("address", metavar="HOST:PORT", help="address of the cluster's head")
     parser.add_argument("--nodes", type=int, default=1, help="wait until so many nodes have joined (default: 1)")
     parser.add_argument("--folder", type=lambda text: Path(text).expanduser(), help="a folder that every node must see")
     parser.add_argument("--timeout", type=float, default=120, help="seconds to wait (default: 120)")
     args = parser.parse_args(argv)
     try:
-        ray.init(address=args.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+        ray.init(
+            address=args.address,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(source_folders())}},
+        )
         deadline = time.monotonic() + args.timeout
         while (joined := sum(n["Alive"] for n in ray.nodes())) < args.nodes:
             if time.monotonic() > deadline:

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from tune.options import Options
+from minmax_tune.options import Options
 
 
 def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:

@@ -21,10 +21,11 @@ from pydantic import ValidationError
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.mmgen.check import check_config, minmax_settings
 from minmax_plugin.settings import MinMaxSettings
-from tune.entries import SpaceFile
-from tune.settings import hint, set_paths
+from minmax_tune.space.paths import hint, set_paths
+from minmax_tune.space.schema import SpaceFile
 
-DRAWS = 30  # points drawn to check a space
+VALIDATION_SAMPLES = 30  # points drawn to check a space
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 class Space:
@@ -40,13 +41,16 @@ class Space:
 
     @staticmethod
     def read(path: str | Path) -> Space:
-        """Read a ``.yaml`` file, in which nothing is executed, or run a ``.py`` file.
+        """Read a ``.yaml`` file, in which nothing is executed, or run a ``.py`` file; yours, or one that ships.
 
         Raises:
             SpaceError: if it does not exist or is malformed.
         """
+        shipped = SHIPPED / path
+        if not Path(path).is_file() and shipped.is_file():
+            path = shipped
         if not Path(path).is_file():
-            raise SpaceError(f"space file {str(path)!r} does not exist.")
+            raise SpaceError(f"space file {str(path)!r} does not exist, nor does one of that name ship.")
         text = Path(path).read_text()
         try:
             return Space.load({"python": text} if Path(path).suffix == ".py" else yaml.safe_load(text))
@@ -91,7 +95,7 @@ class Space:
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         drawn: dict[str, BaseDistribution] = {}
-        for _ in range(DRAWS):
+        for _ in range(VALIDATION_SAMPLES):
             trial = study.ask()
             settings = self.draw(trial)
             drawn |= trial.distributions

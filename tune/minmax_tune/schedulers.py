@@ -12,8 +12,8 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from tune.options import Options
-from tune.tables import course
+from minmax_tune.options import Options
+from minmax_tune.report.tables import course
 
 REDUCTION = 3  # ASHA keeps the best third at each rung
 RUNGS = 5  # by seconds, where no trial's full length is known

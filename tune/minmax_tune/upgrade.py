@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from minmax_plugin.secrets import hide, secrets_of
-from tune.files import replaced
-from tune.options import ADDRESSES, flag
-from tune.places import fill_in
-from tune.record import NO_PASSWORD, TRIALS, SearchRecord
+from minmax_tune.addresses import fill_in
+from minmax_tune.files import replaced
+from minmax_tune.options import ADDRESSES, flag
+from minmax_tune.study import NO_PASSWORD, TRIALS, SearchRecord
 
 # Ray's own memory of a search, which nobody reads: in an earlier version's are the storage and its password.
 OF_RAY = ("tuner.pkl", "*state*-*", "*/error.pkl")

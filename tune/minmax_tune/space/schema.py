@@ -8,7 +8,7 @@ from mmcv import Config
 from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from tune.settings import NO_SETTING, get_path
+from minmax_tune.space.paths import NO_SETTING, get_path
 
 Scalar = bool | int | float | str | None
 

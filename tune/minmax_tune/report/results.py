@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 import optuna
 
 from minmax_plugin.secrets import hide
-from tune import best, page, plots, tables
-from tune.files import replaced, write_text
-from tune.record import SearchRecord
-from tune.tables import Row
+from minmax_tune.files import replaced, write_text
+from minmax_tune.report import export, html, plots, tables
+from minmax_tune.report.tables import Row
+from minmax_tune.study import SearchRecord
 
 SHARE_OF_TIME = 0.02  # that drawing may take while trials run
 
@@ -78,11 +78,11 @@ class Report:
         for ranked in rows.values():
             for row in ranked:
                 if row.state != "running":
-                    best.write_configs(record, row)
-            best.write_best(record, ranked)
+                    export.write_configs(record, row)
+            export.write_best(record, ranked)
         if draw:
             self._draw(rows)
-        write_text(folder / "report.html", page.render(record, rows))
+        write_text(folder / "report.html", html.render(record, rows))
 
     def _draw(self, rows: Mapping[str, Sequence[Row]]) -> None:
         start = time.monotonic()

@@ -17,11 +17,11 @@ from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from minmax_plugin.secrets import hide
-from tune.plan import INTERRUPTED, NOT_STARTED, fail
-from tune.prepare import COSTS
-from tune.record import REPORTS, SearchRecord, code_commit
-from tune.samplers import make_sampler
-from tune.unkept import Unkept
+from minmax_tune.queue import INTERRUPTED, NOT_STARTED, fail
+from minmax_tune.samplers import make_sampler
+from minmax_tune.study import REPORTS, SearchRecord, code_commit
+from minmax_tune.unkept import Unkept
+from minmax_tune.validation import COSTS
 
 TIME_BUDGET = "time budget"
 FAILING = 3  # as many failures and nothing else, earlier ones included, end a search

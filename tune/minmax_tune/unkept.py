@@ -17,7 +17,7 @@ class Unkept:
         ...     def __init__(self, url):
         ...         self.url = url
         >>> Unkept.__reduce__(Connected("postgresql://me:abc@host/db"))[1]
-        (<class 'tune.unkept.Connected'>,)
+        (<class 'minmax_tune.unkept.Connected'>,)
     """
 
     def __reduce__(self) -> tuple[Any, ...]:

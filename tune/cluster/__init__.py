@@ -1,1 +1,0 @@
-"""What a search needs on several machines: files that start a cluster, and a check of its nodes."""

@@ -1,0 +1,144 @@
+"""What the command does: begin a search, go on with one, run what is left of it."""
+
+from __future__ import annotations
+
+import difflib
+import signal
+import sys
+import warnings
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.secrets import hide
+from minmax_tune.options import PROG, Request
+from minmax_tune.queue import plan, reconcile, retry_errored
+from minmax_tune.report.mlflow import MlflowLogger, connect
+from minmax_tune.report.progress import Progress
+from minmax_tune.report.results import Report
+from minmax_tune.searcher import TIME_BUDGET, Ending, StudySearcher
+from minmax_tune.storage import open_storage
+from minmax_tune.study import SearchRecord, new_folder
+from minmax_tune.tuner import SIGNALS, only_one, run
+from minmax_tune.upgrade import clean
+from minmax_tune.validation import check_resources, prepare
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+DRY_RUN_TRIALS = 5  # trials of each study that a dry run shows
+
+
+def rehearse(request: Request) -> int:
+    """Show how a search would begin."""
+    options = request.options()
+    space, configs = prepare(options)
+    rehearsal = SearchRecord.rehearse(options, space, configs)
+    plan(rehearsal, configs)
+    show(rehearsal)
+    return 0
+
+
+def report(request: Request) -> int:
+    """Write the results of a search anew."""
+    record = SearchRecord.open(str(request.folder))
+    clean(record)
+    record.options = request.options(record.options)
+    written = Report(record)
+    written.finish()
+    print(written.closing())
+    return 0
+
+
+def search(request: Request) -> int:
+    """Begin a search."""
+    options = request.options()
+    space, configs = prepare(options)
+    if options.mlflow:
+        connect(options.mlflow)  # an error now, not when Ray runs
+    plan(SearchRecord.rehearse(options, space, configs), configs)  # an error now, not when there is a folder
+    name = options.name or datetime.now().strftime("search_%Y%m%d_%H%M%S_%f")  # several may begin in one second
+    folder = Path(options.storage_path).absolute() / name
+    if options.storage:
+        open_storage(options.storage, folder)  # an error now, before there is a folder
+    new_folder(folder, options)
+    with only_one(folder):
+        record = SearchRecord.create(folder, options, space, configs)
+        plan(record, configs)
+        return execute(record)
+
+
+def resume(request: Request) -> int:
+    """Go on with a search that was ended or killed."""
+    assert request.folder is not None
+    record = SearchRecord.open(request.folder)
+    options = request.options(record.options)
+    check_resources(options)
+    if options.mlflow:
+        connect(options.mlflow)
+    with only_one(record.folder):
+        clean(record)
+        record.update(options, extend=request.extend)
+        try:
+            again = reconcile(record)
+            errored = retry_errored(record) if request.retry_errored else 0
+            plan(record, record.configs)
+            record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
+            return execute(record)
+        except ConfigError:  # nothing ran, so that the same line, mended, shall not extend it once more
+            record.update(record.options, extend=-request.extend)
+            raise
+
+
+def execute(record: SearchRecord) -> int:
+    """Run what is left of a search, and write its results.
+
+    Returns:
+        0; 1 if a study has no finished trial or the search had to end; 130 after SIGINT, 143 after SIGTERM.
+    """
+    report, ending = Report(record), Ending(record.options.time_budget)
+    loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
+    left = sum(record.remaining(name) for name in record.studies)
+    print(f"Searching {', '.join(record.studies)}: {left} trials; results in {record.folder}", flush=True)
+    try:
+        if left:
+            run(record, [Progress(record, report), *loggers], ending)
+    except SystemExit:  # Ray's own answer to SIGTERM, while it starts and while it ends
+        ending.end(signal.SIGTERM.name)
+    except BaseException as error:
+        ending.end(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        record.log(f"ended: {ending.reason or 'all trials are done'}")
+        report.write()
+    report.finish()
+    print(report.closing(), flush=True)
+    for number, code in SIGNALS.items():
+        if ending.reason == number.name:
+            print(f"{PROG}: interrupted; go on with --resume {record.folder}", file=sys.stderr)
+            return code
+    if ending.error is not None and ending.error.exists():
+        print(hide(ending.error.read_text()), file=sys.stderr)
+    if ending.reason not in (None, TIME_BUDGET):
+        print(f"{PROG}: error: {ending.reason}; then --resume {record.folder}", file=sys.stderr)
+        return 1
+    finished = [study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) for study in record.studies.values()]
+    return 0 if all(finished) else 1
+
+
+def show(record: SearchRecord) -> None:
+    """Print what the first trials of a search would change in their configs."""
+    searcher = StudySearcher(record, Ending(None))
+    bases = {name: cfg.pretty_text.splitlines() for name, cfg in record.configs.items()}
+    for number in range(min(DRY_RUN_TRIALS, record.options.num_samples) * len(record.studies)):
+        trial = searcher.suggest(str(number))
+        if not isinstance(trial, dict):
+            return
+        print(f"{trial['study']} trial {trial['number']}: {trial['params'] or 'as it is'}")
+        for base in sorted({base for base, _, _ in trial["runs"]}):
+            cfg = record.merged(base, trial["settings"])
+            changes = difflib.unified_diff(bases[base], cfg.pretty_text.splitlines(), base, base, n=0, lineterm="")
+            print("\n".join(f"  {line}" for line in changes if not line.startswith("@@")))

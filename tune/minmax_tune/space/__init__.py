@@ -1,0 +1,1 @@
+"""What is sampled: search spaces, and settings of a config by path."""

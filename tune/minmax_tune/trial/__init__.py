@@ -1,0 +1,1 @@
+"""One trial: its trainings, and how they tell what they measure."""
