@@ -18,7 +18,7 @@ from experiments.experiment import EXPERIMENTS
 from minmax_plugin.acceptance import NO_DECISION
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.settings import MinMaxSettings
-from minmax_tune.queue import BLAMELESS
+from minmax_tune.failures import is_retryable
 from minmax_tune.study import SearchRecord
 
 WINDOW = 100  # decisions of each share over time
@@ -117,7 +117,7 @@ def ended(record: SearchRecord, study: str) -> list[FrozenTrial]:
     """The trials of a study that have ended or failed. The search resumes those that were interrupted."""
 
     def interrupted(trial: FrozenTrial) -> bool:
-        return trial.state.name != "COMPLETE" and trial.user_attrs.get("reason", "").startswith(BLAMELESS)
+        return trial.state.name != "COMPLETE" and is_retryable(trial.user_attrs)
 
     return [trial for trial in record.counted(study) if trial.state.is_finished() and not interrupted(trial)]
 

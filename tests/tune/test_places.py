@@ -17,8 +17,9 @@ from minmax_tune.options import Options
 from minmax_tune.report.mlflow import connect
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
-from minmax_tune.searcher import Ending, StudySearcher
+from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.space import Space
+from minmax_tune.stopping import SearchStopper
 from minmax_tune.storage import open_storage
 from minmax_tune.study import SearchRecord
 
@@ -168,7 +169,7 @@ def make_search(folder, **options):
 
 
 def test_what_ray_pickles_of_a_search_holds_nothing_of_it(tmp_path):
-    record, ending = make_search(tmp_path / "s"), Ending(None)
+    record, ending = make_search(tmp_path / "s"), SearchStopper(None)
     searcher = StudySearcher(record, ending)
     searcher.suggest("1")  # a trial knows its storage
     for part in (record, searcher, Progress(record, Report(record)), list(searcher._running.values())):

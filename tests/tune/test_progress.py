@@ -77,7 +77,7 @@ def test_a_log_gets_a_line_for_each_trial_that_ends(record):
 
 
 def test_a_log_without_news_gets_a_sign_of_life(record, monkeypatch):
-    monkeypatch.setattr(progress, "QUIET", -1.0)
+    monkeypatch.setattr(progress, "HEARTBEAT_S", -1.0)
     out = io.StringIO()
     play(record, Progress(record, Report(record), stream=out))
     signs = [line for line in out.getvalue().splitlines() if "running" in line]

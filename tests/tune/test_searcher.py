@@ -12,11 +12,13 @@ from mmcv import Config
 from optuna.trial import TrialState
 
 from minmax_plugin.errors import ConfigError
+from minmax_tune.failures import FailureKind
 from minmax_tune.options import Options
 from minmax_tune.queue import plan, reconcile, retry_errored
 from minmax_tune.report import tables
-from minmax_tune.searcher import Ending, StudySearcher, summary
+from minmax_tune.searcher import StudySearcher, summary
 from minmax_tune.space.space import Space
+from minmax_tune.stopping import SearchStopper
 from minmax_tune.study import REPORTS, SearchRecord, code_commit
 
 CONTENT = {"space": {"lr": {"type": "float", "low": 0.1, "high": 1.0}}, "points": [{"lr": 0.5}]}
@@ -37,7 +39,7 @@ def make(tmp_path):
 
 
 def ask(record, count=1):
-    searcher = StudySearcher(record, Ending(None))
+    searcher = StudySearcher(record, SearchStopper(None))
     return searcher, [searcher.suggest(str(i)) for i in range(count)]
 
 
@@ -73,7 +75,7 @@ OUTCOMES = [
     (result(0.7, outcome="complete"), False, TrialState.COMPLETE, 0.7, None),
     (result(0.7), False, TrialState.PRUNED, 0.7, "stopped early by asha at 100 images"),
     (result(0.7, outcome="collapsed", reason="collapsed: low"), False, TrialState.PRUNED, 0.7, "collapsed: low"),
-    (dict(outcome="failed", reason="ValueError: no"), False, TrialState.FAIL, None, "ValueError: no"),
+    (dict(outcome="failed", failure="error", reason="ValueError: no"), False, TrialState.FAIL, None, "ValueError: no"),
     (None, True, TrialState.FAIL, None, "its worker or node died, 3 times in all"),
     (result(math.nan, outcome="complete"), False, TrialState.FAIL, None, "the objective 'score' ended as nan"),
 ]
@@ -121,25 +123,25 @@ def test_what_still_runs_at_the_end_is_marked(make, ending, started, state, reas
 
 def test_nothing_but_failures_end_the_search_with_the_first_reason(make):
     record = make(num_samples=9)
-    ending = Ending(None)
+    ending = SearchStopper(None)
     searcher = StudySearcher(record, ending)
     for i in range(3):
         searcher.suggest(str(i))
         assert not ending.stop_all()
-        searcher.on_trial_complete(str(i), dict(outcome="failed", reason=f"ValueError: no {i}"))
+        searcher.on_trial_complete(str(i), dict(outcome="failed", failure="error", reason=f"ValueError: no {i}"))
     assert ending.stop_all()
     assert ending.reason == "nothing but failures: a trial 0: ValueError: no 0"
     assert searcher.suggest("9") == StudySearcher.FINISHED
 
 
 def test_one_success_among_failures_lets_it_go_on(make):
-    ending = Ending(None)
+    ending = SearchStopper(None)
     searcher = StudySearcher(make(num_samples=9), ending)
     for i in range(4):
         searcher.suggest(str(i))
     searcher.on_trial_complete("0", result(0.1, outcome="complete"))
     for i in range(1, 4):
-        searcher.on_trial_complete(str(i), dict(outcome="failed", reason="ValueError"))
+        searcher.on_trial_complete(str(i), dict(outcome="failed", failure="error", reason="ValueError"))
     assert not ending.stop_all()
 
 
@@ -148,11 +150,11 @@ def test_what_succeeded_before_a_resume_counts_as_a_success(make, outcome):
     record = make(num_samples=9)
     searcher, _ = ask(record)
     searcher.on_trial_complete("0", result(0.1, outcome=outcome))
-    ending = Ending(None)
+    ending = SearchStopper(None)
     resumed = StudySearcher(SearchRecord.open(record.folder), ending)
     for i in range(3):
         resumed.suggest(str(i))
-        resumed.on_trial_complete(str(i), dict(outcome="failed", reason="diverged: loss is nan"))
+        resumed.on_trial_complete(str(i), dict(outcome="failed", failure="error", reason="diverged: loss is nan"))
     assert not ending.stop_all()
 
 
@@ -163,7 +165,7 @@ def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypa
     assert json.loads((record.folder / "search.json").read_text())["options"]["storage"] == storage
     searcher, _ = ask(record, 3)
     searcher.on_trial_complete("0", result(0.7, outcome="complete"))
-    searcher.on_trial_complete("1", dict(outcome="failed", reason="ValueError: no"))
+    searcher.on_trial_complete("1", dict(outcome="failed", failure="error", reason="ValueError: no"))
     # and the process is killed while trial 2 runs
     record = SearchRecord.open(record.folder)
     killed = record.studies["a"].trials[2]
@@ -232,7 +234,7 @@ def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampl
                   sampler=sampler, storage="sqlite:///:memory:", num_samples=14)  # fmt: skip
 
     def run(count):
-        searcher = StudySearcher(record, Ending(None))
+        searcher = StudySearcher(record, SearchStopper(None))
         for i in range(count):
             asked = searcher.suggest(str(i))
             score = 1 - abs(asked["params"].get("x", 0.0) - 0.3)
@@ -255,7 +257,7 @@ def test_a_baseline_without_parameters_does_not_blind_a_sampler(make, sampler):
         "space": {n: {"type": "float", "low": 1.0, "high": 2.0, "keys": [k]} for n, k in (("x", "lr"), ("y", "z"))}
     }
     record = make(space, ["a"], sampler=sampler, storage="sqlite:///:memory:", num_samples=5)
-    searcher = StudySearcher(record, Ending(None))
+    searcher = StudySearcher(record, SearchStopper(None))
     for i in range(4):
         searcher.suggest(str(i))
         searcher.on_trial_complete(str(i), result(0.1 * i, outcome="complete"))
@@ -326,7 +328,7 @@ def test_scores_are_means_over_data_sets_and_intervals_over_seeds():
 
 
 def test_a_storage_that_fails_ends_the_search_in_order(make):
-    record, ending = make(), Ending(None)
+    record, ending = make(), SearchStopper(None)
     searcher = StudySearcher(record, ending)
     searcher.suggest("0")
     record.studies["a"].tell(0, state=TrialState.FAIL)  # somebody else has ended it
@@ -338,7 +340,7 @@ def test_a_trial_that_ended_by_itself_as_the_search_ended_keeps_its_end(make):
     record = make(num_samples=9)
     searcher, _ = ask(record, 3)
     searcher.on_trial_result("0", result(0.6, outcome="complete"))
-    searcher.on_trial_result("1", dict(outcome="failed", reason="ValueError: no"))
+    searcher.on_trial_result("1", dict(outcome="failed", failure="error", reason="ValueError: no"))
     searcher.close("time budget")
     trials = [record.studies[name].trials[number] for name, number in (("a", 0), ("b", 0), ("a", 1))]
     assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL"]
@@ -346,7 +348,7 @@ def test_a_trial_that_ended_by_itself_as_the_search_ended_keeps_its_end(make):
 
 
 def test_a_storage_that_fails_at_the_end_leaves_the_other_trials_marked(make):
-    record, ending = make(), Ending(None)
+    record, ending = make(), SearchStopper(None)
     searcher = StudySearcher(record, ending)
     for i in range(2):
         searcher.suggest(str(i))
@@ -357,10 +359,10 @@ def test_a_storage_that_fails_at_the_end_leaves_the_other_trials_marked(make):
 
 
 def test_a_study_that_has_not_begun_is_asked_though_another_fails(make):
-    ending = Ending(None)
+    ending = SearchStopper(None)
     searcher = StudySearcher(make(num_samples=1), ending)
     searcher.suggest("0")
-    searcher.on_trial_complete("0", dict(outcome="failed", reason="ValueError: no"))
+    searcher.on_trial_complete("0", dict(outcome="failed", failure="error", reason="ValueError: no"))
     assert not ending.stop_all()
     assert searcher.suggest("1")["study"] == "b"
 
@@ -482,19 +484,19 @@ def test_a_summary_has_no_numbers_that_json_does_not_know(make):
 
 
 def test_a_search_of_few_trials_ends_with_its_first_failure_too(make):
-    ending = Ending(None)
+    ending = SearchStopper(None)
     searcher = StudySearcher(make(names=["a"], num_samples=2), ending)
     for i in range(2):
         searcher.suggest(str(i))
-        searcher.on_trial_complete(str(i), dict(outcome="failed", reason=f"ValueError: no {i}"))
+        searcher.on_trial_complete(str(i), dict(outcome="failed", failure="error", reason=f"ValueError: no {i}"))
     assert ending.reason == "nothing but failures: a trial 0: ValueError: no 0"
 
 
 def test_a_failure_that_every_trial_would_have_ends_the_search(make):
-    ending = Ending(None)
+    ending = SearchStopper(None)
     searcher = StudySearcher(make(), ending)
     searcher.suggest("0")
-    searcher.on_trial_complete("0", dict(outcome="failed", reason="the disk is full", fatal=True))
+    searcher.on_trial_complete("0", dict(outcome="failed", failure="the disk is full", reason="the disk is full"))
     assert ending.reason == "the disk is full"
 
 
@@ -507,8 +509,8 @@ def test_a_trial_that_ray_killed_for_want_of_memory_says_so(make):
 
 
 def test_a_time_budget_ends_when_it_is_over():
-    assert not Ending(3600).stop_all()
-    assert (over := Ending(-1)).stop_all()
+    assert not SearchStopper(3600).stop_all()
+    assert (over := SearchStopper(-1)).stop_all()
     assert over.reason == "time budget"
 
 
@@ -545,19 +547,24 @@ def test_an_extension_is_kept(make):
     assert SearchRecord.open(record.folder).remaining("a") == 5
 
 
-AGAIN = [
-    ("interrupted: SIGINT", 1),
-    ("not started: time budget", 1),
-    ("the disk is full: no", 1),
-    ("ValueError: no", 0),
-]
-
-
-@pytest.mark.parametrize(("reason", "again"), AGAIN)
-def test_what_says_nothing_about_the_settings_is_run_again(make, reason, again):
+@pytest.mark.parametrize("kind", FailureKind)
+def test_what_says_nothing_about_the_settings_is_run_again(make, kind):
     record = make(names=["a"])
     searcher, _ = ask(record)
-    searcher.on_trial_complete("0", dict(outcome="failed", reason=reason))
+    searcher.on_trial_complete("0", dict(outcome="failed", failure=kind.value, reason="a sentence"))
+    again = kind in ("the search was killed", "interrupted", "not started", "the disk is full")
+    assert reconcile(record) == again
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"), [("interrupted: SIGINT", 1), ("not started: x", 1), ("ValueError: no", 0)]
+)
+def test_a_trial_of_version_0_1_0_is_judged_by_its_sentence(make, reason, again):
+    record = make(names=["a"])
+    ask(record)
+    study = record.studies["a"]
+    study._storage.set_trial_user_attr(study.trials[0]._trial_id, "reason", reason)
+    study.tell(0, state=TrialState.FAIL)
     assert reconcile(record) == again
 
 

@@ -196,7 +196,7 @@ def attempt(tmp_path, monkeypatch):
         monkeypatch.setattr(trial, "train", train)
         monkeypatch.setattr(trial, "tune", SimpleNamespace(report=reports.append))
         runs = [Run("base", seed, tmp_path / "trial" / str(seed)) for seed in scores]
-        job = trial.Job(tmp_path / "trial", runs, {"base": str(tmp_path / "base.py")}, {}, [objective], **more)
+        job = trial.TrialRunner(tmp_path / "trial", runs, {"base": str(tmp_path / "base.py")}, {}, [objective], **more)
         with contextlib.suppress(Died):
             job.train()
         return reports

@@ -9,7 +9,7 @@ from search_runs import ROOT
 from minmax_plugin.mmgen.metrics import SampleMetrics
 from minmax_tune.study import REPORTS, Run
 from minmax_tune.trial import run as trial
-from minmax_tune.trial.run import Job, take_over
+from minmax_tune.trial.run import TrialRunner, take_over
 
 
 class Killed(BaseException):
@@ -26,7 +26,7 @@ def job(folder, method):
         "metrics_hook = dict(type='SampleMetrics', interval=20, metrics=[dict(type='ModeCoverage', num_images=200)])\n"
         f"custom_hooks = [metrics_hook{hook}]\n"
     )
-    return Job(folder / "t", [Run("base", 1, folder / "t")], {"base": str(base)}, {}, [("balance", "max")])
+    return TrialRunner(folder / "t", [Run("base", 1, folder / "t")], {"base": str(base)}, {}, [("balance", "max")])
 
 
 @pytest.mark.parametrize("method", ["gda", "minmax"])

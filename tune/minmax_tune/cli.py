@@ -12,10 +12,10 @@ from pathlib import Path
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide, show_traceback
 from minmax_tune.addresses import absolute, home
-from minmax_tune.options import LAYOUTS, MUTABLE, PROG, RESOURCES, SAMPLERS, SCHEDULERS, Request, flag
+from minmax_tune.options import LAYOUTS, MUTABLE, PROG, RESOURCES, SAMPLERS, SCHEDULERS, Command, flag
 
 
-def parse(argv: Sequence[str] | None = None) -> Request:
+def parse(argv: Sequence[str] | None = None) -> Command:
     """Read a command line.
 
     Raises:
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str] | None = None) -> Request:
                 f"search began. What may be: {', '.join(map(flag, allowed))}."
             )
     action = "resume" if resume else "report" if report else "dry-run" if dry_run else "search"
-    return Request(action, given, Path(home(folder)).absolute() if folder else None, extend, retry)
+    return Command(action, given, Path(home(folder)).absolute() if folder else None, extend, retry)
 
 
 def duration(text: str) -> float:

@@ -150,7 +150,7 @@ MUTABLE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class Command:
     """What one command line asks for.
 
     Args:

@@ -11,15 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide
+from minmax_tune.failures import FailureKind, is_retryable
 from minmax_tune.space.space import Space
 from minmax_tune.study import SearchRecord
 
-# Reasons of a failure that says nothing about the trial's settings. Such a trial is run again on --resume.
-DRIVER_DIED = "the search was killed"
-INTERRUPTED = "interrupted"
-DISK_FULL = "the disk is full"
-NOT_STARTED = "not started"
-BLAMELESS = (DRIVER_DIED, INTERRUPTED, DISK_FULL, NOT_STARTED)
 WARM = "warm start"
 WARM_POINTS = f"{WARM}: points"  # kept in the study: the other search need not be there for ever
 MOST_POINTS = 10_000  # of a grid
@@ -116,7 +111,7 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
 
 
 def reconcile(record: SearchRecord) -> int:
-    """Mark what a killed search left running as failed, and queue again what failed blamelessly.
+    """Mark what a killed search left running as failed, and queue again what failed for no fault of its own.
 
     A trial that is COMPLETE in its study is finished, whatever anything else says, and is not run again.
 
@@ -126,13 +121,13 @@ def reconcile(record: SearchRecord) -> int:
     queued = 0
     for name, study in record.studies.items():
         for trial in record.counted(name):
-            blameless = str(trial.user_attrs.get("reason", "")).startswith(BLAMELESS)
-            if trial.state == TrialState.RUNNING or (trial.state == TrialState.FAIL and blameless):
+            retryable = trial.state == TrialState.FAIL and is_retryable(trial.user_attrs)
+            if trial.state == TrialState.RUNNING or retryable:
                 retry(study, trial, continues=True)
                 queued += 1
         # also those whose retry was queued just before the search was killed
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            fail(study, trial.number, DRIVER_DIED)
+            fail(study, trial.number, FailureKind.SEARCH_KILLED, FailureKind.SEARCH_KILLED)
     return queued
 
 
@@ -167,11 +162,12 @@ def enqueue(study: optuna.Study, params: dict[str, Any], **attrs: Any) -> None:
     study.enqueue_trial(params, user_attrs={**attrs, "queued": params})
 
 
-def fail(study: optuna.Study, trial: optuna.Trial | int, reason: str) -> None:
-    """Tell a study that a trial failed, and why."""
+def fail(study: optuna.Study, trial: optuna.Trial | int, kind: FailureKind, reason: str) -> None:
+    """Tell a study that a trial failed, and why: a kind for the program, a sentence for people."""
     number = trial if isinstance(trial, int) else trial.number
     trial_id = study.get_trials(deepcopy=False)[number]._trial_id
-    study._storage.set_trial_user_attr(trial_id, "reason", hide(reason))
+    for name, value in (("failure", kind.value), ("reason", hide(reason))):
+        study._storage.set_trial_user_attr(trial_id, name, value)
     study.tell(number, state=TrialState.FAIL)
 
 

@@ -14,12 +14,13 @@ from optuna.trial import TrialState
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
-from minmax_tune.options import PROG, Request
+from minmax_tune.options import PROG, Command
 from minmax_tune.queue import plan, reconcile, retry_errored
 from minmax_tune.report.mlflow import MlflowLogger, connect
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
-from minmax_tune.searcher import TIME_BUDGET, Ending, StudySearcher
+from minmax_tune.searcher import StudySearcher
+from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.storage import open_storage
 from minmax_tune.study import SearchRecord, new_folder
 from minmax_tune.tuner import SIGNALS, only_one, run
@@ -32,7 +33,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 DRY_RUN_TRIALS = 5  # trials of each study that a dry run shows
 
 
-def rehearse(request: Request) -> int:
+def rehearse(request: Command) -> int:
     """Show how a search would begin."""
     options = request.options()
     space, configs = prepare(options)
@@ -42,7 +43,7 @@ def rehearse(request: Request) -> int:
     return 0
 
 
-def report(request: Request) -> int:
+def report(request: Command) -> int:
     """Write the results of a search anew."""
     record = SearchRecord.open(str(request.folder))
     clean(record)
@@ -53,7 +54,7 @@ def report(request: Request) -> int:
     return 0
 
 
-def search(request: Request) -> int:
+def search(request: Command) -> int:
     """Begin a search."""
     options = request.options()
     space, configs = prepare(options)
@@ -71,7 +72,7 @@ def search(request: Request) -> int:
         return execute(record)
 
 
-def resume(request: Request) -> int:
+def resume(request: Command) -> int:
     """Go on with a search that was ended or killed."""
     assert request.folder is not None
     record = SearchRecord.open(request.folder)
@@ -99,7 +100,7 @@ def execute(record: SearchRecord) -> int:
     Returns:
         0; 1 if a study has no finished trial or the search had to end; 130 after SIGINT, 143 after SIGTERM.
     """
-    report, ending = Report(record), Ending(record.options.time_budget)
+    report, ending = Report(record), SearchStopper(record.options.time_budget)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     left = sum(record.remaining(name) for name in record.studies)
     print(f"Searching {', '.join(record.studies)}: {left} trials; results in {record.folder}", flush=True)
@@ -131,7 +132,7 @@ def execute(record: SearchRecord) -> int:
 
 def show(record: SearchRecord) -> None:
     """Print what the first trials of a search would change in their configs."""
-    searcher = StudySearcher(record, Ending(None))
+    searcher = StudySearcher(record, SearchStopper(None))
     bases = {name: cfg.pretty_text.splitlines() for name, cfg in record.configs.items()}
     for number in range(min(DRY_RUN_TRIALS, record.options.num_samples) * len(record.studies)):
         trial = searcher.suggest(str(number))

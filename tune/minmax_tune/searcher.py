@@ -6,58 +6,24 @@ import dataclasses
 import functools
 import math
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from ray.tune import Stopper
 from ray.tune.search import Searcher
 
 from minmax_plugin.secrets import hide
-from minmax_tune.queue import INTERRUPTED, NOT_STARTED, fail
+from minmax_tune.failures import FailureKind
+from minmax_tune.queue import fail
 from minmax_tune.samplers import make_sampler
+from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.study import REPORTS, SearchRecord, code_commit
 from minmax_tune.unkept import Unkept
 from minmax_tune.validation import COSTS
 
-TIME_BUDGET = "time budget"
-FAILING = 3  # as many failures and nothing else, earlier ones included, end a search
-
-
-class Ending(Stopper):
-    """Why and when a search ends before its last trial.
-
-    Args:
-        time_budget: seconds from now, or ``None``.
-
-    Examples:
-        >>> ending = Ending(None)
-        >>> ending.stop_all()
-        False
-        >>> ending.end("interrupted (SIGINT)")
-        >>> ending.stop_all(), ending.reason
-        (True, 'interrupted (SIGINT)')
-    """
-
-    def __init__(self, time_budget: float | None) -> None:
-        self._deadline = None if time_budget is None else time.monotonic() + time_budget
-        self.reason: str | None = None
-        self.error: Path | None = None  # the traceback that explains it
-
-    def end(self, reason: str, error: Path | None = None) -> None:
-        if self.reason is None:
-            self.reason, self.error = hide(reason), error
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            self.end(TIME_BUDGET)
-        return self.reason is not None
+MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
 
 
 @dataclasses.dataclass
@@ -83,13 +49,13 @@ class StudySearcher(Unkept, Searcher):
 
     Args:
         record: the search.
-        ending: is told when there is nothing more to be gained.
+        stopper: is told when there is nothing more to be gained.
     """
 
-    def __init__(self, record: SearchRecord, ending: Ending) -> None:
+    def __init__(self, record: SearchRecord, stopper: SearchStopper) -> None:
         metric, mode = record.objectives[0]
         super().__init__(metric=metric, mode=mode)
-        self._record, self._ending = record, ending
+        self._record, self._stopper = record, stopper
         self._running: dict[str, _Running] = {}
         self._failures: list[str] = []
         self._first_error: Path | None = None
@@ -108,7 +74,7 @@ class StudySearcher(Unkept, Searcher):
         if record.options.sampler == "grid":  # its points are queued
             left = {n: min(k, len(_waiting(record.studies[n]))) for n, k in left.items()}
         name = max(left, key=lambda n: left[n])
-        if left[name] == 0 or self._ending.reason:
+        if left[name] == 0 or self._stopper.reason:
             return Searcher.FINISHED
         if len(self._running) >= self.limit:
             return None
@@ -122,8 +88,8 @@ class StudySearcher(Unkept, Searcher):
             else:
                 settings = record.space.draw(trial)
         except Exception as error:
-            fail(study, trial, f"the space failed: {error}")
-            self._ending.end(f"the space failed at trial {trial.number} of {name}: {error}")
+            fail(study, trial, FailureKind.ERROR, f"the space failed: {error}")
+            self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
             return Searcher.FINISHED
         trial.set_user_attr("commit", code_commit())
         trial.set_user_attr("settings", settings)
@@ -186,18 +152,22 @@ class StudySearcher(Unkept, Searcher):
         bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
         self._finished += 1
         if trial_id in self.out_of_memory:
-            self._fail(name, trial, "out of memory: Ray killed its worker when the node ran low")
+            self._fail(
+                name, trial, FailureKind.OUT_OF_MEMORY, "out of memory: Ray killed its worker when the node ran low"
+            )
         elif error:
             times = self._record.options.max_failures + 1
-            self._fail(name, trial, "its worker or node died" + (f", {times} times in all" if times > 1 else ""))
+            said = "its worker or node died" + (f", {times} times in all" if times > 1 else "")
+            self._fail(name, trial, FailureKind.WORKER_DIED, said)
         elif outcome == "failed":
-            self._fail(name, trial, str(reason))
-            if result.get("fatal"):
-                self._ending.end(str(reason))
+            kind = FailureKind(result["failure"])
+            self._fail(name, trial, kind, str(reason))
+            if kind.fatal:
+                self._stopper.end(str(reason))
         elif outcome == "collapsed":
             self._prune(name, trial, str(reason))
         elif outcome == "complete" and bad:
-            self._fail(name, trial, f"the objective {bad[0][0]!r} ended as {bad[0][1]!r}")
+            self._fail(name, trial, FailureKind.DIVERGED, f"the objective {bad[0][0]!r} ended as {bad[0][1]!r}")
         elif outcome == "complete":
             study.tell(trial, [float(v) for v in values])
         else:
@@ -206,7 +176,7 @@ class StudySearcher(Unkept, Searcher):
 
     def close(self, reason: str | None) -> None:
         """Tell how the trials ended that still run: the search ends before they do."""
-        reason = reason or INTERRUPTED
+        reason = reason or FailureKind.INTERRUPTED
         for trial_id, running in list(self._running.items()):
             if running.ended:
                 self.on_trial_complete(trial_id, running.ended)
@@ -217,12 +187,12 @@ class StudySearcher(Unkept, Searcher):
     def _cut(self, running: _Running, reason: str) -> None:
         folder = self._record.trial_folder(running.study, running.trial.number)
         self._keep(running.trial, running.result)
-        if not (folder / REPORTS).exists():
-            fail(self._record.studies[running.study], running.trial, f"{NOT_STARTED}: {reason}")
-        elif reason == TIME_BUDGET:
+        begun = (folder / REPORTS).exists()
+        if begun and reason == TIME_BUDGET:
             self._prune(running.study, running.trial, reason)
-        else:
-            fail(self._record.studies[running.study], running.trial, f"{INTERRUPTED}: {reason}")
+            return
+        kind = FailureKind.INTERRUPTED if begun else FailureKind.NOT_STARTED
+        fail(self._record.studies[running.study], running.trial, kind, f"{kind}: {reason}")
 
     def _keep(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
         runs = result.get("runs", [])
@@ -237,21 +207,24 @@ class StudySearcher(Unkept, Searcher):
         trial.set_user_attr("reason", hide(reason))
         self._record.studies[name].tell(trial, state=TrialState.PRUNED)
 
-    def _fail(self, name: str, trial: optuna.Trial, reason: str) -> None:
-        fail(self._record.studies[name], trial, reason)
+    def _fail(self, name: str, trial: optuna.Trial, kind: FailureKind, reason: str) -> None:
+        fail(self._record.studies[name], trial, kind, reason)
         if not self._failures:
             self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
         self._failures.append(f"{name} trial {trial.number}: {reason}")
         trials = self._record.options.num_samples * len(self._record.studies)
-        if len(self._failures) == self._finished >= min(FAILING, trials) and not self._record.any_succeeded():
-            self._ending.end(f"nothing but failures: {self._failures[0]}", self._first_error)
+        if (
+            len(self._failures) == self._finished >= min(MAX_INITIAL_FAILURES, trials)
+            and not self._record.any_succeeded()
+        ):
+            self._stopper.end(f"nothing but failures: {self._failures[0]}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """A storage that fails ends the search, and leaves Ray to stop its trials in order."""
         try:
             return action()
         except Exception as error:
-            self._ending.end(f"the search's storage failed: {type(error).__name__}: {' '.join(str(error).split())}")
+            self._stopper.end(f"the search's storage failed: {type(error).__name__}: {' '.join(str(error).split())}")
             return otherwise
 
     def save(self, checkpoint_path: str) -> None:

@@ -22,7 +22,8 @@ from minmax_tune.files import writing
 from minmax_tune.nodes import check_nodes, source_folders
 from minmax_tune.options import Options
 from minmax_tune.schedulers import make_scheduler
-from minmax_tune.searcher import Ending, StudySearcher
+from minmax_tune.searcher import StudySearcher
+from minmax_tune.stopping import SearchStopper
 from minmax_tune.study import LOCK, TRIALS, SearchRecord
 from minmax_tune.trial.run import run_trial
 from minmax_tune.validation import images_of
@@ -32,7 +33,7 @@ ATTEMPTS = 3  # to start a node
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Ending) -> None:
+def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: SearchStopper) -> None:
     """Run the trials of a search that are left.
 
     Args:
@@ -174,7 +175,7 @@ def count_slots(record: SearchRecord, gpus: float) -> int:
 
 
 @contextlib.contextmanager
-def signals_end(ending: Ending) -> Iterator[None]:
+def signals_end(ending: SearchStopper) -> Iterator[None]:
     """SIGINT and SIGTERM end a search in order; a second one, at once."""
 
     def handle(number: int, frame: Any) -> None:

@@ -16,7 +16,7 @@ from minmax_tune.report.results import Report
 from minmax_tune.study import SearchRecord
 from minmax_tune.unkept import Unkept
 
-QUIET = 300.0  # seconds after which a log without news gets a sign of life
+HEARTBEAT_S = 300.0  # seconds after which a log without news gets a sign of life
 
 
 class Progress(Unkept, tune.Callback):
@@ -62,7 +62,7 @@ class Progress(Unkept, tune.Callback):
         self._finish(*_key(trial))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._bar.disable and time.monotonic() - self._said > QUIET:
+        if self._bar.disable and time.monotonic() - self._said > HEARTBEAT_S:
             self._say(self._now())
         elif not self._bar.disable and time.monotonic() - self._said > 1:  # the time left goes on
             self._refresh()

@@ -18,7 +18,7 @@ from mmcv import Config
 from minmax_plugin.secrets import hide
 from minmax_tune.files import write_text
 
-LOOK = 0.5  # seconds between two looks at what was measured
+POLL_INTERVAL_S = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
 PATIENCE = 40  # seconds that the launcher has to end its processes; it gives them 30
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone")
@@ -60,7 +60,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
             while not ended:
                 ended = run.poll() is not None  # before the last look
                 yield from map(json.loads, _whole(lines))
-                time.sleep(0 if ended else LOOK)
+                time.sleep(0 if ended else POLL_INTERVAL_S)
     finally:
         measured.unlink(missing_ok=True)
         stop(run, PATIENCE if processes > 1 else 0)

@@ -26,7 +26,7 @@ from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.train import train
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import know
-from minmax_tune.queue import DISK_FULL
+from minmax_tune.failures import FailureKind
 from minmax_tune.space.paths import trial_config
 from minmax_tune.study import REPORTS, Run, numbered, trial_folder
 from minmax_tune.trial.distributed import train_apart
@@ -44,7 +44,7 @@ class NeverMeasured(Exception):
 
 
 @dataclasses.dataclass
-class Job:
+class TrialRunner:
     """A trial at work: trains its runs one after the other, and scores it by their mean.
 
     ``images`` and ``seconds`` count over all its runs, and go on where they were after a restart, so that
@@ -228,42 +228,45 @@ def run_trial(config: dict[str, Any]) -> None:
     folder = trial_folder(Path(config["folder"]), config["study"], config["number"])
     runs = [Run(base, seed, Path(place)) for base, seed, place in config["runs"]]
     objectives = [(metric, mode) for metric, mode in config["objectives"]]
-    job = Job(folder, runs, config["bases"], config["settings"], objectives, config["collapse_below"], config["gpus"])
+    runner = TrialRunner(
+        folder, runs, config["bases"], config["settings"], objectives, config["collapse_below"], config["gpus"]
+    )
     try:
         take_over(config["continues"], folder)
-        job.train()
+        runner.train()
     except Collapsed as error:
-        job.end("collapsed", str(error))
+        runner.end("collapsed", str(error))
     except Exception as error:
         with contextlib.suppress(OSError):  # the disk may be full
             (folder / "error.txt").write_text(hide(traceback.format_exc()))
         if "CUDA error" in str(error):  # the process can use its GPU no more: Ray starts another
             os._exit(1)
-        fatal = isinstance(error, NeverMeasured)
-        reason = reason_of(error, folder)
-        job.end("failed", reason, fatal=fatal or reason.startswith(DISK_FULL))
+        kind, reason = diagnose(error, folder)
+        runner.end("failed", reason, failure=kind.value)
 
 
-def reason_of(error: Exception, folder: Path) -> str:
-    """Why a trial failed, in a line.
+def diagnose(error: Exception, folder: Path) -> tuple[FailureKind, str]:
+    """Why a trial failed: the kind of failure, and a line for people.
 
     Examples:
-        >>> reason_of(ValueError("lr must be above 0"), Path())
+        >>> diagnose(ValueError("lr must be above 0"), Path())[1]
         'ValueError: lr must be above 0'
-        >>> reason_of(RuntimeError("CUDA out of memory. Tried to allocate"), Path())
+        >>> diagnose(RuntimeError("CUDA out of memory. Tried to allocate"), Path())[1]
         'out of memory: CUDA out of memory. Tried to allocate'
     """
     text = " ".join(str(error).split())
     if isinstance(error, NeverMeasured):
-        return text
-    if isinstance(error, FloatingPointError):
-        return f"diverged: {text}"
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return f"out of memory: {text}".removesuffix(": ")
+        return FailureKind.NOT_MEASURED, text
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or (folder.exists() and shutil.disk_usage(folder).free < 2**16):
-        return f"{DISK_FULL}: {text}"
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
+    if isinstance(error, FloatingPointError):
+        kind = FailureKind.DIVERGED
+    elif isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        kind = FailureKind.OUT_OF_MEMORY
+    elif full or (folder.exists() and shutil.disk_usage(folder).free < 2**16):
+        kind = FailureKind.DISK_FULL
+    else:
+        return FailureKind.ERROR, f"{type(error).__name__}: {text}".removesuffix(": ")
+    return kind, f"{kind}: {text}".removesuffix(": ")
 
 
 def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
