@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,9 +41,12 @@ def test_wheel_and_sdist_are_complete(built):
     sdist, wheel = built
     names = zipfile.ZipFile(wheel).namelist()
     modules = [str(p.relative_to(ROOT)) for p in (ROOT / "minmax_plugin").rglob("*.py")]
+    package = ROOT / "tune/minmax_tune"
+    files = [p for pattern in ("*.py", "*.yaml", "*.j2") for p in package.rglob(pattern)]
+    modules += [str(p.relative_to(package.parent)) for p in files]
     configs = [f"minmax_plugin/.mim/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.py")]
     assert set(names) >= {*modules, *configs, "minmax_plugin/py.typed"}
-    assert not [name for name in names if name.startswith(("tests", "tune", "benchmarks", "experiments"))]
+    assert not [name for name in names if name.startswith(("tests", "tune/", "benchmarks", "experiments"))]
     with tarfile.open(sdist) as archive:
         packed = archive.getnames()
     assert {f"{packed[0].split('/')[0]}/{name}" for name in ("LICENSE", "README.md", "CITATION.cff")} <= set(packed)
@@ -63,6 +67,18 @@ def test_the_wheel_works_away_from_the_clone(built, tmp_path):
     done = subprocess.run([sys.executable, "-m", *command, "--work-dir", "runs"], **away)
     assert done.returncode == 0, done.stderr
     assert "MinMax: 2 cycles" in done.stderr + done.stdout
+    # searches: on a config that ships, and on one of the user's own with a space of theirs
+    (tmp_path / "mine.py").write_text(Path(tmp_path / "runs/four_gaussians_minmax.py").read_text())
+    entry = {"type": "float", "low": 1e-4, "high": 1e-3}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"space": {"optimizer.generator.lr": entry}}))
+    for name, arguments in (("ships", ["mnist01_minmax_short.py"]), ("own", ["mine.py", "--space", "mine.yaml"])):
+        command = ["minmax_tune.cli", *arguments, "--num-samples", "1", "--storage-path", "out", "--name", name]
+        done = subprocess.run([sys.executable, "-m", *command], **away)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "out" / name / "report.html").exists()
+    code = "import minmax_tune; print(minmax_tune.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], **away)
+    assert done.stdout.strip() == str(site / "minmax_tune/__init__.py"), done.stderr
 
 
 @pytest.mark.slow
