@@ -24,11 +24,11 @@ class Comparison:
     """What a policy is asked about one proposal.
 
     Args:
-        index: the decision's number, from 0.
+        index: The decision's number, from 0.
         f_old: f at the incumbent.
         f_new: f at the proposal, after the response.
-        draw: a uniform number on [0, 1).
-        standard_error: of f_new − f_old, in the units of f; NaN where it cannot be had.
+        draw: A uniform number on [0, 1).
+        standard_error: Of f_new − f_old, in the units of f; NaN where it cannot be had.
 
     Examples:
         >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error
@@ -68,12 +68,12 @@ class Strict(Acceptance):
     random part. The rules below add to it a probability p_i that a proposal which failed is kept.
 
     Args:
-        min_decrease: how much f must fall, in units of f; 0 or more.
-        reverse: turn the sign of the test round: keep what *raised* f. The authors' released code for four
+        min_decrease: How much f must fall, in units of f; 0 or more.
+        reverse: Turn the sign of the test round: keep what *raised* f. The authors' released code for four
             Gaussians does so, against the theory.
 
     Raises:
-        ValueError: if ``min_decrease`` is negative or not finite.
+        ValueError: If ``min_decrease`` is negative or not finite.
 
     Examples:
         >>> Strict(min_decrease=0.5)(Comparison(0, f_old=1.0, f_new=0.6, draw=0.0))
@@ -109,12 +109,12 @@ class ConstantRate(Strict):
     1/4; 0-1 MNIST: 1/5; CIFAR-10: 1/2.
 
     Args:
-        min_decrease: how much f must fall, in units of f; 0 or more.
-        rate: the probability itself, in [0, 1]. Give ``rate`` or ``tau``; with neither, 1/5.
-        tau: the temperature, above 0, with rate = e^(−1/tau).
+        min_decrease: How much f must fall, in units of f; 0 or more.
+        rate: The probability itself, in [0, 1]. Give ``rate`` or ``tau``; with neither, 1/5.
+        tau: The temperature, above 0, with rate = e^(−1/tau).
 
     Raises:
-        ValueError: if both ``rate`` and ``tau`` are given, or either is out of range.
+        ValueError: If both ``rate`` and ``tau`` are given, or either is out of range.
 
     Examples:
         >>> ConstantRate(rate=0.25)(Comparison(0, f_old=1.0, f_new=2.0, draw=0.2))
@@ -146,11 +146,11 @@ class Annealed(Strict):
     """The theory's rule: p_i = e^(−i/τ₁), so that early decisions keep nearly everything.
 
     Args:
-        min_decrease: how much f must fall, in units of f; 0 or more.
+        min_decrease: How much f must fall, in units of f; 0 or more.
         tau1: τ₁, in decisions; above 0.
 
     Raises:
-        ValueError: if ``tau1`` is not above 0.
+        ValueError: If ``tau1`` is not above 0.
 
     Examples:
         >>> round(Annealed(tau1=100).probability(100), 4)
@@ -172,11 +172,11 @@ class Periodic(Strict):
     """The released code's form of a constant rate: every ``every``-th decision skips the test.
 
     Args:
-        min_decrease: how much f must fall, in units of f; 0 or more.
-        every: period, in decisions; 1 or more. The first decision that skips is number 0.
+        min_decrease: How much f must fall, in units of f; 0 or more.
+        every: Period, in decisions; 1 or more. The first decision that skips is number 0.
 
     Raises:
-        ValueError: if ``every`` is below 1.
+        ValueError: If ``every`` is below 1.
 
     Examples:
         >>> [Periodic(every=3).probability(i) for i in range(4)]
@@ -199,11 +199,11 @@ class DecreasingTemperature(Strict):
     """The released code's decreasing temperature: p_i = 1 / (4 + exp((i/scale)²)).
 
     Args:
-        min_decrease: how much f must fall, in units of f; 0 or more.
-        scale: in decisions, above 0; 20,000 in the released code.
+        min_decrease: How much f must fall, in units of f; 0 or more.
+        scale: In decisions, above 0; 20,000 in the released code.
 
     Raises:
-        ValueError: if ``scale`` is not above 0.
+        ValueError: If ``scale`` is not above 0.
 
     Examples:
         >>> DecreasingTemperature().probability(0)
@@ -230,12 +230,12 @@ class Significant(Acceptance):
     know its noise; ``z=0`` undoes it.
 
     Args:
-        z: standard errors, 0 or more.
-        min_decrease: how much f must fall, in units of f; 0 or more.
-        otherwise: the rule for what does not stand out: a policy, a name or a dict.
+        z: Standard errors, 0 or more.
+        min_decrease: How much f must fall, in units of f; 0 or more.
+        otherwise: The rule for what does not stand out: a policy, a name or a dict.
 
     Raises:
-        ValueError: if ``z`` or ``min_decrease`` is negative.
+        ValueError: If ``z`` or ``min_decrease`` is negative.
 
     Examples:
         >>> rule = Significant(z=2, otherwise="always")
@@ -294,11 +294,11 @@ class RandomRate(Acceptance):
     """Control: keep a proposal with a given probability, whatever f says.
 
     Args:
-        rate: that probability, in [0, 1]; or several, each for ``window`` decisions, the last for the rest.
-        window: decisions that each of several rates holds for.
+        rate: That probability, in [0, 1]; or several, each for ``window`` decisions, the last for the rest.
+        window: Decisions that each of several rates holds for.
 
     Raises:
-        ValueError: if a rate is outside [0, 1], there is none, or ``window`` does not fit.
+        ValueError: If a rate is outside [0, 1], there is none, or ``window`` does not fit.
 
     Examples:
         >>> RandomRate(rate=0.3)(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
@@ -338,13 +338,13 @@ class Matched(Acceptance):
     decisions; past the record's end, in its last window. The draw is this run's own.
 
     Args:
-        record: for each recorded decision, whether it was kept; or a file of JSON lines with a field
+        record: For each recorded decision, whether it was kept; or a file of JSON lines with a field
             ``accepted``, as :class:`MinMaxHook` writes it.
-        window: decisions in a window; ``None`` is the whole record.
+        window: Decisions in a window; ``None`` is the whole record.
 
     Raises:
-        ValueError: for an empty record or a ``window`` below 1.
-        FileNotFoundError: if the record's file does not exist.
+        ValueError: For an empty record or a ``window`` below 1.
+        FileNotFoundError: If the record's file does not exist.
 
     Examples:
         >>> control = Matched([True, True, False, False], window=2)
@@ -392,10 +392,10 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     """Build a policy from its name, or from a dict with ``type`` and the policy's arguments.
 
     Args:
-        spec: a name in :data:`POLICIES`, a mapping such as ``dict(type="constant", rate=0.25)``, or a policy.
+        spec: A name in :data:`POLICIES`, a mapping such as ``dict(type="constant", rate=0.25)``, or a policy.
 
     Raises:
-        ValueError: for an unknown name, an argument that the policy does not have, or something else altogether.
+        ValueError: For an unknown name, an argument that the policy does not have, or something else altogether.
 
     Examples:
         >>> build_acceptance(dict(type="constant", rate=0.25))

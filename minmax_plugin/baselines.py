@@ -29,8 +29,8 @@ class Baseline:
     for plain loops, without DistributedDataParallel or a gradient scaler.
 
     Args:
-        min_optimizer: the min player's optimizer (the generator's).
-        max_optimizer: the max player's (the discriminator's).
+        min_optimizer: The min player's optimizer (the generator's).
+        max_optimizer: The max player's (the discriminator's).
         min_loss: f, or whatever else the min player minimises; a scalar.
         max_loss: −f; a scalar.
     """
@@ -70,10 +70,10 @@ class Alternating(Baseline):
     """Descent-ascent in turns: k steps of the max player, then one of the min player.
 
     Args:
-        k: ascent steps in a round, 1 or more.
+        k: Ascent steps in a round, 1 or more.
 
     Raises:
-        ValueError: if ``k`` is out of range.
+        ValueError: If ``k`` is out of range.
     """
 
     k: int = 1
@@ -96,7 +96,7 @@ class Optimistic(Simultaneous):
     For the form with several ascent steps, give :class:`OptimisticAdam` to :class:`Alternating`.
 
     Raises:
-        ValueError: for an optimizer of another kind.
+        ValueError: For an optimizer of another kind.
     """
 
     optimizer: ClassVar[type[Optimizer]] = OptimisticAdam
@@ -112,7 +112,7 @@ class Extragradient(Baseline):
     A round draws each loss twice. Both optimizers are :class:`ExtraAdam`.
 
     Raises:
-        ValueError: for an optimizer of another kind.
+        ValueError: For an optimizer of another kind.
     """
 
     optimizer: ClassVar[type[Optimizer]] = ExtraAdam
@@ -133,12 +133,12 @@ class Lookahead(Alternating):
     """:class:`Alternating` descent-ascent under :class:`LookaheadMinmax`.
 
     Args:
-        k: ascent steps in a round, 1 or more.
-        period: rounds from one backtracking to the next, 1 or more.
-        alpha: the share of the way that is kept, above 0 and up to 1.
+        k: Ascent steps in a round, 1 or more.
+        period: Rounds from one backtracking to the next, 1 or more.
+        alpha: The share of the way that is kept, above 0 and up to 1.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: If a setting is out of range.
     """
 
     period: int = 5
@@ -157,11 +157,11 @@ def check_unrollable(optimizer: Optimizer, name: str = "max_optimizer") -> None:
     """Refuse an optimizer whose steps :class:`Unrolled` cannot imagine.
 
     Args:
-        optimizer: the max player's.
-        name: what messages call it.
+        optimizer: The max player's.
+        name: What messages call it.
 
     Raises:
-        ValueError: if it is not Adam or SGD in its plain form.
+        ValueError: If it is not Adam or SGD in its plain form.
 
     Examples:
         >>> check_unrollable(SGD([torch.zeros(1)], lr=0.1, momentum=0.9))
@@ -191,11 +191,11 @@ class Unrolled(Baseline):
     batch in all k + 1 losses; here the two functions draw what they like.
 
     Args:
-        module: the max player's module, whose parameters ``max_optimizer`` has: the one that the losses call.
-        k: imagined steps, 1 or more.
+        module: The max player's module, whose parameters ``max_optimizer`` has: the one that the losses call.
+        k: Imagined steps, 1 or more.
 
     Raises:
-        ValueError: if ``k`` is out of range, if ``max_optimizer`` is not Adam or SGD in its plain form (no weight
+        ValueError: If ``k`` is out of range, if ``max_optimizer`` is not Adam or SGD in its plain form (no weight
             decay, no momentum for SGD, no AMSGrad) or has parameters that are not in ``module``; in a round, if
             ``max_loss`` does not depend on the min player.
     """
@@ -305,16 +305,16 @@ def build_baseline(
     """Build a method from its name.
 
     Args:
-        name: a name in :data:`BASELINES`.
-        min_optimizer: see :class:`Baseline`; ``BASELINES[name].optimizer`` is the kind to give.
-        max_optimizer: the same for the max player.
-        min_loss: see :class:`Baseline`.
-        max_loss: see :class:`Baseline`.
-        settings: the method's own: ``k`` for ``gda-alternating``, ``lookahead`` and ``unrolled``, ``period`` and
+        name: A name in :data:`BASELINES`.
+        min_optimizer: See :class:`Baseline`; ``BASELINES[name].optimizer`` is the kind to give.
+        max_optimizer: The same for the max player.
+        min_loss: See :class:`Baseline`.
+        max_loss: See :class:`Baseline`.
+        settings: The method's own: ``k`` for ``gda-alternating``, ``lookahead`` and ``unrolled``, ``period`` and
             ``alpha`` for ``lookahead``, ``module`` for ``unrolled``.
 
     Raises:
-        ValueError: for an unknown name, a setting that the method does not have or that is missing, or one that is
+        ValueError: For an unknown name, a setting that the method does not have or that is missing, or one that is
             out of range.
 
     Examples:

@@ -23,17 +23,17 @@ class Solution:
     """Where :func:`solve` ended, why, and what it cost.
 
     Attributes:
-        x: the min player's point that was kept last.
-        y: the max player's answer to it.
+        x: The min player's point that was kept last.
+        y: The max player's answer to it.
         value: f(x, y), in the units of f.
         reason: ``equilibrium`` (more than r_max rejections in a row), ``max_iterations``, or what became of an
             ascent that settled nothing: ``unbounded``, ``ascent did not converge``, ``non-finite``.
-        iterations: proposals made.
-        accepted: proposals kept.
-        values: evaluations of f; one comes with every gradient in y.
-        gradients_x: gradients in x, by the ``gradient`` proposal.
-        gradients_y: gradients in y, by the ascents.
-        path: the pair kept after each iteration, as two tensors with ``iterations + 1`` rows; ``None`` if not
+        iterations: Proposals made.
+        accepted: Proposals kept.
+        values: Evaluations of f; one comes with every gradient in y.
+        gradients_x: Gradients in x, by the ``gradient`` proposal.
+        gradients_y: Gradients in y, by the ascents.
+        path: The pair kept after each iteration, as two tensors with ``iterations + 1`` rows; ``None`` if not
             recorded.
     """
 
@@ -59,13 +59,13 @@ class Certificate:
     """Whether a point is an (ε, δ, ω) equilibrium, as far as the samples tell.
 
     Attributes:
-        holds: whether the gradient is at most ε and ``bound`` is below ω.
+        holds: Whether the gradient is at most ε and ``bound`` is below ω.
         reason: ``equilibrium``, ``gradient above epsilon``, ``bound not below omega`` or ``non-finite``.
         value: f at the point.
         gradient_norm: ‖∇y f‖ there, of the part of the gradient that stays within the bounds.
-        improved: the proposals that lowered f by more than δ, or were not shown not to.
-        samples: the proposals drawn; 0 if the gradient had settled it.
-        bound: the upper confidence bound of the probability of such a proposal; 1 without samples.
+        improved: The proposals that lowered f by more than δ, or were not shown not to.
+        samples: The proposals drawn; 0 if the gradient had settled it.
+        bound: The upper confidence bound of the probability of such a proposal; 1 without samples.
     """
 
     holds: bool
@@ -117,30 +117,30 @@ def solve(
     below that value without ‖∇y f‖ ≤ ε' settles nothing, and ends the search with its reason.
 
     Args:
-        f: maps x and y to a tensor with one element; deterministic.
-        x: where the min player starts; a floating-point tensor of any shape.
-        y: where the max player starts; likewise, and ascended once before the first proposal.
+        f: Maps x and y to a tensor with one element; deterministic.
+        x: Where the min player starts; a floating-point tensor of any shape.
+        y: Where the max player starts; likewise, and ascended once before the first proposal.
         proposal: ``gaussian`` (v = σN(0, I)), ``gradient`` (v = −step_size ∇x f(x, y) + σN(0, I)), or a callable
             ``(x, y, f, generator) -> v``, with v of the shape of x.
-        sigma: standard deviation of a proposal's noise, in units of x; 0 for none.
-        step_size: of the ``gradient`` proposal, in units of x² / f.
+        sigma: Standard deviation of a proposal's noise, in units of x; 0 for none.
+        step_size: Of the ``gradient`` proposal, in units of x² / f.
         eta: η, the step size of the ascent, in units of y² / f; at most 1 / L for f to grow in each step.
         epsilon: ε, the gradient in y at which an ascent ends, in units of f / y.
-        min_decrease: how much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
+        min_decrease: How much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
         tau: τ₁ of the annealed chance, in iterations; ``None`` keeps nothing by chance.
-        r_max: rejections in a row that do not yet stop the search. At a point that is no (ε, δ, ω) equilibrium
+        r_max: Rejections in a row that do not yet stop the search. At a point that is no (ε, δ, ω) equilibrium
             each proposal improves with probability ω or more, so that r_max = 20 leaves ω at 0.13 (95 %).
         lipschitz: L, of ∇y f in y. If given, ε' follows the schedule of the theory: ε_0 = ε/2, an inner stop at
             ε_i / (1 − 2ηL), and ε_{i+1} = ε_i (1 − 2ηL)⁻² after each proposal kept; otherwise ε' = ε.
         bounds: ``(low, high)`` of a box for both x and y, as numbers or tensors that broadcast to both.
-        max_iterations: proposals after which to give up.
-        max_ascent_steps: steps after which to give up an ascent.
-        limit: an ascent on which f rises by more, or y moves further while f rises, is unbounded.
-        seed: of proposals and chance, which have a random stream of their own.
-        record: whether to keep the path.
+        max_iterations: Proposals after which to give up.
+        max_ascent_steps: Steps after which to give up an ascent.
+        limit: An ascent on which f rises by more, or y moves further while f rises, is unbounded.
+        seed: Of proposals and chance, which have a random stream of their own.
+        record: Whether to keep the path.
 
     Raises:
-        ValueError: for an argument out of its range, by name.
+        ValueError: For an argument out of its range, by name.
 
     Departures from the paper: f_old starts as f after an ascent at the first x, not as infinity, so that the
     first proposal may be rejected; nothing is kept by chance unless ``tau`` is given, and ε' is constant unless
@@ -239,26 +239,26 @@ def certify(
     The notion is of the first order: a saddle or a minimum of f(x*, ·) at y* passes the test of the gradient.
 
     Args:
-        f: as in :func:`solve`.
+        f: As in :func:`solve`.
         x: x*, the min player's point.
         y: y*, the max player's.
         epsilon: ε, in units of f / y.
         delta: δ, in units of f.
         omega: ω, a probability.
         proposal: Q, as in :func:`solve`; within ``bounds``, Q is the projected distribution.
-        sigma: of Q, as in :func:`solve`.
-        step_size: of Q, as in :func:`solve`.
+        sigma: Of Q, as in :func:`solve`.
+        step_size: Of Q, as in :func:`solve`.
         samples: n.
-        confidence: of the bound.
-        eta: of the ascents, as in :func:`solve`, like the next three.
-        bounds: see there.
-        max_ascent_steps: see there.
-        limit: see there.
-        seed: of the proposals. They never are those that :func:`solve` drew with the same seed.
+        confidence: Of the bound.
+        eta: Of the ascents, as in :func:`solve`, like the next three.
+        bounds: See there.
+        max_ascent_steps: See there.
+        limit: See there.
+        seed: Of the proposals. They never are those that :func:`solve` drew with the same seed.
 
     Raises:
-        ImportError: without scipy.
-        ValueError: for an argument out of its range, by name.
+        ImportError: Without scipy.
+        ValueError: For an argument out of its range, by name.
 
     Examples:
         >>> zero = torch.tensor(0.0)

@@ -23,9 +23,9 @@ class Estimate:
 
     Args:
         f_new: f at the proposal, after the response.
-        standard_error: of ``f_new``; NaN where it cannot be had.
+        standard_error: Of ``f_new``; NaN where it cannot be had.
         f_old: f at the incumbent, read again; ``None`` to compare with the value that it was accepted with.
-        difference_error: standard error of ``f_new - f_old``, with ``f_old``; NaN where it cannot be had.
+        difference_error: Standard error of ``f_new - f_old``, with ``f_old``; NaN where it cannot be had.
 
     Examples:
         >>> Estimate(f_new=0.5, standard_error=0.01).f_old is None
@@ -75,10 +75,10 @@ class LastBatch(Estimator):
     """f as the last ascent step's own forward pass saw it: free, and one ascent step behind.
 
     Args:
-        read: gives that value.
+        read: Gives that value.
 
     Raises:
-        ValueError: if ``read`` is no function.
+        ValueError: If ``read`` is no function.
 
     Examples:
         >>> LastBatch(lambda: 0.5).evaluate_proposal().f_new
@@ -103,16 +103,16 @@ class FreshBatch(Estimator):
     decision, on another batch, so that one lucky low value does not block for ever.
 
     Args:
-        function: computes f at the present (x, y) on a batch that it draws from torch's random state. It
+        function: Computes f at the present (x, y) on a batch that it draws from torch's random state. It
             gives one number, or a 1-D tensor of independent terms whose mean is f (per sample, or per group
             of samples), from which the standard error is had.
-        modules: the modules it evaluates, or one.
-        seed: of the random numbers that ``function`` draws.
-        batches: number of evaluations that are averaged.
-        reread: whether f_old is read again.
+        modules: The modules it evaluates, or one.
+        seed: Of the random numbers that ``function`` draws.
+        batches: Number of evaluations that are averaged.
+        reread: Whether f_old is read again.
 
     Raises:
-        ValueError: for an argument of the wrong kind, or ``batches`` below 1.
+        ValueError: For an argument of the wrong kind, or ``batches`` below 1.
 
     Examples:
         >>> f = FreshBatch(lambda: torch.randn(100), [], batches=4)
@@ -187,10 +187,10 @@ class PairedBatch(FreshBatch):
     A departure from the paper, whose f_old is of another batch than f_new; :class:`FreshBatch` undoes it.
 
     Args:
-        function: as for :class:`FreshBatch`.
-        modules: as for :class:`FreshBatch`.
-        seed: as for :class:`FreshBatch`.
-        batches: as for :class:`FreshBatch`.
+        function: As for :class:`FreshBatch`.
+        modules: As for :class:`FreshBatch`.
+        seed: As for :class:`FreshBatch`.
+        batches: As for :class:`FreshBatch`.
 
     Examples:
         >>> weight = torch.zeros(1)
@@ -244,12 +244,12 @@ def read(estimate: Estimate, weights: Tensor, group: Any = None) -> Reading:
     the sum.
 
     Args:
-        estimate: of f, on this rank.
-        weights: the norm of all weights, which says on what device the reduction runs.
-        group: the process group.
+        estimate: Of f, on this rank.
+        weights: The norm of all weights, which says on what device the reduction runs.
+        group: The process group.
 
     Raises:
-        ValueError: if a value of the estimate is not one real number.
+        ValueError: If a value of the estimate is not one real number.
 
     Examples:
         >>> read(Estimate(torch.tensor([0.5])), torch.ones(())).f_new

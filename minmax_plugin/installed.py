@@ -11,7 +11,7 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
     """The version of Python and of each package; ``not installed`` where it is not.
 
     Args:
-        packages: names, as an installer knows them.
+        packages: Names, as an installer knows them.
 
     Examples:
         >>> installed(["no-such-package"])["no-such-package"]

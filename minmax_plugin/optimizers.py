@@ -77,14 +77,14 @@ class OptimisticAdam(_AdamDirections):
     weights, as a Wasserstein loss wants it, is the caller's part: the optimizer does not.
 
     Args:
-        params: parameters, or parameter groups.
-        lr: learning rate, 0 or more. Where it changes, the present one multiplies d_{t−1} too.
-        betas: decay of the two moments, each in [0, 1).
-        eps: added to √v̂, above 0.
-        maximize: ascend in place of descending.
+        params: Parameters, or parameter groups.
+        lr: Learning rate, 0 or more. Where it changes, the present one multiplies d_{t−1} too.
+        betas: Decay of the two moments, each in [0, 1).
+        eps: Added to √v̂, above 0.
+        maximize: Ascend in place of descending.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: If a setting is out of range.
 
     Departure from the released code of that paper: there d_{t−1} is taken with the bias correction of step t,
     and ε is added before the correction; here both are as in its Algorithm 1.
@@ -121,14 +121,14 @@ class ExtraAdam(_AdamDirections):
     gradient. With ``betas=(0, 0)`` and a large ``eps`` it is extragradient with learning rate lr/ε.
 
     Args:
-        params: parameters, or parameter groups.
-        lr: learning rate, 0 or more.
-        betas: decay of the two moments, each in [0, 1).
-        eps: added to √v̂, above 0.
-        maximize: ascend in place of descending.
+        params: Parameters, or parameter groups.
+        lr: Learning rate, 0 or more.
+        betas: Decay of the two moments, each in [0, 1).
+        eps: Added to √v̂, above 0.
+        maximize: Ascend in place of descending.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: If a setting is out of range.
 
     Examples:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
@@ -149,7 +149,7 @@ class ExtraAdam(_AdamDirections):
         """Go to p', with the present gradient.
 
         Raises:
-            RuntimeError: if the parameters are at p' already.
+            RuntimeError: If the parameters are at p' already.
         """
         if self.extrapolated:
             raise RuntimeError("the last extrapolation is still open: call step() before extrapolate().")
@@ -162,7 +162,7 @@ class ExtraAdam(_AdamDirections):
         """Step from p, with the present gradient, which is that at p'.
 
         Raises:
-            RuntimeError: if the parameters are not at p'.
+            RuntimeError: If the parameters are not at p'.
         """
         if not self.extrapolated:
             raise RuntimeError("there is no extrapolation to step from: call extrapolate() before step().")
@@ -187,13 +187,13 @@ class LookaheadMinmax:
     loading the optimizers is enough to resume.
 
     Args:
-        min_optimizer: the min player's optimizer, of any kind.
-        max_optimizer: the max player's.
-        period: rounds from one backtracking to the next, 1 or more.
-        alpha: the share of the way from slow to fast that is kept, above 0 and up to 1; 1 changes nothing.
+        min_optimizer: The min player's optimizer, of any kind.
+        max_optimizer: The max player's.
+        period: Rounds from one backtracking to the next, 1 or more.
+        alpha: The share of the way from slow to fast that is kept, above 0 and up to 1; 1 changes nothing.
 
     Raises:
-        ValueError: if ``period`` or ``alpha`` is out of range.
+        ValueError: If ``period`` or ``alpha`` is out of range.
 
     Examples:
         >>> x, y = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))

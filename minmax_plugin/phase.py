@@ -29,11 +29,11 @@ def check_resumable(state: Mapping[str, Any], settings: Mapping[str, bool]) -> N
     """Refuse a state of a game, saved in mid-cycle, whose snapshots are not those of these settings.
 
     Args:
-        state: of the game.
-        settings: what a rejection restores by now, as :class:`PairSnapshot` has it.
+        state: Of the game.
+        settings: What a rejection restores by now, as :class:`PairSnapshot` has it.
 
     Raises:
-        ValueError: with the settings that it was saved with.
+        ValueError: With the settings that it was saved with.
     """
     saved = dict(state.get("settings", settings))  # an early version did not tell
     if "guard" in saved:  # its name in version 0.1.0

@@ -22,8 +22,8 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
     module, and so do all random states (torch, CUDA, python, numpy).
 
     Args:
-        modules: the modules that the block evaluates.
-        seed: of the block's own random numbers; ``None`` starts from the training's state.
+        modules: The modules that the block evaluates.
+        seed: Of the block's own random numbers; ``None`` starts from the training's state.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())

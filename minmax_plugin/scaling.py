@@ -26,8 +26,8 @@ class ScaledSteps:
         """Take a scaler for the steps of this cycle; ``pending`` says whether there is a gradient.
 
         Raises:
-            ValueError: if it is no gradient scaler.
-            RuntimeError: if the pending gradient was scaled with another scale.
+            ValueError: If it is no gradient scaler.
+            RuntimeError: If the pending gradient was scaled with another scale.
         """
         if not isinstance(scaler, GradScaler):
             raise ValueError(

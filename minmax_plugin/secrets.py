@@ -40,7 +40,7 @@ def hide(text: str) -> str:
     name says so, and what was remembered.
 
     Args:
-        text: what is about to be written or shown.
+        text: What is about to be written or shown.
 
     Examples:
         >>> hide("cannot connect to postgresql://me:abc@host/db?sslpassword=def")
@@ -61,8 +61,8 @@ def exchange(address: str, by: Callable[[str], str]) -> str:
     """An address with something else in the place of each secret that it holds itself, not as ``$VARIABLE``.
 
     Args:
-        address: a URL and nothing else.
-        by: what takes the place of a secret.
+        address: A URL and nothing else.
+        by: What takes the place of a secret.
 
     Examples:
         >>> exchange("postgresql://me:abc@host/db", str.upper), exchange("postgresql://me:$PASSWORD@host/db", str.upper)
@@ -77,7 +77,7 @@ def secrets_of(address: str) -> list[str]:
     """The secrets that an address holds itself.
 
     Args:
-        address: a URL and nothing else.
+        address: A URL and nothing else.
 
     Examples:
         >>> secrets_of("postgresql://me:abc@host/db"), secrets_of("postgresql://me:$PASSWORD@host/db")
@@ -92,7 +92,7 @@ def remember(address: str) -> None:
     """Have :func:`hide` know the secrets of an address from now on, wherever they turn up.
 
     Args:
-        address: a URL, with its variables filled in.
+        address: A URL, with its variables filled in.
 
     Examples:
         >>> remember("postgresql://me:a%2Fremembered@host/db")
@@ -110,8 +110,8 @@ def hide_in(settings: Any, name: str = "") -> Any:
     """A copy of settings with ``***`` in the place of each secret, for those who may see the rest.
 
     Args:
-        settings: dicts, lists and tuples of them, down to plain values.
-        name: the setting's own, which may say that it is a secret.
+        settings: Dicts, lists and tuples of them, down to plain values.
+        name: The setting's own, which may say that it is a secret.
 
     Examples:
         >>> hide_in({"token_dim": 8, "init_kwargs": {"project": "a", "api_token": "eyJhcGlfYWRkcmVz"}})
@@ -133,9 +133,9 @@ def paths_of_secrets(settings: Any, path: str = "", name: str = "") -> Iterator[
     """Where settings hold secrets.
 
     Args:
-        settings: as for :func:`hide_in`.
-        path: of the settings themselves.
-        name: theirs.
+        settings: As for :func:`hide_in`.
+        path: Of the settings themselves.
+        name: Theirs.
 
     Examples:
         >>> list(paths_of_secrets({"hooks": [{"uri": "https://me:abc@host"}], "real_img_key": "real_imgs"}))

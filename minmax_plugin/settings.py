@@ -88,13 +88,13 @@ class EstimatorSettings:
         type: ``paired``: both values on one batch, with one noise, in inference mode, so that most of the noise
             cancels. ``fresh``: f_new on a batch of its own, f_old as the incumbent was accepted with (the paper's).
             ``last``: the last ascent step's own forward pass. It is free, before that step, and of two batches.
-        batches: evaluations that are averaged; not for ``last``.
-        fraction: share of the batch that an evaluation uses, above 0 and at most 1; 8 samples at least. Not for
+        batches: Evaluations that are averaged; not for ``last``.
+        fraction: Share of the batch that an evaluation uses, above 0 and at most 1; 8 samples at least. Not for
             ``last``.
-        reread: whether ``fresh`` reads f_old again too, on a batch of its own.
+        reread: Whether ``fresh`` reads f_old again too, on a batch of its own.
 
     Raises:
-        ValueError: for an unknown type, or an option that is out of range or has no effect.
+        ValueError: For an unknown type, or an option that is out of range or has no effect.
 
     Examples:
         >>> EstimatorSettings.parse(dict(type="paired", batches=2))
@@ -134,28 +134,28 @@ class MinMaxSettings:
 
     Args:
         preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``.
-        acceptance: the policy's name, or a dict with ``type`` and its arguments; see
+        acceptance: The policy's name, or a dict with ``type`` and its arguments; see
             :mod:`minmax_plugin.acceptance`.
-        estimator: what f is read from: ``paired``, ``fresh`` or ``last``, or a dict with ``type`` and options; see
+        estimator: What f is read from: ``paired``, ``fresh`` or ``last``, or a dict with ``type`` and options; see
             :class:`EstimatorSettings`.
-        restore: what a rejection restores: ``both`` players, or the ``generator`` alone.
-        restore_moments: whether the restored players' optimizer states are restored too. Learning rates never are.
-        restore_buffers: whether the restored players' buffers (batch norm, spectral norm) are restored too.
-        update_reference_on_reject: whether a rejected f_new becomes f_old all the same.
+        restore: What a rejection restores: ``both`` players, or the ``generator`` alone.
+        restore_moments: Whether the restored players' optimizer states are restored too. Learning rates never are.
+        restore_buffers: Whether the restored players' buffers (batch norm, spectral norm) are restored too.
+        update_reference_on_reject: Whether a rejected f_new becomes f_old all the same.
         ascent_steps: k, as a check: an error if the config says otherwise.
         ascent_tolerance: ε'. Once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are skipped, so
             that ``disc_steps`` is a cap. Costs a synchronisation a step.
-        patience: rejections in a row above which ``on_patience`` applies, the paper's r_max; ``None`` for never.
+        patience: Rejections in a row above which ``on_patience`` applies, the paper's r_max; ``None`` for never.
         on_patience: ``stop`` ends the training there, ``accept`` accepts the proposal, ``raise`` raises.
-        recover_nonfinite: capture both players whole, so that any non-finite state can be undone.
-        max_nonfinite: non-finite proposals in a row before giving up.
-        pool: batches of real images held in memory for ``fresh`` and ``paired``.
-        record: write each decision to ``decisions.jsonl`` in the work dir.
-        seed: of the acceptance draw and of the evaluations of f. If it is not given, the seed of the run; where one is
+        recover_nonfinite: Capture both players whole, so that any non-finite state can be undone.
+        max_nonfinite: Non-finite proposals in a row before giving up.
+        pool: Batches of real images held in memory for ``fresh`` and ``paired``.
+        record: Write each decision to ``decisions.jsonl`` in the work dir.
+        seed: Of the acceptance draw and of the evaluations of f. If it is not given, the seed of the run; where one is
             resumed, that of its beginning.
 
     Raises:
-        ValueError: for a setting that is out of range, or two that contradict each other.
+        ValueError: For a setting that is out of range, or two that contradict each other.
 
     Examples:
         >>> settings = MinMaxSettings.from_dict({"preset": "paper", "acceptance": {"type": "annealed", "tau1": 50}})
@@ -211,10 +211,10 @@ class MinMaxSettings:
         """The settings as a config has them.
 
         Args:
-            entry: settings by name; what a config's registry needs beside them (``type``, ``priority``) is passed over.
+            entry: Settings by name; what a config's registry needs beside them (``type``, ``priority``) is passed over.
 
         Raises:
-            ValueError: for an unknown name, with the nearest one, or the present one where it was renamed.
+            ValueError: For an unknown name, with the nearest one, or the present one where it was renamed.
         """
         given = {name: value for name, value in entry.items() if name not in ("type", "priority")}
         known = [field.name for field in dataclasses.fields(cls)]
@@ -273,7 +273,7 @@ class MinMaxSettings:
         """The value in force at a path, such as ``acceptance.type``.
 
         Raises:
-            KeyError: if there is none.
+            KeyError: If there is none.
         """
         name, _, rest = path.partition(".")
         value = self.resolved[name]
@@ -288,7 +288,7 @@ class MinMaxSettings:
         takes the place of the whole part, with arguments of its own.
 
         Raises:
-            ValueError: if there is no such setting, or it is out of range.
+            ValueError: If there is no such setting, or it is out of range.
         """
         name, _, rest = path.partition(".")
         if rest:

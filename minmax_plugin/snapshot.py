@@ -25,13 +25,13 @@ class Restore:
     (``Restore(max_player=False, moments=False, buffers=False)``).
 
     Args:
-        min_player: the weights of the player that proposes (the generator).
-        max_player: the weights of the player that responds (the discriminator).
-        moments: the optimizer states of each restored player.
-        buffers: the module buffers of each restored player.
+        min_player: The weights of the player that proposes (the generator).
+        max_player: The weights of the player that responds (the discriminator).
+        moments: The optimizer states of each restored player.
+        buffers: The module buffers of each restored player.
 
     Raises:
-        ValueError: if a setting is neither ``True`` nor ``False``.
+        ValueError: If a setting is neither ``True`` nor ``False``.
 
     Examples:
         >>> Restore.named("generator", moments=False).max_player
@@ -66,10 +66,10 @@ class Snapshot:
     tensors is captured too, and a restore gives it the same tensors again.
 
     Args:
-        player: whose tensors.
-        weights: whether to capture the parameters.
-        moments: whether to capture the optimizer states, and what else a step of the optimizers changes in them.
-        buffers: whether to capture the module buffers.
+        player: Whose tensors.
+        weights: Whether to capture the parameters.
+        moments: Whether to capture the optimizer states, and what else a step of the optimizers changes in them.
+        buffers: Whether to capture the module buffers.
     """
 
     def __init__(self, player: Player, weights: bool, moments: bool, buffers: bool) -> None:
@@ -258,10 +258,10 @@ class PairSnapshot:
     """Snapshots of both players, by what a rejection restores.
 
     Args:
-        min_player: the player that proposes.
-        max_player: the player that responds.
-        restore: what a rejection restores.
-        recover_nonfinite: whether everything else is captured too, so that any non-finite state can be undone.
+        min_player: The player that proposes.
+        max_player: The player that responds.
+        restore: What a rejection restores.
+        recover_nonfinite: Whether everything else is captured too, so that any non-finite state can be undone.
 
     Examples:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))

@@ -23,7 +23,7 @@ class StepState:
     identity and the count of changes in place.
 
     Args:
-        optimizers: whose entries.
+        optimizers: Whose entries.
 
     Examples:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)

@@ -21,10 +21,10 @@ def mapped(value: Any, change: Callable[[Any], Any], leaf: type = Tensor, object
     Containers are dicts, lists, tuples and deques. All else stays the same object.
 
     Args:
-        value: anything that an optimizer may keep.
-        change: gives what takes a tensor's place.
-        leaf: the type that ``change`` is for.
-        objects: whether an object with attributes is a container too; modules, optimizers and functions never are.
+        value: Anything that an optimizer may keep.
+        change: Gives what takes a tensor's place.
+        leaf: The type that ``change`` is for.
+        objects: Whether an object with attributes is a container too; modules, optimizers and functions never are.
 
     Examples:
         >>> kept = {"Q": [torch.ones(2), []], "step": 3}
@@ -60,9 +60,9 @@ def saved(value: Any, change: Callable[[Tensor], Tensor], objects: bool = False)
     An object that counts as a container becomes the dict of its attributes. What cannot be saved becomes ``None``.
 
     Args:
-        value: what to save.
-        change: gives the tensor that is saved for each tensor.
-        objects: as in :func:`mapped`.
+        value: What to save.
+        change: Gives the tensor that is saved for each tensor.
+        objects: As in :func:`mapped`.
 
     Examples:
         >>> saved({"window": deque([1.0, 2.0]), "rule": max}, Tensor.clone)
@@ -86,10 +86,10 @@ def loaded(state: Any, present: Any, place: Callable[[Tensor, Tensor | None], An
     """Rebuild a value from what :func:`saved` gave, in containers of the kinds that are there at present.
 
     Args:
-        state: what was saved.
-        present: the value in its place now, or ``None``.
-        place: gives what takes a saved tensor's place, from it and the present tensor, which may be ``None``.
-        objects: as in :func:`mapped`.
+        state: What was saved.
+        present: The value in its place now, or ``None``.
+        place: Gives what takes a saved tensor's place, from it and the present tensor, which may be ``None``.
+        objects: As in :func:`mapped`.
 
     Examples:
         >>> loaded([3.0, torch.ones(1)], deque(maxlen=2), lambda saved, present: saved)

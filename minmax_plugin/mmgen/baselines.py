@@ -65,11 +65,11 @@ class LookaheadMinmaxHook(Hook):
     ``period * disc_steps`` sees slow weights alone. Checkpoints carry the slow weights with the optimizers.
 
     Args:
-        period: generator turns from one backtracking to the next, 1 or more.
-        alpha: the share of the way that is kept, above 0 and up to 1.
+        period: Generator turns from one backtracking to the next, 1 or more.
+        alpha: The share of the way that is kept, above 0 and up to 1.
 
     Raises:
-        ValueError: before the first iteration, if a setting is out of range, if the model has not one optimizer
+        ValueError: Before the first iteration, if a setting is out of range, if the model has not one optimizer
             for each player, or under :class:`MinMaxHook`.
 
     Examples:
@@ -105,11 +105,11 @@ class RandomAscent(Hook):
     k of them go with one kept generator step. This gives plain descent-ascent as many.
 
     Args:
-        mean: ascent steps in a cycle, on average; 1 or more. Takes the place of ``disc_steps``.
-        seed: of the draws.
+        mean: Ascent steps in a cycle, on average; 1 or more. Takes the place of ``disc_steps``.
+        seed: Of the draws.
 
     Raises:
-        ValueError: if ``mean`` is below 1; before the first iteration, under :class:`MinMaxHook`.
+        ValueError: If ``mean`` is below 1; before the first iteration, under :class:`MinMaxHook`.
 
     Examples:
         >>> turns = RandomAscent(mean=2.5)._turns()
@@ -156,10 +156,10 @@ class ClipWeights(Hook):
     discriminator's optimizer trains, biases included.
 
     Args:
-        limit: the bound, above 0.
+        limit: The bound, above 0.
 
     Raises:
-        ValueError: if ``limit`` is not above 0; before the first iteration, if the model has no optimizer for
+        ValueError: If ``limit`` is not above 0; before the first iteration, if the model has no optimizer for
             the discriminator.
 
     Examples:

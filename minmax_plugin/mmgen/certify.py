@@ -33,13 +33,13 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
     counted as refuted if they sufficed. That errs on the safe side.
 
     Args:
-        model: a model of the toolkit, its weights loaded.
-        batch: one batch of its training data.
-        seed: of the noise and of the proposals.
-        settings: of :func:`minmax_plugin.certify`.
+        model: A model of the toolkit, its weights loaded.
+        batch: One batch of its training data.
+        seed: Of the noise and of the proposals.
+        settings: Of :func:`minmax_plugin.certify`.
 
     Raises:
-        ValueError: for a model that is no GAN that MinMax can drive, or a setting out of range.
+        ValueError: For a model that is no GAN that MinMax can drive, or a setting out of range.
     """
     gan = gan_of(model)
     holder = _Value(gan, batch, seed)
@@ -75,14 +75,14 @@ def load_trained(
     """A trained model, and a sample of its data.
 
     Args:
-        config: the config file.
-        options: settings over it, as ``a.b=value``.
-        checkpoint: the checkpoint file.
-        size: real images in the sample.
-        seed: of the sample.
+        config: The config file.
+        options: Settings over it, as ``a.b=value``.
+        checkpoint: The checkpoint file.
+        size: Real images in the sample.
+        seed: Of the sample.
 
     Raises:
-        ConfigError: if one of them cannot be used.
+        ConfigError: If one of them cannot be used.
     """
     cfg = load_config(config, parse_options(options))
     cfg.evaluation = None  # its data are not needed

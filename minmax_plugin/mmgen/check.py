@@ -36,11 +36,11 @@ def check_config(cfg: Config, paths: bool = True) -> None:
     """Refuse a config that could only fail later.
 
     Args:
-        cfg: the merged config, its ``custom_imports`` already imported.
-        paths: whether it must be whole, and the data that it names must be there.
+        cfg: The merged config, its ``custom_imports`` already imported.
+        paths: Whether it must be whole, and the data that it names must be there.
 
     Raises:
-        ConfigError: for the first setting that is wrong.
+        ConfigError: For the first setting that is wrong.
 
     Examples:
         >>> check_config(Config(dict(model=dict(type="StaticUnconditionalGAN"))))
@@ -159,7 +159,7 @@ def _class_of(path: str, entry: Any, registry: Registry) -> Any:
     """The class that an entry of a config names.
 
     Raises:
-        ConfigError: if there is none of that name, with the nearest that there is.
+        ConfigError: If there is none of that name, with the nearest that there is.
     """
     kind = entry.get("type") if isinstance(entry, Mapping) else None
     if kind is None:
@@ -182,7 +182,7 @@ def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None
     """Build an entry of a config, and throw it away.
 
     Raises:
-        ConfigError: if it cannot be built, naming the entry and what it takes.
+        ConfigError: If it cannot be built, naming the entry and what it takes.
     """
     takes = inspect.signature(_class_of(path, entry, registry)).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
@@ -216,7 +216,7 @@ def read_data(cfg: Config) -> Any:
     """The config's training data set.
 
     Raises:
-        ConfigError: if it cannot be read, with what it says.
+        ConfigError: If it cannot be read, with what it says.
     """
     train = cfg.data.train
     try:
@@ -237,7 +237,7 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that the random generators do not take.
 
     Raises:
-        ConfigError: naming the numbers that they do.
+        ConfigError: Naming the numbers that they do.
     """
     if not 0 <= seed < SEEDS:
         raise ConfigError(f"--seed={seed} must be from 0 to {SEEDS - 1}.")
@@ -247,7 +247,7 @@ def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
     """The entry of :class:`MinMaxHook` in ``custom_hooks``, or ``None``.
 
     Raises:
-        ConfigError: if there are several, or the hooks are no list of dicts.
+        ConfigError: If there are several, or the hooks are no list of dicts.
     """
     hooks = cfg.get("custom_hooks") or []
     if not (isinstance(hooks, (list, tuple)) and all(isinstance(hook, Mapping) for hook in hooks)):

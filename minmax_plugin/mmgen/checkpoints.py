@@ -38,7 +38,7 @@ def check_whole(path: str | Path) -> None:
     """Refuse a checkpoint that does not exist or is torn.
 
     Raises:
-        ConfigError: saying which.
+        ConfigError: Saying which.
     """
     if not Path(path).exists():
         raise ConfigError(f"resume_from={str(path)!r} does not exist: give a checkpoint (iter_N.pth), or 'auto'.")
@@ -53,14 +53,14 @@ def check_fits(cfg: Config, model: nn.Module) -> Saved:
     """Refuse a checkpoint that the config cannot be resumed from.
 
     Args:
-        cfg: the merged config, with ``resume_from``.
-        model: its model; neither is changed.
+        cfg: The merged config, with ``resume_from``.
+        model: Its model; neither is changed.
 
     Returns:
         What it holds besides its weights.
 
     Raises:
-        ConfigError: if it holds no training, or that of another model or optimizer, or was saved in mid-cycle under
+        ConfigError: If it holds no training, or that of another model or optimizer, or was saved in mid-cycle under
             other settings of :class:`MinMaxHook` than it can go on with.
     """
     where = f"resume_from={cfg.resume_from!r}"
@@ -106,8 +106,8 @@ def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
     """The whole checkpoint that was written last, or ``None``; torn ones are passed over with a warning.
 
     Args:
-        work_dir: of the run; all its folders are looked through.
-        out_dir: the folder that the config's ``checkpoint_config`` names, if any; the toolkit writes into one of
+        work_dir: Of the run; all its folders are looked through.
+        out_dir: The folder that the config's ``checkpoint_config`` names, if any; the toolkit writes into one of
             the work dir's name there.
     """
     places = [Path(work_dir), *([Path(out_dir) / Path(work_dir).name] if out_dir else [])]

@@ -27,12 +27,12 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """Read a config of the toolkit, merge ``options`` over it, and import what it asks for.
 
     Args:
-        path: the file, or the name of a config that the toolkit ships, such as
+        path: The file, or the name of a config that the toolkit ships, such as
             ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``, or that this package does, ``mnist01_minmax.py``.
         options: ``{"a.b": value}``, as ``--cfg-options`` gives them.
 
     Raises:
-        ConfigError: if the file does not exist or its imports fail.
+        ConfigError: If the file does not exist or its imports fail.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -86,7 +86,7 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     """Read ``--cfg-options``: texts ``a.b=value``, with values as the toolkit's own commands take them.
 
     Raises:
-        ConfigError: for a text of another form.
+        ConfigError: For a text of another form.
 
     Examples:
         >>> parse_options(["optimizer.generator.lr=1e-4", "model.sizes=[1,2]"])
@@ -108,12 +108,12 @@ def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
     """Turn a plain config into one that trains by MinMax, in place: what a user would add by hand.
 
     Args:
-        cfg: the merged config.
-        preset: of :class:`MinMaxHook`.
-        settings: further settings of the hook.
+        cfg: The merged config.
+        preset: Of :class:`MinMaxHook`.
+        settings: Further settings of the hook.
 
     Raises:
-        ConfigError: if it has opted in already.
+        ConfigError: If it has opted in already.
 
     Examples:
         >>> optimizer = dict(generator=dict(type="Adam"), discriminator=dict(type="Adam"))

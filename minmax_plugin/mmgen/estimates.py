@@ -27,7 +27,7 @@ def check_readable(settings: EstimatorSettings, has_own_terms: bool, has_own_los
     """Refuse an estimator that cannot see all of a model's f.
 
     Raises:
-        ValueError: naming the setting and the mend.
+        ValueError: Naming the setting and the mend.
     """
     if settings.type == "last" and has_own_terms:
         raise ValueError(OWN_TERMS)
@@ -41,13 +41,13 @@ def make_estimator(
     """The estimator of f for a model.
 
     Args:
-        settings: which one.
-        gan: the model.
-        batch: draws a batch of real images.
-        seed: of the random numbers of fresh evaluations.
+        settings: Which one.
+        gan: The model.
+        batch: Draws a batch of real images.
+        seed: Of the random numbers of fresh evaluations.
 
     Raises:
-        ValueError: if it cannot see all of the model's f.
+        ValueError: If it cannot see all of the model's f.
     """
     check_readable(settings, gan.own_terms, gan.own_loss)
     if settings.type == "last":

@@ -33,14 +33,14 @@ class FeatureDistance(SampleMetric):
     network with the number, as in "KID-Lite0": FID is the Fréchet distance in the Inception network's features alone.
 
     Args:
-        num_images: samples, and real ones: a fixed random choice of the training data, or all if they are fewer.
+        num_images: Samples, and real ones: a fixed random choice of the training data, or all if they are fewer.
         features: ``lite0`` (EfficientNet-Lite0, trained on ImageNet, 1280 features), ``digits`` (the last hidden
             layer of this package's digit classifier), ``raw`` (the samples themselves), or a TorchScript file that
             is called like StyleGAN's Inception network, ``network(images, return_features=True)`` on RGB images in
             [0, 255].
 
     Raises:
-        ValueError: for an unknown name or a file that is not there.
+        ValueError: For an unknown name or a file that is not there.
 
     Examples:
         >>> metric = FeatureDistance(num_images=200, features="raw")

@@ -31,7 +31,7 @@ class SampleMetric(Metric):
     :meth:`prepare` and :meth:`feed_op`.
 
     Args:
-        num_images: number of samples.
+        num_images: Number of samples.
     """
 
     def __init__(self, num_images: int) -> None:
@@ -99,15 +99,15 @@ class ModeCoverage(SampleMetric):
     ``metrics.jsonl`` as ``shares``.
 
     Args:
-        num_images: number of samples.
-        modes: number of modes of the mixture; with ``radius``, ``sigma`` and ``weights``, as its data set
+        num_images: Number of samples.
+        modes: Number of modes of the mixture; with ``radius``, ``sigma`` and ``weights``, as its data set
             was given.
-        radius: radius of the circle that they lie on, or half the side of their grid.
-        sigma: standard deviation of each.
-        weights: share of each; equal if not given.
+        radius: Radius of the circle that they lie on, or half the side of their grid.
+        sigma: Standard deviation of each.
+        weights: Share of each; equal if not given.
         layout: ``circle`` or ``grid``.
-        near: the radius around a centre, in the units of the data.
-        min_share: share of all samples that makes a mode found.
+        near: The radius around a centre, in the units of the data.
+        min_share: Share of all samples that makes a mode found.
 
     Examples:
         >>> ModeCoverage(modes=4).measure(centres(4, radius=1.0)[:3])["modes"]
@@ -173,10 +173,10 @@ class DigitShares(SampleMetric):
     ``min_share`` of all samples.
 
     Args:
-        num_images: number of samples.
-        digits: the digits that the data hold.
-        confidence: the least probability.
-        min_share: share of all samples that makes a digit present.
+        num_images: Number of samples.
+        digits: The digits that the data hold.
+        confidence: The least probability.
+        min_share: Share of all samples that makes a digit present.
 
     Examples:
         >>> DigitShares(digits=(0, 1)).measure(-torch.ones(10, 1, 28, 28))["digits"]
@@ -221,10 +221,10 @@ class SampleMetrics(Hook):
     and ``cpu_seconds``, the time of the processor: what else the machine does shows less in them, but it shows.
 
     Args:
-        metrics: the config of a metric, or a list of them.
-        interval: iterations of the runner between measurements.
-        batch_size: samples generated at once.
-        seed: of the noise.
+        metrics: The config of a metric, or a list of them.
+        interval: Iterations of the runner between measurements.
+        batch_size: Samples generated at once.
+        seed: Of the noise.
         sample_model: ``orig`` or ``ema``; the averaged weights if the model has them and it is not given.
 
     Examples:

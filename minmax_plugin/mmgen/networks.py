@@ -38,12 +38,12 @@ class MLPGenerator(_NoiseGenerator):
     """A fully connected generator.
 
     Args:
-        out_shape: shape of one sample, such as ``(2,)`` or ``(1, 28, 28)``.
-        noise_size: length of the noise vector z ~ N(0, I).
-        hidden: widths of the hidden layers.
-        negative_slope: of the LeakyReLU; 0 is ReLU.
-        tanh: whether the output passes a tanh.
-        orthogonal_gain: gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
+        out_shape: Shape of one sample, such as ``(2,)`` or ``(1, 28, 28)``.
+        noise_size: Length of the noise vector z ~ N(0, I).
+        hidden: Widths of the hidden layers.
+        negative_slope: Of the LeakyReLU; 0 is ReLU.
+        tanh: Whether the output passes a tanh.
+        orthogonal_gain: Gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
 
     Examples:
         >>> MLPGenerator(out_shape=(2,), noise_size=256)(None, num_batches=5).shape
@@ -70,11 +70,11 @@ class MLPDiscriminator(nn.Module):
     """A fully connected discriminator; its output is a logit.
 
     Args:
-        in_shape: shape of one sample.
-        hidden: widths of the hidden layers.
-        negative_slope: of the LeakyReLU; 0 is ReLU.
-        dropout: dropout rate after each hidden layer.
-        orthogonal_gain: gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
+        in_shape: Shape of one sample.
+        hidden: Widths of the hidden layers.
+        negative_slope: Of the LeakyReLU; 0 is ReLU.
+        dropout: Dropout rate after each hidden layer.
+        orthogonal_gain: Gain of an orthogonal initialisation with zero biases; ``None`` keeps torch's.
 
     Examples:
         >>> MLPDiscriminator(in_shape=(2,))(torch.zeros(5, 2)).shape
@@ -104,9 +104,9 @@ class ConvGenerator(_NoiseGenerator):
     The transposed ones are w wide, 4×4, with stride 2; LeakyReLU 0.2 throughout, no batch norm.
 
     Args:
-        noise_size: length of the noise vector z ~ N(0, I).
+        noise_size: Length of the noise vector z ~ N(0, I).
         width: w, channels; 128 in the paper.
-        channels: of the images.
+        channels: Of the images.
 
     Examples:
         >>> ConvGenerator(width=8)(None, num_batches=5).shape
@@ -130,8 +130,8 @@ class ConvDiscriminator(nn.Module):
 
     Args:
         width: w, channels; 64 in the paper.
-        channels: of the images.
-        dropout: dropout rate.
+        channels: Of the images.
+        dropout: Dropout rate.
 
     Examples:
         >>> ConvDiscriminator(width=8)(torch.zeros(5, 3, 32, 32)).shape

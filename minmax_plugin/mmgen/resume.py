@@ -27,8 +27,8 @@ class Saved:
     """What a checkpoint holds besides its weights.
 
     Args:
-        meta: its ``meta``.
-        has_optimizer: whether it holds the states of optimizers.
+        meta: Its ``meta``.
+        has_optimizer: Whether it holds the states of optimizers.
     """
 
     meta: Mapping[str, Any]
@@ -51,8 +51,8 @@ class Resume(Hook):
     config has changed since is used. The best score so far comes back, so that only a better one replaces its file.
 
     Args:
-        cfg: the config that goes on.
-        saved: the checkpoint that it goes on from.
+        cfg: The config that goes on.
+        saved: The checkpoint that it goes on from.
     """
 
     reads_weights = False

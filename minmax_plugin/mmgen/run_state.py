@@ -26,7 +26,7 @@ class RunState:
     writes the checkpoint, saves and restores its random states; the others draw anew.
 
     Args:
-        runner: the toolkit's runner.
+        runner: The toolkit's runner.
     """
 
     def __init__(self, runner: Any) -> None:
@@ -104,7 +104,7 @@ class ExactResume(Hook):
     Its checkpoints carry a :class:`RunState` as ``meta["run"]``, which the toolkit passes over.
 
     Args:
-        saved: what ``meta["run"]`` of the checkpoint was, where one is resumed.
+        saved: What ``meta["run"]`` of the checkpoint was, where one is resumed.
     """
 
     reads_weights = False
@@ -167,8 +167,8 @@ class LastOfAll(Hook):
     """Runs after all other hooks: notes where the data begin, and has checkpoints written last.
 
     Args:
-        state: of the run.
-        after: is called after each iteration.
+        state: Of the run.
+        after: Is called after each iteration.
     """
 
     reads_weights = False

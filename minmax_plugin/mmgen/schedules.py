@@ -15,12 +15,12 @@ class OfPlayerLrUpdaterHook(Hook):
     the scale of proposals is the algorithm's to choose (arXiv:2006.12376, any distribution of them).
 
     Args:
-        player: a key of the config's ``optimizer``.
-        schedule: the policy and its settings, as ``lr_config`` would have them.
-        by_epoch: of the schedule, where it does not say.
+        player: A key of the config's ``optimizer``.
+        schedule: The policy and its settings, as ``lr_config`` would have them.
+        by_epoch: Of the schedule, where it does not say.
 
     Raises:
-        ValueError: if there is no such policy, or, before the first iteration, no such player.
+        ValueError: If there is no such policy, or, before the first iteration, no such player.
 
     Examples:
         >>> cosine = dict(policy="CosineAnnealing", min_lr=0)

@@ -37,7 +37,7 @@ def apply_shims() -> None:
     """Put stand-ins where the installed toolkit has holes.
 
     Raises:
-        ImportError: if MMGeneration or its mmcv 1.x is not installed.
+        ImportError: If MMGeneration or its mmcv 1.x is not installed.
     """
     for package in ("mmcv", "mmgen"):
         if importlib.util.find_spec(package) is None:
@@ -72,7 +72,7 @@ def check_operations(model: Any) -> None:
     """Refuse a model that would miss compiled operations where it is to run.
 
     Raises:
-        ConfigError: if there is a GPU, its networks compute with mmcv's operations there, and these are missing.
+        ConfigError: If there is a GPU, its networks compute with mmcv's operations there, and these are missing.
     """
     import torch
 

@@ -20,10 +20,10 @@ def log_to_tensorboard(cfg: Config) -> None:
     rejections in a row, and what is measured.
 
     Args:
-        cfg: the config, changed in place.
+        cfg: The config, changed in place.
 
     Raises:
-        ConfigError: if TensorBoard is not installed.
+        ConfigError: If TensorBoard is not installed.
 
     Examples:
         >>> cfg = Config(dict(log_config=dict(interval=10, hooks=[])))
@@ -51,7 +51,7 @@ class TensorboardSamples(Hook):
     ``VisualizeUnconditionalSamples``. Pictures of one folder are one series. Needs a ``TensorboardLoggerHook``.
 
     Args:
-        interval: iterations between looks for new pictures.
+        interval: Iterations between looks for new pictures.
 
     Examples:
         >>> TensorboardSamples(interval=50).interval

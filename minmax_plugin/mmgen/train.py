@@ -47,7 +47,7 @@ def build_network(cfg: Config) -> nn.Module:
     """The config's model.
 
     Raises:
-        ConfigError: if the toolkit cannot build it, or it cannot run here.
+        ConfigError: If the toolkit cannot build it, or it cannot run here.
     """
     try:
         model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
@@ -69,16 +69,16 @@ def train(
     """Train a config with the toolkit's own ``train_model``.
 
     Args:
-        cfg: the merged config, with ``work_dir`` set.
-        name: file name of the copy of the config in the work dir.
-        seed: of model, data and the acceptance draw.
-        deterministic: whether cuDNN must be deterministic.
-        rank_shift: whether each rank adds its number to the seed.
-        distributed: whether ``torch.distributed`` is initialised.
-        hooks: more entries of ``custom_hooks``, for this run alone: the copy of the config does not have them.
+        cfg: The merged config, with ``work_dir`` set.
+        name: File name of the copy of the config in the work dir.
+        seed: Of model, data and the acceptance draw.
+        deterministic: Whether cuDNN must be deterministic.
+        rank_shift: Whether each rank adds its number to the seed.
+        distributed: Whether ``torch.distributed`` is initialised.
+        hooks: More entries of ``custom_hooks``, for this run alone: the copy of the config does not have them.
 
     Raises:
-        ConfigError: before anything is built, if the config cannot be trained as it stands.
+        ConfigError: Before anything is built, if the config cannot be trained as it stands.
     """
     expand_home(cfg._cfg_dict)
     check_config(cfg)
@@ -125,8 +125,8 @@ def set_up_process(cfg: Config, launcher: str = "none") -> None:
     """Prepare this process for one training, as the toolkit's own script does.
 
     Args:
-        cfg: the merged config.
-        launcher: that started it as one of several, or ``none``.
+        cfg: The merged config.
+        launcher: That started it as one of several, or ``none``.
     """
     multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
     cv2.setNumThreads(cfg.get("opencv_num_threads", 0))

@@ -23,7 +23,7 @@ class UnrolledGAN(StaticUnconditionalGAN):
     the proposal (of which arXiv:2006.12376 allows any distribution), and the discriminator's, k = 1, the answer.
 
     Raises:
-        ValueError: at the first iteration, for a setting that cannot be unrolled (``minmax-train`` refuses most of
+        ValueError: At the first iteration, for a setting that cannot be unrolled (``minmax-train`` refuses most of
             them before).
 
     Examples:

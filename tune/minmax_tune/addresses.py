@@ -46,11 +46,11 @@ def check_no_secret(flag: str, address: str) -> None:
     """Refuse an address that holds a password: it would be stored, and everybody sees it in the process list.
 
     Args:
-        flag: the option that gives the address.
-        address: as given, its variables not filled in.
+        flag: The option that gives the address.
+        address: As given, its variables not filled in.
 
     Raises:
-        ConfigError: naming the option, but not the password.
+        ConfigError: Naming the option, but not the password.
 
     Examples:
         >>> check_no_secret("--storage", "postgresql://me:abc@host/db")
@@ -69,11 +69,11 @@ def fill_in(flag: str, address: str) -> str:
     """An address with its variables filled in; from now on their secrets are hidden wherever they turn up.
 
     Args:
-        flag: the option that gives the address.
-        address: as given.
+        flag: The option that gives the address.
+        address: As given.
 
     Raises:
-        ConfigError: if a variable is not set.
+        ConfigError: If a variable is not set.
 
     Examples:
         >>> fill_in("--storage", "postgresql://me:$NO_SUCH@host/db")
@@ -96,7 +96,7 @@ def know(address: str) -> None:
     """Have the secrets of an address hidden in a process that does not open it, where its variables are set there.
 
     Args:
-        address: as given.
+        address: As given.
     """
     remember(os.path.expandvars(address))
 
@@ -112,8 +112,8 @@ def take_out(field: str, address: str) -> str:
     This process goes on with the password; for the next one somebody has to set the variable.
 
     Args:
-        field: of the options, whose name the variable bears.
-        address: as it was stored.
+        field: Of the options, whose name the variable bears.
+        address: As it was stored.
 
     Examples:
         >>> take_out("example", "postgresql://me:abc@host/db")

@@ -19,8 +19,8 @@ def parse(argv: Sequence[str] | None = None) -> Command:
     """Read a command line.
 
     Raises:
-        ConfigError: for options that exclude each other.
-        SystemExit: from argparse, for a line that it cannot read.
+        ConfigError: For options that exclude each other.
+        SystemExit: From argparse, for a line that it cannot read.
 
     Examples:
         >>> parse(["a.py", "--num-samples", "3"]).options().num_samples

@@ -17,10 +17,10 @@ def writing(what: str) -> Iterator[None]:
     """Make one clear error of a place that cannot be written; a full disk is another matter.
 
     Args:
-        what: the place, with the option that names it.
+        what: The place, with the option that names it.
 
     Raises:
-        ConfigError: with what the system says.
+        ConfigError: With what the system says.
 
     Examples:
         >>> with writing("--storage-path='a'"):  # doctest: +ELLIPSIS
@@ -42,7 +42,7 @@ def replaced(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to write to; it takes its place when all went well.
 
     Args:
-        path: the file; its folder is made if need be.
+        path: The file; its folder is made if need be.
 
     Examples:
         >>> import tempfile

@@ -34,7 +34,7 @@ def versions(sources: Sequence[Path] = tuple(SOURCES)) -> dict[str, str]:
     """The versions that a process runs: Python, the packages, and a digest of this project's own code.
 
     Args:
-        sources: the folders of the project's packages.
+        sources: The folders of the project's packages.
 
     Examples:
         >>> list(versions())[:2], len(versions()["code of this project"])
@@ -51,14 +51,14 @@ def check_nodes(folder: Path | None = None, timeout: float = 120) -> list[str]:
     """Compare each living node of the connected Ray cluster with this process.
 
     Args:
-        folder: where the search keeps its files; every node must see it under the same path.
-        timeout: seconds that a node has for its answer.
+        folder: Where the search keeps its files; every node must see it under the same path.
+        timeout: Seconds that a node has for its answer.
 
     Returns:
         The addresses of the nodes.
 
     Raises:
-        ClusterError: for the first node that differs, does not see ``folder``, or does not answer.
+        ClusterError: For the first node that differs, does not see ``folder``, or does not answer.
     """
     nodes = {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
     expected = versions()

@@ -28,7 +28,7 @@ class Options:
     """The options of a search; :func:`~minmax_tune.cli.build_parser` says what each means.
 
     Raises:
-        ConfigError: for a value that is out of range, or two that exclude each other.
+        ConfigError: For a value that is out of range, or two that exclude each other.
 
     Examples:
         >>> Options(objectives=("balance:max", "seconds:min")).directions
@@ -155,10 +155,10 @@ class Command:
 
     Args:
         action: ``search``, ``dry-run``, ``resume`` or ``report``.
-        folder: of an earlier search, for ``resume`` and ``report``.
-        given: the options on the command line, by the field's name.
-        extend: trials to add to each study.
-        retry_errored: whether failed trials are run again.
+        folder: Of an earlier search, for ``resume`` and ``report``.
+        given: The options on the command line, by the field's name.
+        extend: Trials to add to each study.
+        retry_errored: Whether failed trials are run again.
     """
 
     action: str
@@ -171,7 +171,7 @@ class Command:
         """The options: what was given, over what was ``stored`` or the defaults.
 
         Raises:
-            ConfigError: if they do not go with what was ``stored``.
+            ConfigError: If they do not go with what was ``stored``.
         """
         if stored is None:
             return Options(**self.given)

@@ -26,8 +26,8 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
     What has been queued before is passed over: a search may be killed while it is planned, or extended.
 
     Args:
-        record: the search.
-        configs: the merged base configs, by name.
+        record: The search.
+        configs: The merged base configs, by name.
     """
     options = record.options
     for name, study in record.studies.items():
@@ -86,7 +86,7 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
     """All points of a finite space, in a shuffled order.
 
     Raises:
-        ConfigError: if the space is not finite.
+        ConfigError: If the space is not finite.
 
     Examples:
         >>> space = Space.load({"space": {"optimizer.generator.lr": dict(type="choice", options=[0.1, 0.2])}})
@@ -147,9 +147,9 @@ def retry(study: optuna.Study, trial: FrozenTrial, continues: bool) -> None:
     """Queue a trial again: a new trial of the same parameters, linked by ``retry_of``.
 
     Args:
-        study: its study.
-        trial: the one that is replaced.
-        continues: whether the new one goes on from the old one's last checkpoint.
+        study: Its study.
+        trial: The one that is replaced.
+        continues: Whether the new one goes on from the old one's last checkpoint.
     """
     kept = {k: trial.user_attrs[k] for k in ("baseline", "partial") if k in trial.user_attrs}
     # params of a trial that was killed while it was being sampled may be in its queue entry alone

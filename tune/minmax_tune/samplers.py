@@ -18,9 +18,9 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
     """The sampler of a study.
 
     Args:
-        options: of the search, with the sampler's name and the seed.
-        index: the study's number, so that studies draw unlike points.
-        trials: that the study has, so that an extended one does not draw its first points again.
+        options: Of the search, with the sampler's name and the seed.
+        index: The study's number, so that studies draw unlike points.
+        trials: That the study has, so that an extended one does not draw its first points again.
 
     Examples:
         >>> type(make_sampler(Options(sampler="tpe"), index=0, trials=0)).__name__

@@ -29,10 +29,10 @@ def make_scheduler(
     """The scheduler that ``options`` name, one for each study.
 
     Args:
-        options: of the search.
-        images: that a whole trial of each study sees.
-        studies: the studies; what their trials have reported counts, so that a resumed search knows it.
-        out_of_memory: is told the id of a trial that Ray killed for want of memory.
+        options: Of the search.
+        images: That a whole trial of each study sees.
+        studies: The studies; what their trials have reported counts, so that a resumed search knows it.
+        out_of_memory: Is told the id of a trial that Ray killed for want of memory.
     """
     metric, mode = options.directions[0]
     by_seconds = options.resource == "seconds"
@@ -65,8 +65,8 @@ class PerStudy(FIFOScheduler):
     It also keeps Ray from starting a trial again that it killed for want of memory: that would only repeat it.
 
     Args:
-        schedulers: by the study's name.
-        out_of_memory: is told the id of such a trial.
+        schedulers: By the study's name.
+        out_of_memory: Is told the id of such a trial.
     """
 
     def __init__(self, schedulers: Mapping[str, TrialScheduler], out_of_memory: Callable[[str], None]) -> None:

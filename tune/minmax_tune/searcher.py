@@ -48,8 +48,8 @@ class StudySearcher(Unkept, Searcher):
     (``complete``, ``collapsed`` or ``failed``); what ends without one was stopped from outside.
 
     Args:
-        record: the search.
-        stopper: is told when there is nothing more to be gained.
+        record: The search.
+        stopper: Is told when there is nothing more to be gained.
     """
 
     def __init__(self, record: SearchRecord, stopper: SearchStopper) -> None:
@@ -238,8 +238,8 @@ def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     """What a trial keeps of its runs: scores by seed, their interval, and mean metrics.
 
     Args:
-        runs: each with ``base``, ``seed`` and ``metrics``.
-        metric: the primary objective.
+        runs: Each with ``base``, ``seed`` and ``metrics``.
+        metric: The primary objective.
 
     Examples:
         >>> runs = [{"base": "a", "seed": s, "metrics": {"m": v}} for s, v in ((1, 0.4), (2, 0.6))]

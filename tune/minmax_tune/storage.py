@@ -31,11 +31,11 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
     Several processes may open a new database at the same moment.
 
     Args:
-        spec: what ``--storage`` says; environment variables in it are filled in.
-        folder: the search's folder.
+        spec: What ``--storage`` says; environment variables in it are filled in.
+        folder: The search's folder.
 
     Raises:
-        ConfigError: if it cannot be opened.
+        ConfigError: If it cannot be opened.
 
     Examples:
         >>> import tempfile
@@ -61,11 +61,11 @@ def read_url(text: str, given: str) -> sqlalchemy.URL:
     """A database's URL, taken apart. What is wrong with one is never said in its own words: they hold the password.
 
     Args:
-        text: the URL, with its variables filled in.
-        given: the option, for the error.
+        text: The URL, with its variables filled in.
+        given: The option, for the error.
 
     Raises:
-        ConfigError: if it cannot be read, or not in one way alone.
+        ConfigError: If it cannot be read, or not in one way alone.
 
     Examples:
         >>> read_url("postgresql://me:p@ss:w@host/db", "--storage='postgresql://me:$PASSWORD@host/db'")
@@ -92,7 +92,7 @@ class Journal(JournalFileBackend):
     any more.
 
     Args:
-        path: of the file.
+        path: Of the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -125,7 +125,7 @@ def open_database(url: str) -> RDBStorage:
         url: SQLAlchemy's.
 
     Raises:
-        Exception: of the database's own driver.
+        Exception: Of the database's own driver.
     """
     # another program, such as the dashboard, may hold SQLite's lock for a while
     waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}

@@ -48,9 +48,9 @@ class Run:
     """One training of a trial: a trial has one for each seed, and in a shared study for each data set too.
 
     Args:
-        base: name of the base config that it trains.
-        seed: of the training.
-        folder: where it keeps its files.
+        base: Name of the base config that it trains.
+        seed: Of the training.
+        folder: Where it keeps its files.
     """
 
     base: str
@@ -80,11 +80,11 @@ class SearchRecord(Unkept):
       single-objective trials only; their steps are images too).
 
     Args:
-        folder: the search's folder.
-        options: as given, with the later changes of a resumed search.
-        space: what is sampled; read when it is needed if ``None``, for a Python space is run then.
-        bases: each base config's file, by name.
-        studies: the studies by name: those of ``bases``, or one named ``shared``.
+        folder: The search's folder.
+        options: As given, with the later changes of a resumed search.
+        space: What is sampled; read when it is needed if ``None``, for a Python space is run then.
+        bases: Each base config's file, by name.
+        studies: The studies by name: those of ``bases``, or one named ``shared``.
 
     Examples:
         >>> SearchRecord.open("nowhere")
@@ -108,13 +108,13 @@ class SearchRecord(Unkept):
         """Write a new search down.
 
         Args:
-            folder: a folder that does not exist yet, or was left before the search was written down.
-            options: of the search.
-            space: what is sampled.
-            configs: the merged base configs, by name.
+            folder: A folder that does not exist yet, or was left before the search was written down.
+            options: Of the search.
+            space: What is sampled.
+            configs: The merged base configs, by name.
 
         Raises:
-            ConfigError: if the folder holds something else or cannot be written, or the storage cannot be used.
+            ConfigError: If the folder holds something else or cannot be written, or the storage cannot be used.
         """
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
@@ -161,7 +161,7 @@ class SearchRecord(Unkept):
         """Read a search back.
 
         Raises:
-            ConfigError: if there is none, or its storage cannot be read.
+            ConfigError: If there is none, or its storage cannot be read.
         """
         folder = Path(folder)
         if not (folder / "search.json").is_file():
@@ -292,7 +292,7 @@ def new_folder(folder: Path, options: Options) -> None:
     """Make the folder of a new search.
 
     Raises:
-        ConfigError: if it holds something else, or cannot be made.
+        ConfigError: If it holds something else, or cannot be made.
     """
     if folder.name.startswith("~"):
         raise ConfigError(f"--name={folder.name!r}: a shell takes such a folder for a home; give another name.")
@@ -334,7 +334,7 @@ def _new_study(storage: BaseStorage, name: str, folder: Path, options: Options) 
     """A study for a new search: one that is not there yet, or that was left before the search was written down.
 
     Raises:
-        ConfigError: if another search has such a study.
+        ConfigError: If another search has such a study.
     """
     directions = _directions(options)
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

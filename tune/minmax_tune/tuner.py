@@ -37,12 +37,12 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
     """Run the trials of a search that are left.
 
     Args:
-        record: the search.
-        callbacks: of Ray Tune; they see each trial start, report and end.
-        ending: says why the search ended, if before its last trial.
+        record: The search.
+        callbacks: Of Ray Tune; they see each trial start, report and end.
+        ending: Says why the search ended, if before its last trial.
 
     Raises:
-        ConfigError: if the cluster cannot be reached, or cannot hold a trial.
+        ConfigError: If the cluster cannot be reached, or cannot hold a trial.
     """
     options = record.options
     searcher = StudySearcher(record, ending)
@@ -97,7 +97,7 @@ def connect(address: str) -> None:
     """Start Ray on this machine, or join the cluster at ``address``.
 
     Raises:
-        ConfigError: if there is no cluster.
+        ConfigError: If there is no cluster.
     """
     local = address == "local"
     if local:  # it listens on this machine alone
@@ -152,7 +152,7 @@ def count_slots(record: SearchRecord, gpus: float) -> int:
         Their number, on all nodes.
 
     Raises:
-        ConfigError: if none fits, or the nodes of a cluster differ.
+        ConfigError: If none fits, or the nodes of a cluster differ.
     """
     options = record.options
     wanted = {"CPU": options.cpus_per_trial, "GPU": gpus}
@@ -196,7 +196,7 @@ def only_one(folder: Path) -> Iterator[None]:
     """Hold a search's folder, so that no second process runs it too. The lock ends with the process.
 
     Raises:
-        ConfigError: if another one does, or the folder cannot be written.
+        ConfigError: If another one does, or the folder cannot be written.
     """
     with writing(str(folder)):
         file = open(folder / LOCK, "w")  # noqa: SIM115  closed below: what happens meanwhile is not of this place

@@ -28,7 +28,7 @@ def clean(record: SearchRecord) -> None:
     be set for the next ``--resume``; the log says so. What the database of the studies holds stays as it is.
 
     Args:
-        record: the search.
+        record: The search.
     """
     stored = json.loads((record.folder / "search.json").read_text())
     if stored.get(NO_PASSWORD):

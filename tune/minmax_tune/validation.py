@@ -55,11 +55,11 @@ def check_no_secrets(settings: Any, where: str) -> None:
     """Refuse settings with a password or token in them: a search keeps copies of them that run, for others to see.
 
     Args:
-        settings: of a config or a space.
-        where: they stand, for the error.
+        settings: Of a config or a space.
+        where: They stand, for the error.
 
     Raises:
-        ConfigError: naming the setting, but not the secret.
+        ConfigError: Naming the setting, but not the secret.
 
     Examples:
         >>> check_no_secrets({"init_kwargs": {"api_token": "eyJhcGlfYWRkcmVz"}}, "")
@@ -109,7 +109,7 @@ def read_points(path: str) -> list[dict[str, Any]]:
     """The points of a YAML file: a list of values by name.
 
     Raises:
-        SpaceError: if it is no such file.
+        SpaceError: If it is no such file.
     """
     if not Path(path).is_file():
         raise SpaceError(f"--points={path!r} does not exist.")
@@ -126,7 +126,7 @@ def check_objectives(cfg: Config, options: Options) -> None:
     """Refuse an objective that this config will not measure, where that can be known.
 
     Raises:
-        ConfigError: naming the objective and what is measured.
+        ConfigError: Naming the objective and what is measured.
     """
     measured = measured_metrics(cfg)
     if measured is None:
@@ -176,7 +176,7 @@ def lay_dataset(cfg: Config, dataset: Config) -> None:
     The hook in ``custom_hooks`` that measures the old one gives way to the new ``metrics_hook`` too.
 
     Raises:
-        ConfigError: if it cannot be told which of several hooks that is.
+        ConfigError: If it cannot be told which of several hooks that is.
     """
     old = cfg.get("metrics_hook")
     for key, value in dataset._cfg_dict.items():

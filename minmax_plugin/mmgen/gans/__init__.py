@@ -47,7 +47,7 @@ def gan_of(model: nn.Module) -> GAN:
     """A model of the toolkit, wrapped or not, seen as a game.
 
     Raises:
-        ValueError: if it is of no class that can be driven, or lacks a discriminator.
+        ValueError: If it is of no class that can be driven, or lacks a discriminator.
     """
     bare = model.module if is_module_wrapper(model) else model
     kind = find_kind(type(bare))

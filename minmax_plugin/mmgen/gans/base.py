@@ -34,10 +34,10 @@ class GAN:
     otherwise. A class with a ``_get_disc_loss`` of its own (a relativistic loss) is read by that.
 
     Args:
-        model: the runner's model, wrapped or not.
+        model: The runner's model, wrapped or not.
 
     Raises:
-        ValueError: if the model lacks a discriminator, its ``train_cfg`` makes no min-max cycle, or it trains by a
+        ValueError: If the model lacks a discriminator, its ``train_cfg`` makes no min-max cycle, or it trains by a
             loss that f cannot be read from.
     """
 
@@ -74,7 +74,7 @@ class GAN:
         """Refuse a class of models whose own loss f cannot be read from.
 
         Raises:
-            ValueError: naming it and the mend.
+            ValueError: Naming it and the mend.
         """
         if _is_overridden(model, "train_step") and not getattr(model, DECLARED, False):
             raise ValueError(
@@ -93,7 +93,7 @@ class GAN:
         """The numbers of ascent steps (k) and of generator steps in one cycle.
 
         Raises:
-            ValueError: if the settings make no min-max cycle.
+            ValueError: If the settings make no min-max cycle.
         """
         return ascent_steps(train_cfg.get("disc_steps", 1)), 1
 
@@ -115,7 +115,7 @@ class GAN:
         """Refuse an optimizer that the model cannot train ``player`` with.
 
         Raises:
-            ValueError: naming it.
+            ValueError: Naming it.
         """
 
     # --- players -----------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class GAN:
         """The players, given the optimizers that move them.
 
         Raises:
-            ValueError: if one is missing or is no facade.
+            ValueError: If one is missing or is no facade.
         """
         self.min_optimizer, self.max_optimizer = (_facade(optimizers, name) for name in self.names)
         return Player(self.min_optimizer, self.generator), Player(self.max_optimizer, self.discriminator)
@@ -241,9 +241,9 @@ def by_group(loss: Callable[[Tensor], Tensor], prediction: Tensor, groups: int) 
     """A loss of each of some equal groups of samples, in one call where the loss allows it.
 
     Args:
-        loss: gives one number.
+        loss: Gives one number.
         prediction: (N, ...), N a multiple of ``groups``.
-        groups: their number.
+        groups: Their number.
 
     Examples:
         >>> by_group(torch.mean, torch.arange(4.0), groups=2)
@@ -260,11 +260,11 @@ def ascent_steps(disc_steps: int, accumulation: int = 1) -> int:
     """The number k of ascent steps in one cycle of the toolkit.
 
     Args:
-        disc_steps: the toolkit's ``train_cfg.disc_steps``: discriminator passes for one generator step.
+        disc_steps: The toolkit's ``train_cfg.disc_steps``: discriminator passes for one generator step.
         accumulation: ``train_cfg.batch_accumulation_steps``: passes that make one discriminator step.
 
     Raises:
-        ValueError: if the numbers make no min-max cycle.
+        ValueError: If the numbers make no min-max cycle.
 
     Examples:
         >>> ascent_steps(disc_steps=8, accumulation=4)

@@ -16,8 +16,8 @@ def write_configs(record: SearchRecord, row: Row) -> None:
     """Write the configs that a trial trains into its folder, one for each data set, ready for ``minmax-train``.
 
     Args:
-        record: the search.
-        row: the trial.
+        record: The search.
+        row: The trial.
     """
     for base in _bases(record, row):
         path = record.trial_folder(row.study, row.number) / f"{base}.py"
@@ -36,8 +36,8 @@ def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
     ``command.txt`` and, of its first training, the last ``checkpoint.pth`` and ``samples.png``.
 
     Args:
-        record: the search.
-        ranked: the study's trials, best first.
+        record: The search.
+        ranked: The study's trials, best first.
     """
     front_first = sorted((row for row in ranked if row.finished), key=lambda row: not row.front)
     chosen = front_first[: record.options.export_best]

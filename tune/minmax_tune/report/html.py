@@ -40,8 +40,8 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
     """The page, as HTML.
 
     Args:
-        record: the search.
-        rows: its trials, see :func:`minmax_tune.report.tables.read_rows`.
+        record: The search.
+        rows: Its trials, see :func:`minmax_tune.report.tables.read_rows`.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

@@ -27,7 +27,7 @@ def connect(uri: str) -> Any:
         uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
 
     Raises:
-        ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
+        ConfigError: If MLflow is not installed, or there is nothing at ``uri``.
     """
     place, given = fill_in("--mlflow", uri), f"--mlflow={shown(uri)!r}"
     try:
@@ -49,11 +49,11 @@ class MlflowLogger(Unkept, tune.Callback):
     be reached later is said once and ends nothing.
 
     Args:
-        record: the search; its folder's name is that of the experiment.
+        record: The search; its folder's name is that of the experiment.
         uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
 
     Raises:
-        ConfigError: if MLflow is not installed, or there is nothing at ``uri``.
+        ConfigError: If MLflow is not installed, or there is nothing at ``uri``.
     """
 
     def __init__(self, record: SearchRecord, uri: str) -> None:

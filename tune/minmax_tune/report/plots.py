@@ -46,10 +46,10 @@ def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[st
     A plot that needs more trials than there are is left out.
 
     Args:
-        study: the study.
-        rows: its trials, see :func:`minmax_tune.report.tables.read_rows`.
+        study: The study.
+        rows: Its trials, see :func:`minmax_tune.report.tables.read_rows`.
         objectives: (metric, ``min`` or ``max``).
-        folder: where to.
+        folder: Where to.
     """
     name = rows[0].study if rows else study.study_name
     kinds: dict[str, Callable[[], Figure]] = {

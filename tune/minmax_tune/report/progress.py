@@ -23,9 +23,9 @@ class Progress(Unkept, tune.Callback):
     """Says how a search goes, and has its results written after each trial.
 
     Args:
-        record: the search.
-        report: its results.
-        stream: where to; by default standard output.
+        record: The search.
+        report: Its results.
+        stream: Where to; by default standard output.
     """
 
     def __init__(self, record: SearchRecord, report: Report, stream: IO[str] | None = None) -> None:

@@ -26,7 +26,7 @@ class Report:
     replaced whole. A result that cannot be written, as on a full disk, is said once and ends nothing.
 
     Args:
-        record: the search.
+        record: The search.
 
     Examples:
         >>> Report(SearchRecord.open("results/tonight")).finish()  # doctest: +SKIP

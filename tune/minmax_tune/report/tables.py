@@ -25,23 +25,23 @@ class Row:
     """A trial, read from storage alone.
 
     Args:
-        study: name of its study.
-        number: of the trial in it.
-        state: one of :data:`STATES`.
-        values: the objectives, in their order; of an unfinished trial the last value of the first, if any.
+        study: Name of its study.
+        number: Of the trial in it.
+        state: One of :data:`STATES`.
+        values: The objectives, in their order; of an unfinished trial the last value of the first, if any.
         interval: 95 % interval of the first objective over seeds, if there are several.
-        scores: the first objective for each seed.
-        params: what was sampled.
-        settings: what it lays over the base config, by path.
-        origin: who proposed it.
-        baseline: whether it is the unmodified config.
-        retry_of: number of the trial that it runs again.
-        reason: why it was not finished.
-        metrics: all last metrics, with ``images`` and ``seconds``.
-        seconds: from start to end.
-        front: whether no other trial is better (with several objectives: in all of them).
-        folder: of its files, relative to the search's folder.
-        commands: that train it again, one for each of its trainings.
+        scores: The first objective for each seed.
+        params: What was sampled.
+        settings: What it lays over the base config, by path.
+        origin: Who proposed it.
+        baseline: Whether it is the unmodified config.
+        retry_of: Number of the trial that it runs again.
+        reason: Why it was not finished.
+        metrics: All last metrics, with ``images`` and ``seconds``.
+        seconds: From start to end.
+        front: Whether no other trial is better (with several objectives: in all of them).
+        folder: Of its files, relative to the search's folder.
+        commands: That train it again, one for each of its trainings.
     """
 
     study: str
@@ -134,10 +134,10 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
     """The lines that train a trial again, one for each seed (and data set).
 
     Args:
-        record: the search.
-        study: of the trial.
-        number: of the trial.
-        configs: its config files, by the base's name; if not given, those in its folder.
+        record: The search.
+        study: Of the trial.
+        number: Of the trial.
+        configs: Its config files, by the base's name; if not given, those in its folder.
     """
     home = record.trial_folder(study, number)
     # As in the search: with another number of threads results may differ in their last digits.

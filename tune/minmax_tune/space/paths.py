@@ -25,7 +25,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
     ``minmax: false`` takes MinMax out of the config.
 
     Raises:
-        SpaceError: if a path is not in the config, or a setting would be lost again.
+        SpaceError: If a path is not in the config, or a setting would be lost again.
 
     Examples:
         >>> cfg = Config(dict(optimizer=dict(lr=0.1, betas=(0.5, 0.999))))
@@ -99,7 +99,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     """Set one existing setting of a config, or its ``seed``.
 
     Raises:
-        SpaceError: if the config has no such setting, with the nearest that it has.
+        SpaceError: If the config has no such setting, with the nearest that it has.
 
     Examples:
         >>> cfg = Config(dict(optimizer=dict(betas=(0.5, 0.999))))
@@ -152,7 +152,7 @@ def get_path(cfg: Config, path: str) -> Any:
     """The value at ``path``; of a MinMax setting that is not written in the config, what its preset says.
 
     Raises:
-        NO_SETTING: if there is none.
+        NO_SETTING: If there is none.
 
     Examples:
         >>> hook = dict(type="MinMaxHook", preset="paper")

@@ -32,8 +32,8 @@ class Space:
     """A search space: draws the settings, by path, that a trial lays over its config.
 
     Args:
-        content: what :meth:`load` needs to make it again, fit for JSON.
-        points: to try first; what a point leaves open is sampled.
+        content: What :meth:`load` needs to make it again, fit for JSON.
+        points: To try first; what a point leaves open is sampled.
     """
 
     def __init__(self, content: Any, points: list[dict[str, Any]]) -> None:
@@ -44,7 +44,7 @@ class Space:
         """Read a ``.yaml`` file, in which nothing is executed, or run a ``.py`` file; yours, or one that ships.
 
         Raises:
-            SpaceError: if it does not exist or is malformed.
+            SpaceError: If it does not exist or is malformed.
         """
         shipped = SHIPPED / path
         if not Path(path).is_file() and shipped.is_file():
@@ -91,7 +91,7 @@ class Space:
         """Refuse a space that does not fit each of ``configs``, tried on points drawn with a fixed seed.
 
         Raises:
-            SpaceError: naming the setting, the config and the nearest that there is.
+            SpaceError: Naming the setting, the config and the nearest that there is.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         drawn: dict[str, BaseDistribution] = {}
@@ -114,8 +114,8 @@ class Space:
         """What is wrong with a point to try, or ``None``.
 
         Args:
-            point: values by name.
-            known: distributions seen before, for the hints.
+            point: Values by name.
+            known: Distributions seen before, for the hints.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.enqueue_trial(dict(point))
@@ -140,10 +140,10 @@ class PythonSpace(Space):
     """A space written in Python: ``def space(trial): ...`` returns the settings by path; ``POINTS`` may be given.
 
     Args:
-        source: the file's text.
+        source: The file's text.
 
     Raises:
-        SpaceError: if it cannot be run, or lacks the function.
+        SpaceError: If it cannot be run, or lacks the function.
 
     Examples:
         >>> source = "def space(trial): return {'optimizer.generator.lr': trial.suggest_float('lr', 1e-4, 1e-3)}"
@@ -189,10 +189,10 @@ class YamlSpace(Space):
     earlier entries have the given values.
 
     Args:
-        content: the parsed file, with ``space`` and, if wanted, ``points``.
+        content: The parsed file, with ``space`` and, if wanted, ``points``.
 
     Raises:
-        SpaceError: if it is malformed.
+        SpaceError: If it is malformed.
 
     Examples:
         >>> entry = dict(type="float", low=1e-4, high=1e-2, log=True)

@@ -33,17 +33,17 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     themselves at their next iteration, as does any whose :func:`measurements` are gone.
 
     Args:
-        cfg: the merged config, with ``work_dir`` set; its hook :class:`~minmax_tune.trial.hooks.ReportToFile`, which is
+        cfg: The merged config, with ``work_dir`` set; its hook :class:`~minmax_tune.trial.hooks.ReportToFile`, which is
             told of this process, writes to :func:`measurements`.
-        seed: of the training.
-        processes: their number.
+        seed: Of the training.
+        processes: Their number.
 
     Yields:
         Lines of that file, as they come.
 
     Raises:
-        FloatingPointError: if the training stops itself, because it diverged.
-        RuntimeError: if it fails otherwise, with its last words.
+        FloatingPointError: If the training stops itself, because it diverged.
+        RuntimeError: If it fails otherwise, with its last words.
     """
     folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,8 +90,8 @@ def stop(run: subprocess.Popen[bytes], patience: float) -> None:
     """End a process that leads a session, and all that it has started.
 
     Args:
-        run: the process.
-        patience: seconds that it is given to end what it has started: PyTorch's launcher puts each of its processes
+        run: The process.
+        patience: Seconds that it is given to end what it has started: PyTorch's launcher puts each of its processes
             in a session of its own, where no signal to the launcher's reaches it.
     """
     if patience and run.poll() is None:

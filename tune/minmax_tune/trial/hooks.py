@@ -28,8 +28,8 @@ class ReportToTune(Hook):
     Under :class:`~minmax_plugin.mmgen.hook.MinMaxHook` that is left to the algorithm, which may recover.
 
     Args:
-        job: the trial at work, or what takes its place; it has ``objectives`` and ``measure``.
-        batch_size: images in an iteration, on one device.
+        job: The trial at work, or what takes its place; it has ``objectives`` and ``measure``.
+        batch_size: Images in an iteration, on one device.
     """
 
     reads_weights = False  # so that no pair need be shown to it
@@ -90,10 +90,10 @@ class ReportToFile(ReportToTune):
     """As :class:`ReportToTune`, in one of several processes, of which the first one writes.
 
     Args:
-        folder: the training's.
-        watcher: the trial's process; the training ends when it is gone.
-        objective: the primary one.
-        batch_size: images in an iteration, on one device.
+        folder: The training's.
+        watcher: The trial's process; the training ends when it is gone.
+        objective: The primary one.
+        batch_size: Images in an iteration, on one device.
     """
 
     def __init__(self, folder: str, watcher: int, objective: str, batch_size: int) -> None:

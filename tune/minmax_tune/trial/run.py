@@ -51,12 +51,12 @@ class TrialRunner:
     trials compare on an equal resource.
 
     Args:
-        folder: of the trial.
-        runs: its trainings.
-        bases: the base configs' files by name.
-        settings: laid over them, by path.
+        folder: Of the trial.
+        runs: Its trainings.
+        bases: The base configs' files by name.
+        settings: Laid over them, by path.
         objectives: (metric, mode), the primary one first.
-        collapse_below: the value of the primary objective that a trial must not stay worse than.
+        collapse_below: The value of the primary objective that a trial must not stay worse than.
         gpus: GPUs that it has; with several, each training runs in as many processes.
     """
 
@@ -99,13 +99,13 @@ class TrialRunner:
         """Report a measurement of the run at work.
 
         Args:
-            metrics: by name.
-            iterations: of this run.
-            images: real images that this run has seen.
-            last: whether the run ends here.
+            metrics: By name.
+            iterations: Of this run.
+            images: Real images that this run has seen.
+            last: Whether the run ends here.
 
         Raises:
-            Collapsed: if it was one too many below the limit.
+            Collapsed: If it was one too many below the limit.
         """
         seconds = self.seconds_before + time.monotonic() - self._start
         self.measured[self.index] = metrics
