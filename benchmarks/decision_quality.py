@@ -117,7 +117,8 @@ class ComparesEstimators(Hook):
             def held() -> Any:
                 """One of the batches that would be held by default; the reference has all data."""
                 batch()  # the first call loads them
-                return minmax._pool[int(torch.randint(min(POOL, len(minmax._pool)), ()))]
+                loaded = minmax._pool.batches  # type: ignore[union-attr]
+                return loaded[int(torch.randint(min(POOL, len(loaded)), ()))]
 
             usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or gan.ascent_steps > 1}
             others = {

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from minmax_plugin.acceptance import Acceptance, Comparison, build_acceptance
 from minmax_plugin.checks import check_flags, check_kind, check_patience, check_seed
+from minmax_plugin.deferred import take_step
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
 from minmax_plugin.player import Player, found_inf, players_of
@@ -219,7 +220,7 @@ class MinMaxGame:
             self._scaled.step(self.min_player.optimizers)
         else:
             for optimizer in self.min_player.optimizers:
-                optimizer.step()
+                take_step(optimizer)
         if self._stepped:
             self.phase = Phase.OPEN
         return self._stepped

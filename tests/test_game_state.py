@@ -205,23 +205,21 @@ def test_a_rate_that_is_set_between_steps_stays(kind, rate):
 
 
 class Deferring:
-    """Drives a toolkit's facade as the hook does: its step only marks the gradient as pending."""
+    """Drives a deferred optimizer as the hook does: its step only marks the gradient as pending."""
 
-    proposing = False
-
-    def on_step(self, optimizer, step):
-        return step() if self.proposing else None
+    def takes_step(self, optimizer):
+        return False
 
     def on_zero_grad(self, optimizer):
         pass
 
 
 @pytest.mark.parametrize("adopted", [False, True])
-def test_a_step_that_a_facade_defers_changes_nothing_until_it_is_taken(adopted):
-    facade = type("MinMaxOwnRate", (MinMaxOptimizer, OwnRate), {})
-    optimizer = (OwnRate if adopted else facade)([nn.Parameter(torch.ones(2))], lr=0.1)
-    optimizer.__class__ = facade  # what adopt() does
-    optimizer.driver = driver = Deferring()
+def test_a_step_that_a_deferred_defers_changes_nothing_until_it_is_taken(adopted):
+    deferred = type("MinMaxOwnRate", (MinMaxOptimizer, OwnRate), {})
+    optimizer = (OwnRate if adopted else deferred)([nn.Parameter(torch.ones(2))], lr=0.1)
+    optimizer.__class__ = deferred  # what adopt() does
+    optimizer.driver = Deferring()
     game = MinMaxGame(optimizer, torch.optim.SGD([nn.Parameter(torch.ones(2))]), Never())
     game.decide(0.0)
     (x,) = optimizer.param_groups[0]["params"]
@@ -229,9 +227,7 @@ def test_a_step_that_a_facade_defers_changes_nothing_until_it_is_taken(adopted):
         optimizer.param_groups[0]["lr"] = rate
         x.grad = torch.ones(2)
         optimizer.step()
-        driver.proposing = True
         assert game.propose()
-        driver.proposing = False
         assert optimizer.param_groups[0]["lr"] == 0.9 * rate
         assert optimizer.steps == 1
         optimizer.step()

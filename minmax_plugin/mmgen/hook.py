@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
+import enum
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import get_dist_info
 
@@ -18,14 +16,23 @@ from minmax_plugin.estimators import Estimator
 from minmax_plugin.game import Decision, MinMaxGame
 from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.gans import gan_of
-from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.observers import is_due, observers
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.mmgen.run_state import LastOfAll, RunState
 from minmax_plugin.phase import Phase
 from minmax_plugin.player import found_inf
-from minmax_plugin.randomness import inference
+from minmax_plugin.pool import BatchPool
+from minmax_plugin.recorder import DecisionRecorder, log_values
 from minmax_plugin.settings import MinMaxSettings
+
+
+class Turn(enum.Enum):
+    """Whose turn it is in the toolkit's loop."""
+
+    GENERATOR = "generator"  # the pair is decided; the generator has no gradient yet
+    PENDING = "pending"  # the generator has a gradient, which is the next proposal
+    DISCRIMINATOR = "discriminator"  # it takes its ascent steps
+    ANSWERED = "answered"  # its ascent has reached the tolerance in this cycle
 
 
 @HOOKS.register_module()
@@ -66,14 +73,12 @@ class MinMaxHook(Hook):
         self.seed = self.settings.seed
         self.decision: Decision | None = None
         self.counts = {"disc_steps": 0, "images": 0}
-        self._pending = False  # the generator has a gradient that has not been applied
-        self._proposing = False  # it is being applied now
-        self._responded = False  # the discriminator has had its phase since the last decision
-        self._answered = False  # the ascent has reached its tolerance in this cycle
+        self._turn = Turn.GENERATOR
         self._accumulating = False  # the discriminator has a gradient that it has not stepped with
         self._observers: list[Hook] | None = None
         self._bound: Any = None  # the optimizers that are driven
-        self._pool: list[Any] = []  # real batches for fresh evaluations
+        self._pool: BatchPool | None = None
+        self._recorder: DecisionRecorder | None = None
         self.game: Any = None  # a MinMaxGame, as soon as there are optimizers
 
     # --- the runner's side -------------------------------------------------------------------------------
@@ -96,7 +101,7 @@ class MinMaxHook(Hook):
             self.gan.generator.register_forward_pre_hook(lambda *_: self._bind_new())
         if self.settings.record and runner.rank == 0:
             decisions = self.game.decisions if self.game else 0
-            truncate_lines(self._record_file(), lambda line: line["index"] < decisions)
+            self._recorder = DecisionRecorder(Path(runner.work_dir) / "decisions.jsonl", decisions)
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
@@ -111,10 +116,10 @@ class MinMaxHook(Hook):
             return
         if self.gan.stage_begins(runner.iter):
             self._end_stage()
-        if self._pending:
-            self._pending = False
-            self._propose()
-        elif self.game.recover_nonfinite and not self._responded and not self.game.open:
+        if self._turn is Turn.PENDING:
+            self._turn = Turn.GENERATOR
+            self.game.propose()
+        elif self.game.recover_nonfinite and self._turn is Turn.GENERATOR and not self.game.open:
             self.game.capture()  # no proposal in this cycle, but its start can be restored
 
     def after_train_iter(self, runner: Any) -> None:
@@ -140,41 +145,46 @@ class MinMaxHook(Hook):
 
     # --- the optimizers' side ----------------------------------------------------------------------------
 
-    def on_step(self, optimizer: MinMaxOptimizer, step: Callable[[], Any]) -> Any:
-        """What a facade's ``step()`` does: see :class:`MinMaxOptimizer`."""
+    def takes_step(self, optimizer: MinMaxOptimizer) -> bool:
+        """Whether an optimizer's ``step()`` is taken now; the generator's is deferred to the next proposal."""
         if optimizer is self.gan.max_optimizer:
             self._accumulating = False
-            tolerance = self.settings.ascent_tolerance
-            if tolerance is not None and not self._answered:
-                self._answered = bool(self.game.max_player.gradient_norm() <= tolerance)
-            if self._answered:
-                return None
-            self.counts["disc_steps"] += 1
-            return step()
-        if self._proposing:
-            return step()
+            if self._turn is Turn.DISCRIMINATOR and self._has_answered():
+                self._turn = Turn.ANSWERED
+            taken = self._turn is not Turn.ANSWERED
+            self.counts["disc_steps"] += taken
+            return taken
         if self.gan.generator_steps > 1:  # all of a cycle's are one proposal, taken as they come
-            return step() if self.game.open else self._propose()
-        self._pending = not found_inf(optimizer)  # type: ignore[arg-type]
-        return None
+            return self.game.open or not self.game.propose()
+        if not found_inf(optimizer):  # type: ignore[arg-type]
+            self._turn = Turn.PENDING
+        return False
 
     def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None:
-        """Before a facade's ``zero_grad()``: the generator's says that the discriminator's phase is over."""
+        """Before an optimizer's ``zero_grad()``: the generator's says that the discriminator's phase is over."""
         if optimizer is self.gan.max_optimizer:
-            self._responded = self._accumulating = True
-        elif self._responded:
-            self._responded = self._answered = False
-            self.decision = self.game.decide()
-            if not self.decision.accepted:
-                self.gan.after_rejection()
-            if self.settings.record and self._runner.rank == 0:
-                line = {k: None if v != v else v for k, v in dataclasses.asdict(self.decision).items()}  # NaN: null
-                with open(self._record_file(), "a") as file:
-                    file.write(json.dumps(line) + "\n")
+            self._accumulating = True
+            if self._turn is not Turn.ANSWERED:
+                self._turn = Turn.DISCRIMINATOR
+        elif self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED):
+            self._decide()
+
+    def _has_answered(self) -> bool:
+        tolerance = self.settings.ascent_tolerance
+        return tolerance is not None and bool(self.game.max_player.gradient_norm() <= tolerance)
+
+    def _decide(self) -> None:
+        self._turn = Turn.GENERATOR
+        self.decision = self.game.decide()
+        if not self.decision.accepted:
+            self.gan.after_rejection()
+        if self._recorder is not None:
+            self._recorder.write(self.decision)
 
     def game_state(self) -> dict[str, Any]:
         """What an exact resume needs, as the generator's checkpoint carries it."""
-        phase = {"pending": self._pending, "answered": self._answered, "responded": self._responded}
+        phase = {turn.value: self._turn is turn for turn in (Turn.PENDING, Turn.ANSWERED)}
+        phase["responded"] = self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED)
         run: dict[str, Any] = {"gan": self.gan.state_dict(), "run": self._state.state_dict()}
         if self.decision is not None:
             run["decision"] = dataclasses.asdict(self.decision)
@@ -184,7 +194,8 @@ class MinMaxHook(Hook):
 
     def load_game_state(self, state: dict[str, Any]) -> None:
         self.game.load_state_dict(state["game"])
-        self._pending, self._answered, self._responded = (state[n] for n in ("pending", "answered", "responded"))
+        flags = {Turn.PENDING: "pending", Turn.ANSWERED: "answered", Turn.DISCRIMINATOR: "responded"}
+        self._turn = next((turn for turn, flag in flags.items() if state[flag]), Turn.GENERATOR)
         self.counts.update(state["counts"])
         self.decision = Decision(**state["decision"]) if "decision" in state else None
         for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
@@ -212,7 +223,7 @@ class MinMaxHook(Hook):
         players = self.gan.bind(optimizers)
         for optimizer in (self.gan.min_optimizer, self.gan.max_optimizer):
             optimizer.driver = self
-        self.gan.min_optimizer.leads = True
+        self.gan.min_optimizer.is_min_player = True
         self._bound = optimizers
         if self.game is not None:
             self.game.replace(*players)
@@ -222,7 +233,8 @@ class MinMaxHook(Hook):
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
             self.seed = (loaded or {}).get("seed", (runner.meta or {}).get("seed")) or 0
         own_seed = self.seed + 1009 * get_dist_info()[0]
-        estimator = self.make_estimator(lambda: self._fresh_batch(own_seed), own_seed)
+        self._pool = BatchPool(self._load_pool, own_seed)
+        estimator = self.make_estimator(self._pool.draw, own_seed)
         self.game = MinMaxGame(*players, estimator=estimator, seed=self.seed, **self.settings.game)
         if loaded is not None:
             self.load_game_state(loaded)
@@ -238,34 +250,23 @@ class MinMaxHook(Hook):
         built = getattr(self.gan.model, "optimizer", None)
         if built is not None and built is not self._bound:
             self._bind(built)
-            self._responded = True
+            self._turn = Turn.DISCRIMINATOR
             if self.game.recover_nonfinite:
                 self.game.capture()
 
-    def _propose(self) -> None:
-        self._proposing = True
-        self.game.propose()
-        self._proposing = False
-
     def _end_stage(self) -> None:
-        """Take a pending step and keep it untested: its answer would be given by other networks."""
-        if self._pending:
-            self._pending, self._proposing = False, True
-            self.gan.min_optimizer.step()
-            self._proposing = False
+        """Take a pending step and accept it untested: its answer would be given by other networks."""
+        if self._turn is Turn.PENDING:
+            self._turn = Turn.GENERATOR
+            self.gan.min_optimizer.apply()
+        elif self._turn is Turn.ANSWERED:
+            self._turn = Turn.DISCRIMINATOR
         self.game.close()
-        self._answered = False
-        self._pool.clear()  # the data may change with the stage
+        if self._pool is not None:
+            self._pool.clear()  # the data may change with the stage
 
-    def _fresh_batch(self, seed: int) -> Any:
-        """A batch of real images from the pool, which is loaded at the first need."""
-        if not self._pool:
-            with inference([], seed):
-                self._pool.extend(self.gan.load_pool(self._runner.data_loader._dataloader, self.settings.pool))
-        return self._pool[int(torch.randint(len(self._pool), ()))]
-
-    def _record_file(self) -> Path:
-        return Path(self._runner.work_dir) / "decisions.jsonl"
+    def _load_pool(self) -> list[Any]:
+        return list(self.gan.load_pool(self._runner.data_loader._dataloader, self.settings.pool))
 
     def _observers_of(self, runner: Any) -> list[Hook]:
         if self._observers is None:
@@ -274,13 +275,5 @@ class MinMaxHook(Hook):
 
     def _log(self, runner: Any, decision: Decision) -> None:
         # Repeated each iteration, so that the toolkit's average over its log interval weighs all alike.
-        shown = {
-            "acceptance": float(decision.accepted),
-            "f_new": decision.f_new,
-            "f_old": decision.f_old,
-            "f_change": decision.f_new - decision.f_old,
-            "standard_error": decision.standard_error,
-            "rejections": float(decision.rejections),
-        }
-        runner.log_buffer.update({k: v for k, v in shown.items() if math.isfinite(v)}, 1)
+        runner.log_buffer.update(log_values(decision), 1)
         runner.log_buffer.output.update(cycle=decision.index + 1, reason=decision.reason)

@@ -1,11 +1,10 @@
-"""What generated samples cover: modes of a Gaussian mixture, shares of digits; and the hook that measures it."""
+"""Measures of what generated samples cover: modes of a Gaussian mixture, shares of digits. A hook takes them."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from minmax_plugin.mmgen.classifier import digit_classifier
 from minmax_plugin.mmgen.data import centres, check_weights
 from minmax_plugin.randomness import inference
+from minmax_plugin.recorder import truncate_lines
 
 CLOCKS = {"seconds": time.monotonic, "cpu_seconds": time.process_time}
 
@@ -31,7 +31,7 @@ class SampleMetric(Metric):
     :meth:`prepare` and :meth:`feed_op`.
 
     Args:
-        num_images: Number of samples.
+        num_images: The number of samples.
     """
 
     def __init__(self, num_images: int) -> None:
@@ -56,7 +56,7 @@ class SampleMetric(Metric):
 
     @property
     def names(self) -> list[str]:
-        """What :meth:`measure` gives, known before there are samples."""
+        """The names that :meth:`measure` gives, known before there are samples."""
         raise NotImplementedError
 
     def summary(self) -> dict[str, float]:
@@ -76,9 +76,9 @@ class SampleMetric(Metric):
 
 
 def balance(shares: Tensor, wanted: Tensor) -> float:
-    """1 − the total variation between observed and wanted shares; what neither names counts as lost.
+    """Compute 1 − the total variation between observed and wanted shares.
 
-    1 is the wanted mixture, 0 has nothing in common with it.
+    A share that neither names counts as lost. 1 is the wanted mixture, 0 has nothing in common with it.
 
     Examples:
         >>> balance(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.5]))
@@ -91,23 +91,24 @@ def balance(shares: Tensor, wanted: Tensor) -> float:
 class ModeCoverage(SampleMetric):
     """Modes of a Gaussian mixture that the samples cover, counted strictly.
 
-    A mode is found when at least ``min_share`` of all samples lies near it. "Near" is said in two ways:
-    within ``near`` of the centre (``modes``, ``hq``), and within 3σ of it, the usual rule (``modes_3sigma``,
-    ``hq_3sigma``); ``hq`` is the share of samples near any mode. ``balance`` compares the shares within
-    ``near`` with the mixture's weights, see :func:`balance`. ``modes_by_eye`` counts as someone does who looks at a
-    plot: half as many samples are enough, within 2.5 times ``near``. The share of each mode goes to
-    ``metrics.jsonl`` as ``shares``.
+    A mode is found when at least ``min_share`` of all samples lies near it. "Near" has two meanings:
+
+    - within ``near`` of the centre, for ``modes`` and ``hq``;
+    - within 3σ of it, the usual rule, for ``modes_3sigma`` and ``hq_3sigma``.
+
+    ``hq`` is the share of samples near any mode. ``balance`` compares the shares within ``near`` with the mixture's
+    weights, see :func:`balance`. ``modes_by_eye`` counts like a person who looks at a plot: half as many samples are
+    enough, within 2.5 times ``near``. The share of each mode goes to ``metrics.jsonl`` as ``shares``.
 
     Args:
-        num_images: Number of samples.
-        modes: Number of modes of the mixture; with ``radius``, ``sigma`` and ``weights``, as its data set
-            was given.
-        radius: Radius of the circle that they lie on, or half the side of their grid.
-        sigma: Standard deviation of each.
-        weights: Share of each; equal if not given.
-        layout: ``circle`` or ``grid``.
+        num_images: The number of samples.
+        modes: The number of modes of the mixture. Give it, ``radius``, ``sigma`` and ``weights`` as for the data set.
+        radius: The radius of the circle that they lie on, or half the side of their grid.
+        sigma: The standard deviation of each mode.
+        weights: The share of each mode; equal if not given.
+        layout: The layout of the modes, ``circle`` or ``grid``.
         near: The radius around a centre, in the units of the data.
-        min_share: Share of all samples that makes a mode found.
+        min_share: The share of all samples that makes a mode found.
 
     Examples:
         >>> ModeCoverage(modes=4).measure(centres(4, radius=1.0)[:3])["modes"]
@@ -168,15 +169,15 @@ class ModeCoverage(SampleMetric):
 class DigitShares(SampleMetric):
     """Share of each digit among the samples, by a small classifier.
 
-    A sample counts for a digit when the classifier of all ten digits gives it at least ``confidence``; the
-    rest is ``share_other``, with the digits that are not wanted. A digit is present when it has at least
-    ``min_share`` of all samples.
+    A sample counts for a digit when the classifier of all ten digits gives it at least ``confidence``. The rest is
+    ``share_other``, with the digits that are not wanted. A digit is present when it has at least ``min_share`` of
+    all samples.
 
     Args:
-        num_images: Number of samples.
+        num_images: The number of samples.
         digits: The digits that the data hold.
         confidence: The least probability.
-        min_share: Share of all samples that makes a digit present.
+        min_share: The share of all samples that makes a digit present.
 
     Examples:
         >>> DigitShares(digits=(0, 1)).measure(-torch.ones(10, 1, 28, 28))["digits"]
@@ -214,18 +215,20 @@ class DigitShares(SampleMetric):
 class SampleMetrics(Hook):
     """Measure generated samples as the training goes, without the training noticing.
 
-    Unlike the toolkit's own evaluation hook it needs no validation data, leaves the training's random
-    numbers alone (each measurement uses the same noise), and always measures after the last iteration.
-    Results go to the log, to ``metrics.jsonl`` and ``samples/iter_N.png`` in the work dir, and to
-    :attr:`results`. In the file each line has the ``seconds`` of training so far too, without those of measuring,
-    and ``cpu_seconds``, the time of the processor: what else the machine does shows less in them, but it shows.
+    It differs from the toolkit's own evaluation hook in three ways. It needs no validation data. It leaves the
+    training's random numbers alone: each measurement uses the same noise. It always measures after the last iteration.
+
+    Results go to the log, to ``metrics.jsonl`` and ``samples/iter_N.png`` in the work dir, and to :attr:`results`.
+    Each line of the file also has the ``seconds`` of training so far, without those of measuring. It has
+    ``cpu_seconds`` too, the time of the processor. Other work of the machine affects them less, but not nothing.
 
     Args:
         metrics: The config of a metric, or a list of them.
-        interval: Iterations of the runner between measurements.
-        batch_size: Samples generated at once.
-        seed: Of the noise.
-        sample_model: ``orig`` or ``ema``; the averaged weights if the model has them and it is not given.
+        interval: The iterations of the runner between measurements.
+        batch_size: The number of samples generated at once.
+        seed: The seed of the noise.
+        sample_model: The weights to sample, ``orig`` or ``ema``. If it is not given, the averaged weights are taken
+            where the model has them.
 
     Examples:
         >>> SampleMetrics(metrics=dict(type="ModeCoverage", num_images=500), interval=100).metrics[0].num_images
@@ -292,21 +295,7 @@ class SampleMetrics(Hook):
 
 
 def _real_samples(dataset: Any, count: int) -> Tensor:
-    """A fixed random choice of ``count`` real images of a toolkit data set, or all if there are fewer."""
+    """Take a fixed random choice of ``count`` real images of a toolkit data set, or all if there are fewer."""
     picks = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:count].tolist()
     images = [item["real_img" if "real_img" in item else "img"] for item in map(dataset.__getitem__, picks)]
     return torch.stack([image if isinstance(image, Tensor) else image.data for image in images])
-
-
-def truncate_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drop what an earlier run wrote past the point where this one starts, from a file of JSON lines.
-
-    A last line that the earlier run was killed in the middle of goes too.
-    """
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and keep(json.loads(line))]
-        if kept != lines:
-            aside = path.with_name(f".{path.name}")
-            aside.write_text("".join(kept))
-            os.replace(aside, path)  # a run that is killed now leaves the old lines or the new ones

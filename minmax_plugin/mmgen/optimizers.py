@@ -1,4 +1,4 @@
-"""The optimizer facades: every optimizer of the toolkit's registry, with the prefix ``MinMax``."""
+"""The deferred optimizers: every optimizer of the toolkit's registry, with the prefix ``MinMax``."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any, Protocol
 from mmcv.runner import OPTIMIZERS
 from torch.optim import Optimizer
 
+from minmax_plugin.deferred import DeferredOptimizer, deferring
+
 PREFIX = "MinMax"
 
 
 class Driver(Protocol):
-    """Whoever decides what a facade's ``step()`` does: the hook."""
+    """Decides when the steps of the optimizers are taken: the hook."""
 
-    def on_step(self, optimizer: MinMaxOptimizer, step: Callable[[], Any]) -> Any: ...
+    def takes_step(self, optimizer: MinMaxOptimizer) -> bool: ...
 
     def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None: ...
 
     def game_state(self) -> dict[str, Any]: ...
 
 
-class MinMaxOptimizer:
-    """Mixin of all facades: hands each ``step()`` to the :class:`MinMaxHook` it is attached to.
+class MinMaxOptimizer(DeferredOptimizer):
+    """Mixin of all deferred optimizers: asks its :class:`MinMaxHook` at each ``step()`` whether it is taken now.
 
-    For the generator, ``step()`` marks the gradient as pending, and the hook applies it as the next
-    proposal; for the discriminator it steps at once. ``zero_grad()`` tells the hook whose turn it is. State,
+    The generator's is not: its gradient is pending, and the hook applies it as the next proposal. The
+    discriminator's is taken at once. ``zero_grad()`` tells the hook whose turn it is. State,
     parameter groups and checkpoints are those of the optimizer named after the prefix; the generator's
     checkpoint carries the game's state under ``"minmax"``, which a plain optimizer passes over.
 
@@ -34,16 +36,17 @@ class MinMaxOptimizer:
     """
 
     driver: Driver | None = None
-    leads = False  # whether this optimizer moves the min player
+    is_min_player = False
     loaded_game: dict[str, Any] | None = None
 
+    @deferring
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         if self.driver is None:
             raise RuntimeError(
                 f"{type(self).__name__} was stepped without a MinMaxHook: add dict(type='MinMaxHook') to custom_hooks, "
                 f"or use {type(self).__name__.removeprefix(PREFIX)}."
             )
-        return self.driver.on_step(self, lambda: super(MinMaxOptimizer, self).step(closure))  # type: ignore[misc]
+        return self.apply(closure) if self.driver.takes_step(self) else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         if self.driver is not None:
@@ -52,7 +55,7 @@ class MinMaxOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = super().state_dict()  # type: ignore[misc]
-        if self.leads and self.driver is not None:
+        if self.is_min_player and self.driver is not None:
             state["minmax"] = self.driver.game_state()
         return state
 
@@ -63,12 +66,12 @@ class MinMaxOptimizer:
 
 
 def adopt(optimizer: Optimizer) -> None:
-    """Turn an optimizer that a model built by itself into its facade, in place.
+    """Turn an optimizer that a model built by itself into a deferred one, in place.
 
     Whatever holds it (the model, a learning-rate schedule) goes on holding it; its state stays.
 
     Raises:
-        ValueError: if its class has no facade.
+        ValueError: if its class has no deferred.
 
     Examples:
         >>> import torch
@@ -79,16 +82,16 @@ def adopt(optimizer: Optimizer) -> None:
     """
     if isinstance(optimizer, MinMaxOptimizer):
         return
-    facade = OPTIMIZERS.get(PREFIX + type(optimizer).__name__)
-    if facade is None:
+    deferred = OPTIMIZERS.get(PREFIX + type(optimizer).__name__)
+    if deferred is None:
         raise ValueError(f"the model's own optimizer is a {type(optimizer).__name__}, which is in no registry.")
     scheduled = vars(optimizer).pop("step", None)  # a schedule has put its counter around the old step
-    optimizer.__class__ = facade
+    optimizer.__class__ = deferred
     if scheduled is not None:
 
         def step(*args: Any, **kwargs: Any) -> Any:
             optimizer._opt_called = True  # type: ignore[attr-defined]
-            return facade.step(optimizer, *args, **kwargs)
+            return deferred.step(optimizer, *args, **kwargs)
 
         step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
         optimizer.step = step  # type: ignore[method-assign]
@@ -110,11 +113,11 @@ def register_minmax_optimizers() -> list[str]:
     """
     added = []
     for name, base in list(OPTIMIZERS.module_dict.items()):
-        facade = PREFIX + name
-        if name.startswith(PREFIX) or facade in OPTIMIZERS.module_dict or not issubclass(base, Optimizer):
+        deferred = PREFIX + name
+        if name.startswith(PREFIX) or deferred in OPTIMIZERS.module_dict or not issubclass(base, Optimizer):
             continue
-        OPTIMIZERS.register_module(module=type(facade, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
-        added.append(facade)
+        OPTIMIZERS.register_module(module=type(deferred, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
+        added.append(deferred)
     return added
 
 

@@ -124,9 +124,9 @@ class GAN:
         """The players, given the optimizers that move them.
 
         Raises:
-            ValueError: If one is missing or is no facade.
+            ValueError: If one is missing or is no deferred one.
         """
-        self.min_optimizer, self.max_optimizer = (_facade(optimizers, name) for name in self.names)
+        self.min_optimizer, self.max_optimizer = (_deferred(optimizers, name) for name in self.names)
         return Player(self.min_optimizer, self.generator), Player(self.max_optimizer, self.discriminator)
 
     def stage_begins(self, iteration: int) -> bool:
@@ -282,7 +282,7 @@ def ascent_steps(disc_steps: int, accumulation: int = 1) -> int:
     return disc_steps // accumulation
 
 
-def _facade(optimizers: Any, name: str) -> Any:
+def _deferred(optimizers: Any, name: str) -> Any:
     optimizer = optimizers.get(name) if isinstance(optimizers, Mapping) else None
     if optimizer is None:
         raise ValueError(f"optimizer.{name} is missing: MinMax needs one optimizer for each player.")

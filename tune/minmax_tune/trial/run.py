@@ -22,8 +22,8 @@ from ray import tune
 import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
 from minmax_plugin.mmgen.checkpoints import is_whole
 from minmax_plugin.mmgen.config import import_also, load_config
-from minmax_plugin.mmgen.metrics import truncate_lines
 from minmax_plugin.mmgen.train import train
+from minmax_plugin.recorder import truncate_lines
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import know
 from minmax_tune.failures import FailureKind
