@@ -1,6 +1,6 @@
 """The provable version: :func:`solve` looks for an equilibrium, :func:`certify` tests one by fresh samples.
 
-For functions small enough to ascend until the gradient vanishes; GANs take :class:`minmax_plugin.MinMaxGame`.
+It is for functions small enough to ascend until the gradient vanishes. GANs take :class:`minmax_plugin.MinMaxGame`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ class Solution:
     """Where :func:`solve` ended, why, and what it cost.
 
     Attributes:
-        x: The min player's point that was kept last.
-        y: The max player's answer to it.
+        x: The min player's point in the last accepted pair.
+        y: The max player's response to it.
         value: f(x, y), in the units of f.
-        reason: ``equilibrium`` (more than r_max rejections in a row), ``max_iterations``, or what became of an
-            ascent that settled nothing: ``unbounded``, ``ascent did not converge``, ``non-finite``.
-        iterations: Proposals made.
-        accepted: Proposals kept.
-        values: Evaluations of f; one comes with every gradient in y.
-        gradients_x: Gradients in x, by the ``gradient`` proposal.
-        gradients_y: Gradients in y, by the ascents.
-        path: The pair kept after each iteration, as two tensors with ``iterations + 1`` rows; ``None`` if not
+        reason: ``equilibrium`` (more than r_max rejections in a row), ``max_iterations``, or the outcome of an
+            ascent that settled nothing. Such outcomes are ``unbounded``, ``ascent did not converge`` and
+            ``non-finite``.
+        iterations: The number of proposals made.
+        accepted: The number of proposals accepted.
+        values: The number of evaluations of f. Every gradient in y comes with one.
+        gradients_x: The number of gradients in x, taken by the ``gradient`` proposal.
+        gradients_y: The number of gradients in y, taken by the ascents.
+        path: The incumbent after each iteration, as two tensors with ``iterations + 1`` rows. ``None`` if it was not
             recorded.
     """
 
@@ -50,7 +51,7 @@ class Solution:
 
     @property
     def stopped(self) -> bool:
-        """Whether the algorithm stopped by its own rule; nothing else counts as converged."""
+        """Whether the algorithm stopped by its own rule. Nothing else counts as converged."""
         return self.reason == "equilibrium"
 
 
@@ -61,11 +62,12 @@ class Certificate:
     Attributes:
         holds: Whether the gradient is at most ε and ``bound`` is below ω.
         reason: ``equilibrium``, ``gradient above epsilon``, ``bound not below omega`` or ``non-finite``.
-        value: f at the point.
-        gradient_norm: ‖∇y f‖ there, of the part of the gradient that stays within the bounds.
-        improved: The proposals that lowered f by more than δ, or were not shown not to.
-        samples: The proposals drawn; 0 if the gradient had settled it.
-        bound: The upper confidence bound of the probability of such a proposal; 1 without samples.
+        value: The value of f at the point.
+        gradient_norm: The norm ‖∇y f‖ there, of the part of the gradient that stays within the bounds.
+        improved: The number of proposals that count as improving. They lowered f by more than δ, or were not shown
+            not to.
+        samples: The number of proposals drawn, 0 if the gradient had settled it.
+        bound: The upper confidence bound of the probability of such a proposal, 1 without samples.
     """
 
     holds: bool
@@ -78,7 +80,7 @@ class Certificate:
 
     @property
     def share(self) -> float:
-        """Share of the samples that improved; NaN without samples."""
+        """The share of the samples that improved; NaN without samples."""
         return self.improved / self.samples if self.samples else math.nan
 
 
@@ -105,47 +107,52 @@ def solve(
 ) -> Solution:
     """Look for an equilibrium of min over x, max over y of f(x, y).
 
-    arXiv:2006.12376, Algorithm 1: propose x' = x + v; ascend y ← y + η ∇y f(x', y) from the kept y until
-    ‖∇y f‖ ≤ ε', giving y'; keep (x', y') if f(x', y') ≤ f_old − min_decrease, or else with probability
-    p_i = e^(−i/τ₁) in iteration i; stop after more than r_max rejections in a row.
+    This is Algorithm 1 of arXiv:2006.12376. Iteration i has three parts:
 
-    Bounds are kept by projecting x' and every y. ‖∇y f‖ is then the norm of the gradient without the
-    components that point out of the box where y lies on its side: the fastest growth of f within the box.
+    1. Propose x' = x + v.
+    2. Ascend y ← y + η ∇y f(x', y) from the incumbent's y until ‖∇y f‖ ≤ ε'. That gives y'.
+    3. Accept (x', y') if f(x', y') ≤ f_old − min_decrease, or else with probability p_i = e^(−i/τ₁).
 
-    An ascent may pass f_old − min_decrease before it is done. f only grows from there, so that the proposal has
-    failed the test, and the ascent ends (unless p_i keeps the proposal). An ascent that ends in any other way
-    below that value without ‖∇y f‖ ≤ ε' settles nothing, and ends the search with its reason.
+    The search stops after more than r_max rejections in a row.
+
+    Bounds are kept by projecting x' and every y. Where y lies on a side of the box, ‖∇y f‖ leaves out the components
+    of the gradient that point out of it. It is the fastest growth of f within the box.
+
+    An ascent may pass f_old − min_decrease before it is done. f only grows from there, so the proposal has failed
+    the test. The ascent then ends, unless p_i accepts the proposal. Any other end below that value without
+    ‖∇y f‖ ≤ ε' settles nothing. It ends the search with its reason.
 
     Args:
-        f: Maps x and y to a tensor with one element; deterministic.
-        x: Where the min player starts; a floating-point tensor of any shape.
-        y: Where the max player starts; likewise, and ascended once before the first proposal.
-        proposal: ``gaussian`` (v = σN(0, I)), ``gradient`` (v = −step_size ∇x f(x, y) + σN(0, I)), or a callable
-            ``(x, y, f, generator) -> v``, with v of the shape of x.
-        sigma: Standard deviation of a proposal's noise, in units of x; 0 for none.
-        step_size: Of the ``gradient`` proposal, in units of x² / f.
-        eta: η, the step size of the ascent, in units of y² / f; at most 1 / L for f to grow in each step.
-        epsilon: ε, the gradient in y at which an ascent ends, in units of f / y.
-        min_decrease: How much f must fall, in units of f (ε/2 in v1, δ/4 in v6 of the paper).
-        tau: τ₁ of the annealed chance, in iterations; ``None`` keeps nothing by chance.
-        r_max: Rejections in a row that do not yet stop the search. At a point that is no (ε, δ, ω) equilibrium
-            each proposal improves with probability ω or more, so that r_max = 20 leaves ω at 0.13 (95 %).
-        lipschitz: L, of ∇y f in y. If given, ε' follows the schedule of the theory: ε_0 = ε/2, an inner stop at
-            ε_i / (1 − 2ηL), and ε_{i+1} = ε_i (1 − 2ηL)⁻² after each proposal kept; otherwise ε' = ε.
-        bounds: ``(low, high)`` of a box for both x and y, as numbers or tensors that broadcast to both.
-        max_iterations: Proposals after which to give up.
-        max_ascent_steps: Steps after which to give up an ascent.
-        limit: An ascent on which f rises by more, or y moves further while f rises, is unbounded.
-        seed: Of proposals and chance, which have a random stream of their own.
-        record: Whether to keep the path.
+        f: The function. It maps x and y to a tensor with one element, and is deterministic.
+        x: Where the min player starts. A floating-point tensor of any shape.
+        y: Where the max player starts. A tensor of the same kind, ascended once before the first proposal.
+        proposal: How v is drawn. ``gaussian`` is v = σN(0, I), and ``gradient`` is
+            v = −step_size ∇x f(x, y) + σN(0, I). A callable ``(x, y, f, generator) -> v`` returns v in the shape of x.
+        sigma: The standard deviation σ of a proposal's noise, in units of x; 0 for none.
+        step_size: The step size of the ``gradient`` proposal, in units of x² / f.
+        eta: The step size η of the ascent, in units of y² / f. It must be at most 1 / L for f to grow in each step.
+        epsilon: The norm ε of the gradient in y at which an ascent ends, in units of f / y.
+        min_decrease: How much f must fall, in units of f. The paper has ε/2 in v1 and δ/4 in v6.
+        tau: The τ₁ of the annealed chance, in iterations. ``None`` accepts nothing by chance.
+        r_max: The rejections in a row that do not yet stop the search. At a point that is no (ε, δ, ω) equilibrium,
+            each proposal improves with probability ω or more. So r_max = 20 leaves ω at 0.13 (95 %).
+        lipschitz: The Lipschitz constant L of ∇y f in y. If it is given, ε' follows the schedule of the theory. That
+            has ε_0 = ε/2, an inner stop at ε_i / (1 − 2ηL), and ε_{i+1} = ε_i (1 − 2ηL)⁻² after each acceptance.
+            Without it, ε' = ε.
+        bounds: The sides ``(low, high)`` of a box for both x and y, as numbers or tensors that broadcast to both.
+        max_iterations: The number of proposals after which to give up.
+        max_ascent_steps: The number of steps after which to give up an ascent.
+        limit: The limit of an ascent. One on which f rises by more, or y moves further while f rises, is unbounded.
+        seed: The seed of the proposals and the chance. They have a random stream apart.
+        record: Whether to record the path.
 
     Raises:
-        ValueError: For an argument out of its range, by name.
+        ValueError: If an argument is out of its range; the message names it.
 
-    Departures from the paper: f_old starts as f after an ascent at the first x, not as infinity, so that the
-    first proposal may be rejected; nothing is kept by chance unless ``tau`` is given, and ε' is constant unless
-    ``lipschitz`` is; the schedule of ε' ends at ε (with the paper's tiny η it never gets there),
-    so that what is returned is always stationary to ε.
+    Departures from the paper: f_old starts as f after an ascent at the first x, not as infinity. So the first
+    proposal may be rejected. Nothing is accepted by chance unless ``tau`` is given, and ε' is constant unless
+    ``lipschitz`` is. The schedule of ε' ends at ε, so the returned pair is always stationary to ε. With the paper's
+    tiny η the schedule never gets there.
 
     Examples:
         >>> start = torch.tensor(5.0)
@@ -225,40 +232,43 @@ def certify(
 ) -> Certificate:
     """Test whether (x*, y*) is an (ε, δ, ω) equilibrium for a distribution Q of proposals.
 
-    It is one (arXiv:2006.12376) if ‖∇y f(x*, y*)‖ ≤ ε, and the probability over v ~ Q that
-    L_ε(x* + v, y*) < L_ε(x*, y*) − δ is below ω, where L_ε(x, y) is the largest f(x, ·) on paths of unit speed
-    from y along which f grows faster than ε.
+    It is one (arXiv:2006.12376) if two conditions hold:
 
-    The gradient is tested first. Where it is at most ε no such path leaves y*, so that L_ε(x*, y*) is
-    f* = f(x*, y*) itself. Then each of n fresh proposals is ascended from y*, as :func:`solve` ascends. The
-    ascent follows such a path (as far as its steps are small), so L_ε(x* + v, y*) is at least every value on
-    it: a proposal that passes f* − δ does not improve, and every other counts as one that does, also where the
-    ascent is cut short or not finite. So the count errs on the safe side, as does the upper bound of its
-    probability, which is that of Clopper and Pearson, one-sided.
+    1. ‖∇y f(x*, y*)‖ ≤ ε;
+    2. the probability over v ~ Q that L_ε(x* + v, y*) < L_ε(x*, y*) − δ is below ω.
+
+    L_ε(x, y) is the largest f(x, ·) on paths of unit speed from y along which f grows faster than ε.
+
+    The gradient is tested first. Where it is at most ε no such path leaves y*, so L_ε(x*, y*) is f* = f(x*, y*)
+    itself. Then n fresh proposals are drawn, and each is ascended from y* as in :func:`solve`. As far as its steps
+    are small, the ascent follows such a path. So L_ε(x* + v, y*) is at least every value on it. A proposal that
+    passes f* − δ does not improve. Every other counts as one that does, also where the ascent is cut short or not
+    finite. So the count errs on the safe side. So does the upper bound of its probability, the one-sided bound of
+    Clopper and Pearson.
 
     The notion is of the first order: a saddle or a minimum of f(x*, ·) at y* passes the test of the gradient.
 
     Args:
-        f: As in :func:`solve`.
-        x: x*, the min player's point.
-        y: y*, the max player's.
-        epsilon: ε, in units of f / y.
-        delta: δ, in units of f.
-        omega: ω, a probability.
-        proposal: Q, as in :func:`solve`; within ``bounds``, Q is the projected distribution.
-        sigma: Of Q, as in :func:`solve`.
-        step_size: Of Q, as in :func:`solve`.
-        samples: n.
-        confidence: Of the bound.
-        eta: Of the ascents, as in :func:`solve`, like the next three.
-        bounds: See there.
-        max_ascent_steps: See there.
-        limit: See there.
-        seed: Of the proposals. They never are those that :func:`solve` drew with the same seed.
+        f: The function, as in :func:`solve`.
+        x: The min player's point x*, a floating-point tensor of any shape.
+        y: The max player's point y*, a tensor of the same kind.
+        epsilon: The bound ε of the gradient, in units of f / y.
+        delta: The decrease δ, in units of f.
+        omega: The probability ω, between 0 and 1.
+        proposal: The distribution Q, as in :func:`solve`. Within ``bounds``, Q is the projected distribution.
+        sigma: The standard deviation of Q, as in :func:`solve`.
+        step_size: The step size of Q, as in :func:`solve`.
+        samples: The number n of proposals.
+        confidence: The confidence of the bound, between 0 and 1.
+        eta: The step size of the ascents, as in :func:`solve`.
+        bounds: The sides of a box, as in :func:`solve`.
+        max_ascent_steps: The number of steps after which to give up an ascent, as in :func:`solve`.
+        limit: The limit of an ascent, as in :func:`solve`.
+        seed: The seed of the proposals. They never are those that :func:`solve` drew with the same seed.
 
     Raises:
-        ImportError: Without scipy.
-        ValueError: For an argument out of its range, by name.
+        ImportError: If scipy is missing.
+        ValueError: If an argument is out of its range; the message names it.
 
     Examples:
         >>> zero = torch.tensor(0.0)
@@ -310,7 +320,7 @@ class _Ascent(NamedTuple):
 
 
 class _Oracle:
-    """f, its gradients and the ascent within the box; counts what it is asked for."""
+    """f, its gradients and the ascent within the box. It counts its calls."""
 
     def __init__(
         self, f: Function, like: Tensor, bounds: Bounds | None, eta: float, max_ascent_steps: int, limit: float
@@ -340,7 +350,7 @@ class _Oracle:
             return _gradient(self(x, y), x, "x")
 
     def slope(self, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
-        """f, and the part of ∇y f that does not point out of the box."""
+        """Compute f, and the part of ∇y f that does not point out of the box."""
         self.gradients_y += 1
         with torch.enable_grad():
             y = y.detach().requires_grad_()

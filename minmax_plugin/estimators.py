@@ -1,4 +1,4 @@
-"""Estimators of f: from the last ascent step, a fresh batch, or both values on one batch; and how a game reads them."""
+"""Estimators of f, from the last ascent step, a fresh batch, or both values on one batch. A game reads them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Estimate:
     Numbers may be tensors of one element, on any device: the game reads them all at once.
 
     Args:
-        f_new: f at the proposal, after the response.
-        standard_error: Of ``f_new``; NaN where it cannot be had.
-        f_old: f at the incumbent, read again; ``None`` to compare with the value that it was accepted with.
-        difference_error: Standard error of ``f_new - f_old``, with ``f_old``; NaN where it cannot be had.
+        f_new: The value of f at the proposal, after the response.
+        standard_error: The standard error of ``f_new``; NaN where there is none.
+        f_old: The value of f at the incumbent, read again. ``None`` compares with the value at its acceptance.
+        difference_error: The standard error of ``f_new - f_old``, given with ``f_old``; NaN where there is none.
 
     Examples:
         >>> Estimate(f_new=0.5, standard_error=0.01).f_old is None
@@ -41,7 +41,7 @@ class Estimate:
 class Estimator:
     """Base of the estimators of f that a game can be given.
 
-    :meth:`evaluate_incumbent` runs just before a proposal is applied; :meth:`evaluate_proposal` runs after the
+    :meth:`evaluate_incumbent` runs just before a proposal is applied. :meth:`evaluate_proposal` runs after the
     response.
 
     Examples:
@@ -56,13 +56,13 @@ class Estimator:
     """A game that resumes with an estimator of another kind forgets f_old; the names are those of version 0.1.0."""
 
     def evaluate_incumbent(self) -> None:
-        """Read what the comparison needs of the incumbent; nothing, unless the estimator reads it again."""
+        """Read what the comparison needs of the incumbent. By default that is nothing."""
 
     def evaluate_proposal(self) -> Estimate:
         raise NotImplementedError
 
     def reset(self) -> None:
-        """Drop what was read of the incumbent: f is another function now."""
+        """Drop what was read of the incumbent, because f is another function now."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -72,10 +72,10 @@ class Estimator:
 
 
 class LastBatch(Estimator):
-    """f as the last ascent step's own forward pass saw it: free, and one ascent step behind.
+    """Read f from the last ascent step's own forward pass; it is free, and one ascent step behind.
 
     Args:
-        read: Gives that value.
+        read: A function that returns that value.
 
     Raises:
         ValueError: If ``read`` is no function.
@@ -96,19 +96,19 @@ class LastBatch(Estimator):
 
 
 class FreshBatch(Estimator):
-    """f on batches that the ascent has not used, in inference mode, with random numbers of its own.
+    """Evaluate f on batches that the ascent has not used, in inference mode, with separate random numbers.
 
-    Evaluation number n draws from a seed made of ``seed`` and n, so that a count is all there is to resume. By default
-    f_old is the value that the incumbent was accepted with, from its own batch. ``reread`` estimates it again at each
-    decision, on another batch, so that one lucky low value does not block for ever.
+    Evaluation number n draws from a seed made of ``seed`` and n, so a count is enough to resume. By default f_old is
+    the value that the incumbent was accepted with, from its own batch. ``reread`` estimates it again at each
+    decision, on another batch. So one lucky low value does not block for ever.
 
     Args:
-        function: Computes f at the present (x, y) on a batch that it draws from torch's random state. It
-            gives one number, or a 1-D tensor of independent terms whose mean is f (per sample, or per group
-            of samples), from which the standard error is had.
-        modules: The modules it evaluates, or one.
-        seed: Of the random numbers that ``function`` draws.
-        batches: Number of evaluations that are averaged.
+        function: A function that computes f at the present (x, y), on a batch drawn from torch's random state. It
+            returns one number, or a 1-D tensor of independent terms whose mean is f. The terms are of samples or of
+            groups of samples, and give the standard error.
+        modules: The modules that it evaluates, or one module.
+        seed: The seed of the random numbers that ``function`` draws.
+        batches: The number of evaluations that are averaged.
         reread: Whether f_old is read again.
 
     Raises:
@@ -182,9 +182,9 @@ class FreshBatch(Estimator):
 
 
 class PairedBatch(FreshBatch):
-    """Both values of f on one batch, with one noise, which then largely cancels (common random numbers).
+    """Evaluate f twice on one batch, with one noise, which then largely cancels (common random numbers).
 
-    A departure from the paper, whose f_old is of another batch than f_new; :class:`FreshBatch` undoes it.
+    This departs from the paper, whose f_old and f_new are of two batches. :class:`FreshBatch` undoes it.
 
     Args:
         function: As for :class:`FreshBatch`.
@@ -212,7 +212,7 @@ class PairedBatch(FreshBatch):
         super().__init__(function, modules, seed, batches, reread=True)
 
     def _evaluate_again(self) -> Tensor:
-        self.evaluations -= self._batches  # the same batches and noise once more
+        self.evaluations -= self._batches  # the same batches and noise again
         return self._evaluate()
 
     def _difference_error(self, new: Tensor, old: Tensor) -> Tensor | float:
@@ -222,7 +222,7 @@ class PairedBatch(FreshBatch):
 
 
 def _error(terms: Tensor) -> Tensor | float:
-    """Standard error of the mean of independent terms; NaN for a single one."""
+    """Compute the standard error of the mean of independent terms; NaN for a single one."""
     return terms.std() / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
 
 
@@ -240,12 +240,12 @@ class Reading(NamedTuple):
 def read(estimate: Estimate, weights: Tensor, group: Any = None) -> Reading:
     """Read an estimate and the norm of all weights.
 
-    Everything is read at once: one synchronisation, one reduction. What is not finite on one rank is not finite in
-    the sum.
+    Everything is read at once, with one synchronisation and one reduction. A value that is not finite on one rank is
+    not finite in the sum.
 
     Args:
-        estimate: Of f, on this rank.
-        weights: The norm of all weights, which says on what device the reduction runs.
+        estimate: The estimate of f on this rank.
+        weights: The norm of all weights. The reduction runs on its device.
         group: The process group.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The optimizers of the methods that the algorithm is compared with; each stands on its own in a plain loop.
+"""The optimizers of the methods that the algorithm is compared with; each works alone in a plain loop.
 
-Written here because no library that is kept up has them in a form that fits: cooper-optim's ExtraAdam gives the
-parameters new storage and loses an open extrapolation on saving, pytorch-optimizer's Lookahead is for one player,
-and the optimistic Adam of optax is for JAX.
+They are written here because no maintained library has them in a form that fits. The ExtraAdam of cooper-optim gives
+the parameters new storage and loses an open extrapolation on saving. The Lookahead of pytorch-optimizer is for one
+player. The optimistic Adam of optax is for JAX.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 def adam_direction(
     gradient: Tensor, m: Tensor | float, v: Tensor | float, step: int, betas: tuple[float, float], eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Adam's moments m and v after gradient number ``step`` (from 1), and its direction m̂ / (√v̂ + ε)."""
+    """Compute Adam's moments m and v after gradient number ``step`` (from 1), and its direction m̂ / (√v̂ + ε)."""
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * gradient
     v = beta2 * v + (1 - beta2) * gradient**2
@@ -29,7 +29,7 @@ def adam_direction(
 
 
 class _AdamDirections(Optimizer):
-    """Base of optimizers that use Adam's direction in another way than Adam."""
+    """Base of the optimizers that use Adam's direction in another way than Adam."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class _AdamDirections(Optimizer):
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, maximize=maximize))
 
     def _directions(self) -> Iterator[tuple[Tensor, dict[str, Any], float, Tensor]]:
-        """Take in the present gradients; yield (parameter, its state, learning rate, direction d_t)."""
+        """Take in the present gradients, and yield (parameter, its state, learning rate, direction d_t)."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
@@ -72,22 +72,24 @@ class OptimisticAdam(_AdamDirections):
 
     d_t = m̂_t / (√v̂_t + ε) is Adam's direction, and d_0 = 0 (Daskalakis et al. 2018, arXiv:1711.00141, Algorithm 1).
     Both players use it at once. With ``betas=(0, 0)`` and a large ``eps`` it is optimistic gradient descent with
-    learning rate lr/ε. The first moment works against the optimism: on f = xy with lr 0.03 it converges for
-    ``betas=(0, 0.999)`` and diverges for the (0.9, 0.999) that are the defaults, as they are Adam's. Clipping the
-    weights, as a Wasserstein loss wants it, is the caller's part: the optimizer does not.
+    learning rate lr/ε.
+
+    The first moment works against the optimism. On f = xy with lr 0.03 it converges for ``betas=(0, 0.999)``. It
+    diverges for (0.9, 0.999), the defaults, which are Adam's. The optimizer does not clip the weights, as a
+    Wasserstein loss needs it: that is the caller's part.
 
     Args:
-        params: Parameters, or parameter groups.
-        lr: Learning rate, 0 or more. Where it changes, the present one multiplies d_{t−1} too.
-        betas: Decay of the two moments, each in [0, 1).
-        eps: Added to √v̂, above 0.
-        maximize: Ascend in place of descending.
+        params: The parameters, or parameter groups.
+        lr: The learning rate, 0 or more. Where it changes, the present one multiplies d_{t−1} too.
+        betas: The decay rates of the two moments, each in [0, 1).
+        eps: The ε added to √v̂, above 0.
+        maximize: Whether to ascend in place of descending.
 
     Raises:
         ValueError: If a setting is out of range.
 
-    Departure from the released code of that paper: there d_{t−1} is taken with the bias correction of step t,
-    and ε is added before the correction; here both are as in its Algorithm 1.
+    Departure from the released code of that paper: it takes d_{t−1} with the bias correction of step t, and adds
+    ε before the correction. Here both are as in its Algorithm 1.
 
     Examples:
         >>> p = torch.nn.Parameter(torch.zeros(1))
@@ -115,17 +117,17 @@ class OptimisticAdam(_AdamDirections):
 class ExtraAdam(_AdamDirections):
     """Extragradient in Adam's form: look ahead with one gradient, then step from the start with a second one.
 
-    :meth:`extrapolate` goes from p to p' = p − lr·d_t; the caller takes the gradient there; :meth:`step` goes
-    from p to p − lr·d_{t+1}. d_t = m̂_t / (√v̂_t + ε) is Adam's direction, and its moments take in both gradients
-    (Gidel et al. 2019, arXiv:1802.10551, Algorithm 4). Both players extrapolate before either takes its second
-    gradient. With ``betas=(0, 0)`` and a large ``eps`` it is extragradient with learning rate lr/ε.
+    :meth:`extrapolate` moves from p to p' = p − lr·d_t, and the caller takes the gradient there. Then :meth:`step`
+    moves from p to p − lr·d_{t+1}. Adam's direction is d_t = m̂_t / (√v̂_t + ε), and its moments take in both
+    gradients (Gidel et al. 2019, arXiv:1802.10551, Algorithm 4). Both players extrapolate before either takes its
+    second gradient. With ``betas=(0, 0)`` and a large ``eps`` it is extragradient with learning rate lr/ε.
 
     Args:
-        params: Parameters, or parameter groups.
-        lr: Learning rate, 0 or more.
-        betas: Decay of the two moments, each in [0, 1).
-        eps: Added to √v̂, above 0.
-        maximize: Ascend in place of descending.
+        params: The parameters, or parameter groups.
+        lr: The learning rate, 0 or more.
+        betas: The decay rates of the two moments, each in [0, 1).
+        eps: The ε added to √v̂, above 0.
+        maximize: Whether to ascend in place of descending.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -146,7 +148,7 @@ class ExtraAdam(_AdamDirections):
 
     @torch.no_grad()
     def extrapolate(self) -> None:
-        """Go to p', with the present gradient.
+        """Move the parameters to p', with the present gradient.
 
         Raises:
             RuntimeError: If the parameters are at p' already.
@@ -159,7 +161,7 @@ class ExtraAdam(_AdamDirections):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Step from p, with the present gradient, which is that at p'.
+        """Step from p with the present gradient, taken at p'.
 
         Raises:
             RuntimeError: If the parameters are not at p'.
@@ -176,21 +178,21 @@ class ExtraAdam(_AdamDirections):
 
 
 class LookaheadMinmax:
-    """Joint backtracking: every ``period`` rounds, both players go back towards where they were.
+    """Joint backtracking: every ``period`` rounds, both players return part of the way to where they were.
 
     slow ← slow + α (fast − slow), fast ← slow, for the two players together (Chavdarova et al. 2021,
-    arXiv:2006.14567, Algorithm 1; ``period`` is its k). The fast weights are those that the two optimizers
-    train. The optimizers' moments, and buffers such as batch norm's, are left as they are, as in that paper's
-    released code; its second level of slower weights is not here.
+    arXiv:2006.14567, Algorithm 1). ``period`` is its k. The two optimizers train the fast weights. The optimizers'
+    moments, and buffers such as batch norm's, stay as they are. So does that paper's released code. Its second
+    level of slower weights is not here.
 
-    The slow weights and the number of rounds are kept in the optimizers' parameter groups, so that saving and
-    loading the optimizers is enough to resume.
+    The optimizers' parameter groups hold the slow weights and the number of rounds. So saving and loading the
+    optimizers is enough to resume.
 
     Args:
         min_optimizer: The min player's optimizer, of any kind.
         max_optimizer: The max player's.
-        period: Rounds from one backtracking to the next, 1 or more.
-        alpha: The share of the way from slow to fast that is kept, above 0 and up to 1; 1 changes nothing.
+        period: The number of rounds from one backtracking to the next, 1 or more.
+        alpha: The share α of the way from slow to fast that is kept, above 0 and up to 1. With 1 nothing changes.
 
     Raises:
         ValueError: If ``period`` or ``alpha`` is out of range.
@@ -216,7 +218,7 @@ class LookaheadMinmax:
         self._groups()
 
     def _groups(self) -> list[dict[str, Any]]:
-        """The parameter groups of both players; one without slow weights gets the present ones."""
+        """The parameter groups of both players. A group without slow weights gets the present ones."""
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group in groups:
             # In the group, and not in optimizer.state: Adam takes any state of a parameter for its own.
@@ -227,10 +229,10 @@ class LookaheadMinmax:
 
     @torch.no_grad()
     def step(self) -> bool:
-        """Count a round, in which both players have stepped; backtrack if it is the ``period``-th.
+        """Count a round, in which both players have stepped, and backtrack if it is the ``period``-th.
 
         Returns:
-            Whether it backtracked: fast and slow weights are then the same.
+            Whether it backtracked. Fast and slow weights are then the same.
         """
         groups = self._groups()
         for group in groups:

@@ -1,4 +1,4 @@
-"""All settings of a min-max training: their names, presets and limits. Every host, the search and the docs ask here."""
+"""All settings of a min-max training: their names, presets and limits. Every host, the search and the docs use them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SEEDS = 2**32  # as many as NumPy takes, from 0 on
 RESTORED = ("both", "generator")
 
 # Both values of f on one small part of a batch, with the same noise. A departure: the paper keeps f_old from its own
-# batch (estimator="fresh"), the released code reads both off the ascent steps (estimator="last"). But those differ by
-# their batches more than by what the proposal did.
+# batch (estimator="fresh"), and the released code reads both from the ascent steps (estimator="last"). Those values
+# differ by their batches more than by the proposal.
 PAIRED = dict(type="paired", fraction=0.125)
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The default: the paper's practical rule, with all that belongs to a rejected pair restored.
+    # The default: the paper's practical rule. A rejection restores all that belongs to the incumbent.
     "practical": dict(
         acceptance=dict(type="constant"),
         estimator=PAIRED,
@@ -32,8 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         restore_buffers=True,
         update_reference_on_reject=False,
     ),
-    # The theory's rule (arXiv:2006.12376, Algorithm 1): annealed acceptance, both players restored. Its other half,
-    # the ascent to ‖∇y f‖ ≤ ε' and the end after r_max rejections, are ascent_tolerance and patience. The paper gives
+    # The theory's rule (arXiv:2006.12376, Algorithm 1): annealed acceptance, both players restored. The ascent to
+    # ‖∇y f‖ ≤ ε' and the end after r_max rejections are other settings, ascent_tolerance and patience. The paper gives
     # no values of them for GANs.
     "paper": dict(
         acceptance=dict(type="annealed"),
@@ -67,7 +67,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
 }
 PARTS = {"acceptance": "constant", "estimator": "paired"}
-"""Settings that have a type with arguments of its own; and the type where none is written."""
+"""The settings that have a type with arguments, and their types where none is written."""
 
 RENAMED = {
     "value": "estimator",
@@ -77,24 +77,25 @@ RENAMED = {
     "guard": "recover_nonfinite",
     "slack": "min_decrease",
 }
-"""Names of version 0.1.0."""
+"""The names of version 0.1.0, and the present ones."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EstimatorSettings:
-    """What f is read from, the setting ``estimator``.
+    """How f is estimated, the setting ``estimator``.
 
     Args:
-        type: ``paired``: both values on one batch, with one noise, in inference mode, so that most of the noise
-            cancels. ``fresh``: f_new on a batch of its own, f_old as the incumbent was accepted with (the paper's).
-            ``last``: the last ascent step's own forward pass. It is free, before that step, and of two batches.
-        batches: Evaluations that are averaged; not for ``last``.
-        fraction: Share of the batch that an evaluation uses, above 0 and at most 1; 8 samples at least. Not for
-            ``last``.
-        reread: Whether ``fresh`` reads f_old again too, on a batch of its own.
+        type: The estimator. ``paired`` reads both values on one batch, with one noise, in inference mode. So most of
+            the noise cancels. ``fresh`` reads f_new on a new batch, and f_old is the value at the incumbent's
+            acceptance (as in the paper). ``last`` takes the last ascent step's own forward pass. It is free. It is
+            read before that step, and its two values are of two batches.
+        batches: The number of evaluations that are averaged. Not for ``last``.
+        fraction: The share of the batch that an evaluation uses, above 0 and at most 1. It uses at least 8 samples.
+            Not for ``last``.
+        reread: Whether ``fresh`` reads f_old again too, on another batch.
 
     Raises:
-        ValueError: For an unknown type, or an option that is out of range or has no effect.
+        ValueError: If the type is unknown, or an option is out of range or has no effect.
 
     Examples:
         >>> EstimatorSettings.parse(dict(type="paired", batches=2))
@@ -117,7 +118,7 @@ class EstimatorSettings:
 
     @classmethod
     def parse(cls, spec: str | Mapping[str, Any]) -> EstimatorSettings:
-        """The setting as a config has it: a name, or a dict with ``type`` and options."""
+        """Read the setting as a config has it: a name, or a dict with ``type`` and options."""
         options = _part("estimator", spec)
         kind = options["type"]
         if kind not in cls.OPTIONS:
@@ -130,32 +131,34 @@ class EstimatorSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MinMaxSettings:
-    """The settings of a min-max training, checked; ``None`` stands for the preset's.
+    """The checked settings of a min-max training. ``None`` stands for the preset's value.
 
     Args:
-        preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``.
-        acceptance: The policy's name, or a dict with ``type`` and its arguments; see
+        preset: The preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``.
+        acceptance: The policy's name, or a dict with ``type`` and its arguments. See
             :mod:`minmax_plugin.acceptance`.
-        estimator: What f is read from: ``paired``, ``fresh`` or ``last``, or a dict with ``type`` and options; see
+        estimator: How f is estimated: ``paired``, ``fresh`` or ``last``, or a dict with ``type`` and options. See
             :class:`EstimatorSettings`.
         restore: What a rejection restores: ``both`` players, or the ``generator`` alone.
-        restore_moments: Whether the restored players' optimizer states are restored too. Learning rates never are.
-        restore_buffers: Whether the restored players' buffers (batch norm, spectral norm) are restored too.
+        restore_moments: Whether a rejection also restores the restored players' optimizer states. Learning rates are
+            never restored.
+        restore_buffers: Whether a rejection also restores the restored players' buffers (batch norm, spectral norm).
         update_reference_on_reject: Whether a rejected f_new becomes f_old all the same.
-        ascent_steps: k, as a check: an error if the config says otherwise.
-        ascent_tolerance: ε'. Once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are skipped, so
-            that ``disc_steps`` is a cap. Costs a synchronisation a step.
-        patience: Rejections in a row above which ``on_patience`` applies, the paper's r_max; ``None`` for never.
-        on_patience: ``stop`` ends the training there, ``accept`` accepts the proposal, ``raise`` raises.
-        recover_nonfinite: Capture both players whole, so that any non-finite state can be undone.
-        max_nonfinite: Non-finite proposals in a row before giving up.
-        pool: Batches of real images held in memory for ``fresh`` and ``paired``.
-        record: Write each decision to ``decisions.jsonl`` in the work dir.
-        seed: Of the acceptance draw and of the evaluations of f. If it is not given, the seed of the run; where one is
-            resumed, that of its beginning.
+        ascent_steps: The number k of ascent steps, as a check. Another number in the config is an error.
+        ascent_tolerance: The tolerance ε'. Once ‖∇y f‖ is at most this, the cycle's remaining discriminator steps are
+            skipped. So ``disc_steps`` is a cap. Each step costs a synchronisation.
+        patience: The rejections in a row above which ``on_patience`` applies, the paper's r_max. ``None`` for never.
+        on_patience: What happens above ``patience``: ``stop`` ends the training, ``accept`` accepts the proposal,
+            ``raise`` raises.
+        recover_nonfinite: Whether to capture both players whole, so that any non-finite state can be undone.
+        max_nonfinite: The number of non-finite proposals in a row before giving up.
+        pool: The number of batches of real images held in memory for ``fresh`` and ``paired``.
+        record: Whether to write each decision to ``decisions.jsonl`` in the work dir.
+        seed: The seed of the acceptance draw and of the evaluations of f. If it is not given, it is the seed of the
+            run. A resumed run takes the one that it began with.
 
     Raises:
-        ValueError: For a setting that is out of range, or two that contradict each other.
+        ValueError: If a setting is out of range, or two contradict each other.
 
     Examples:
         >>> settings = MinMaxSettings.from_dict({"preset": "paper", "acceptance": {"type": "annealed", "tau1": 50}})
@@ -208,13 +211,14 @@ class MinMaxSettings:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> MinMaxSettings:
-        """The settings as a config has them.
+        """Read the settings as a config has them.
 
         Args:
-            entry: Settings by name; what a config's registry needs beside them (``type``, ``priority``) is passed over.
+            entry: The settings by name. The keys ``type`` and ``priority``, which a config's registry needs, are
+                ignored.
 
         Raises:
-            ValueError: For an unknown name, with the nearest one, or the present one where it was renamed.
+            ValueError: If a name is unknown. The message has the nearest name, or the present one of a renamed setting.
         """
         given = {name: value for name, value in entry.items() if name not in ("type", "priority")}
         known = [field.name for field in dataclasses.fields(cls)]
@@ -228,7 +232,7 @@ class MinMaxSettings:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that differ from the defaults, as :meth:`from_dict` takes them."""
+        """Return the settings that differ from the defaults, as :meth:`from_dict` takes them."""
         differ = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in differ.items()}
 
@@ -240,7 +244,7 @@ class MinMaxSettings:
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """What is in force, however it was written: equal for settings that train alike."""
+        """The values in force, in one form. They are equal for settings that train alike."""
         in_force = {**self.resolved, "acceptance": self.policy, "estimator": self.estimated}
         del in_force["preset"]
         return in_force
@@ -252,7 +256,7 @@ class MinMaxSettings:
 
     @functools.cached_property
     def estimated(self) -> EstimatorSettings:
-        """What f is read from."""
+        """The settings of the estimator of f."""
         return EstimatorSettings.parse(self.resolved["estimator"])
 
     @property
@@ -270,10 +274,10 @@ class MinMaxSettings:
         return dict(acceptance=self.policy, restore=self.restored) | {name: self.resolved[name] for name in names}
 
     def get(self, path: str) -> Any:
-        """The value in force at a path, such as ``acceptance.type``.
+        """Return the value in force at a path, such as ``acceptance.type``.
 
         Raises:
-            KeyError: If there is none.
+            KeyError: If there is no such setting.
         """
         name, _, rest = path.partition(".")
         value = self.resolved[name]
@@ -282,10 +286,10 @@ class MinMaxSettings:
         return _part(name, value)[rest]
 
     def with_setting(self, path: str, value: Any) -> MinMaxSettings:
-        """The same settings with another one at a path.
+        """Return the same settings with another value at a path.
 
-        A part of ``acceptance`` or ``estimator`` that is left to the preset is written out first. Another ``type``
-        takes the place of the whole part, with arguments of its own.
+        If the preset decides ``acceptance`` or ``estimator``, that setting is written out first. Another ``type``
+        replaces the whole setting, arguments included.
 
         Raises:
             ValueError: If there is no such setting, or it is out of range.
@@ -301,7 +305,7 @@ class MinMaxSettings:
 
 
 def _part(name: str, spec: Any) -> dict[str, Any]:
-    """A setting with arguments of its own as a dict with its type, in whichever way it is written."""
+    """Return a setting that has arguments as a dict with its type, in either written form."""
     if isinstance(spec, str):
         return {"type": spec}
     if not isinstance(spec, Mapping):
@@ -310,12 +314,12 @@ def _part(name: str, spec: Any) -> dict[str, Any]:
 
 
 def present_name(name: str) -> str:
-    """The name that a setting of version 0.1.0 has now."""
+    """Return the present name of a setting of version 0.1.0."""
     return RENAMED.get(name, name)
 
 
 def present_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of version 0.1.0 by the names that they have now.
+    """Return settings of version 0.1.0 under their present names.
 
     Examples:
         >>> present_settings({"value": "fresh", "acceptance": {"type": "strict", "slack": 0.1}, "guard": True})

@@ -1,4 +1,4 @@
-"""Snapshots: what is captured before a proposal, and restored, in place, when it is rejected."""
+"""Snapshots of the players: captured before a proposal, and restored in place when it is rejected."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from minmax_plugin.trees import PLAIN, loaded, mapped, saved
 
 @dataclasses.dataclass(frozen=True)
 class Restore:
-    """Which parts go back when a proposal is rejected.
+    """Which parts a rejection restores.
 
-    The theory keeps (x, y) as it was, so both players go back with all that belongs to them; the authors'
-    released code for four Gaussians puts back the generator's weights alone
+    The theory restores (x, y), so both players are restored with all that belongs to them. The authors' released
+    code for four Gaussians restores the generator's weights alone
     (``Restore(max_player=False, moments=False, buffers=False)``).
 
     Args:
@@ -48,27 +48,27 @@ class Restore:
 
     @classmethod
     def named(cls, players: str, moments: bool = True, buffers: bool = True) -> Restore:
-        """The setting by name: ``players`` is ``"both"`` or ``"generator"``."""
+        """Make the setting by name: ``players`` is ``"both"`` or ``"generator"``."""
         if players not in ("both", "generator"):
             raise ValueError(f"restore must be 'both' or 'generator', but got {players!r}.")
         return cls(max_player=players == "both", moments=moments, buffers=buffers)
 
 
 class Snapshot:
-    """A copy of some tensors of one player, kept in storage of its own that is reused every cycle.
+    """A copy of some tensors of one player, in separate storage that is reused every cycle.
 
-    :meth:`capture` copies live → kept, :meth:`restore` copies kept → live, and :meth:`swap` exchanges the
-    two. Live tensors keep their storage (``data_ptr`` does not change), so graphs, views and distributed
-    buckets that refer to them stay valid.
+    :meth:`capture` copies live → kept, :meth:`restore` copies kept → live, and :meth:`swap` exchanges the two. Live
+    tensors keep their storage: ``data_ptr`` does not change. So graphs, views and distributed buckets that refer to
+    them stay valid.
 
-    A tensor may also be exchanged for another one: a module replaces a buffer in its forward pass, an optimizer
-    a moment. Or it is not there yet, as an optimizer has no state before its first real step. So what holds the
-    tensors is captured too, and a restore gives it the same tensors again.
+    A tensor may also be replaced by another one. A module replaces a buffer in its forward pass, and an optimizer
+    replaces a moment. Or a tensor does not exist yet: an optimizer has no state before its first real step. So the
+    containers of the tensors are captured too, and a restore gives them the same tensors again.
 
     Args:
-        player: Whose tensors.
+        player: The player that has the tensors.
         weights: Whether to capture the parameters.
-        moments: Whether to capture the optimizer states, and what else a step of the optimizers changes in them.
+        moments: Whether to capture the optimizer states, and all else in the optimizers that a step changes.
         buffers: Whether to capture the module buffers.
     """
 
@@ -77,16 +77,16 @@ class Snapshot:
         self._weights, self._with_buffers = weights, buffers
         self._watched = player.all_optimizers if moments else []
         self._steps = StepState(self._watched)
-        self._optimizers: list[Optimizer] = []  # whose states are captured: one for states that several share
+        self._optimizers: list[Optimizer] = []  # whose states are captured; of several that share states, one
         self._live: list[Tensor] = []
         self._kept: list[Tensor] = []
         self._groups: list[tuple[list[Tensor], list[Tensor]]] = []  # the same, by device and dtype
-        # Of each optimizer and each module, what held the tensors of _live at the capture, and values that are none.
+        # For each optimizer and module: the containers of the tensors in _live at the capture, and all other values.
         self._states: list[dict[Any, Any]] = []
         self._buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
 
     def close(self) -> None:
-        """Give the optimizers free."""
+        """Release the optimizers."""
         self._steps.close()
 
     @torch.no_grad()
@@ -121,8 +121,8 @@ class Snapshot:
 
     @torch.no_grad()
     def state_dict(self) -> dict[str, Any]:
-        """Copies of what is kept, for a checkpoint taken while a proposal is open."""
-        # What was absent at the capture and is set aside by swap() is in no pair: it is its own copy.
+        """Return copies of the kept tensors, for a checkpoint while a proposal is open."""
+        # A tensor that was absent at the capture, and that swap() set aside, is in no pair: it is its own copy.
         kept = {id(live): copy for live, copy in zip(self._live, self._kept, strict=True)}
 
         def held(value: Any) -> Any:
@@ -138,7 +138,7 @@ class Snapshot:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what :meth:`state_dict` gave; the player's own state must be loaded before."""
+        """Load the result of :meth:`state_dict`. The player's own state must be loaded before."""
         self._live, self._kept = [], []
         self._buffers, present = self._present_buffers(), self._parameters()
         if "buffers" in state:
@@ -181,7 +181,7 @@ class Snapshot:
         return [(i, p) for i, o in enumerate(self._optimizers) for g in o.param_groups for p in g["params"]]
 
     def _copied_states(self, optimizer: Optimizer) -> dict[Any, Any]:
-        """The states of an optimizer in dicts of their own; their tensors are the same, and noted as live."""
+        """Return the states of an optimizer in new dicts. Their tensors are the same, and noted as live."""
         states: dict[Any, Any] = {}
         for owner, state in optimizer.state.items():
             if type(state) is not dict:
@@ -200,8 +200,8 @@ class Snapshot:
         return tensor
 
     def _pair(self, kept: Tensor, present: Tensor | None) -> Tensor:
-        """Pair a loaded copy with the tensor that it belongs to: the present one, or if it does not fit, a new one."""
-        # What the checkpoint holds apart may be one tensor now, where an optimizer hands it on from key to key, say.
+        """Pair a loaded copy with its tensor: the present one, or a new one if that does not fit."""
+        # Two tensors of the checkpoint may be one tensor now: an optimizer may move it from key to key.
         other = next((k for live, k in zip(self._live, self._kept, strict=True) if live is present), None)
         apart = other is not None and not torch.equal(other, kept.to(other))
         if present is None or present.shape != kept.shape or apart:
@@ -212,7 +212,7 @@ class Snapshot:
         return present
 
     def _exchange(self) -> None:
-        # What is captured holds the very tensors that are copied in place. Putting it in place again restores the
+        # The captured containers hold the very tensors that are copied in place. Assigning them again restores the
         # rest: values that are no tensors, tensors that were replaced, and entries that did not exist.
         for i, optimizer in enumerate(self._optimizers):
             states = dict(optimizer.state)
@@ -233,7 +233,7 @@ class Snapshot:
 
 
 def _is_empty(state: Any) -> bool:
-    """Whether an optimizer has no state for a parameter yet; a look-up may have left it an empty dict."""
+    """Whether an optimizer has no state for a parameter yet. A look-up may have left an empty dict."""
     return isinstance(state, dict) and not state
 
 
@@ -261,7 +261,7 @@ class PairSnapshot:
         min_player: The player that proposes.
         max_player: The player that responds.
         restore: What a rejection restores.
-        recover_nonfinite: Whether everything else is captured too, so that any non-finite state can be undone.
+        recover_nonfinite: Whether to capture everything else too, so that any non-finite state can be undone.
 
     Examples:
         >>> x, y = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
@@ -290,7 +290,7 @@ class PairSnapshot:
         return [*self._restored, *self._rest]
 
     def close(self) -> None:
-        """Watch the players' optimizers no more."""
+        """Stop watching the players' optimizers."""
         for snapshot in self._all:
             snapshot.close()
 
@@ -300,21 +300,21 @@ class PairSnapshot:
             snapshot.capture()
 
     def restore(self, everything: bool = False) -> None:
-        """Restore what was captured, in place; ``everything`` is for a state that is not finite."""
+        """Restore what was captured, in place. ``everything`` is for a state that is not finite."""
         for snapshot in self._all if everything else self._restored:
             snapshot.restore()
 
     def swap(self, back: bool = False) -> None:
-        """Exchange what a rejection would restore and the present pair, in place; ``back`` undoes an exchange."""
-        # Undone in the opposite order, so that buffers which both players were given come back too.
+        """Exchange the present pair and what a rejection would restore, in place. ``back`` undoes an exchange."""
+        # Undone in the opposite order, so that buffers which both players share are exchanged right.
         for snapshot in reversed(self._restored) if back else self._restored:
             snapshot.swap()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """All that :meth:`load_state_dict` needs, for a checkpoint in mid-cycle."""
+        """Return all that :meth:`load_state_dict` needs, for a checkpoint in mid-cycle."""
         return [snapshot.state_dict() for snapshot in self._all]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Load what :meth:`state_dict` gave; the players' own state must be loaded before."""
+        """Load the result of :meth:`state_dict`. The players' own state must be loaded before."""
         for snapshot, one in zip(self._all, state, strict=True):
             snapshot.load_state_dict(one)

@@ -1,4 +1,4 @@
-"""How far is a trained GAN from an equilibrium? f of its weights, on one fixed sample."""
+"""Certificates of trained GANs: how far one is from an equilibrium of f, on one fixed sample."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from minmax_plugin.randomness import inference, seed_all
 def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **settings: Any) -> Certificate:
     """Certify a trained GAN on one fixed sample, in inference mode.
 
-    x and y are the networks' weights; f(x, y) is the value on the real images of ``batch`` and the fakes of
-    one fixed draw of noise, so a deterministic function, as :func:`minmax_plugin.certify` needs it. The
-    answer is an estimate: it is about this sample's f, and with few ascent steps an improvement is only
-    counted as refuted if they sufficed. That errs on the safe side.
+    The points x and y are the networks' weights. The value f(x, y) is taken on the real images of ``batch`` and the
+    fakes of one fixed draw of noise. So f is deterministic, as :func:`minmax_plugin.certify` needs it.
+
+    The answer is an estimate, because it is about this sample's f. An improvement counts as refuted only if the
+    ascent steps were enough to refute it. So few steps err on the safe side.
 
     Args:
-        model: A model of the toolkit, its weights loaded.
+        model: A model of the toolkit, with its weights loaded.
         batch: One batch of its training data.
-        seed: Of the noise and of the proposals.
-        settings: Of :func:`minmax_plugin.certify`.
+        seed: The seed of the noise and of the proposals.
+        settings: The settings of :func:`minmax_plugin.certify`.
 
     Raises:
-        ValueError: For a model that is no GAN that MinMax can drive, or a setting out of range.
+        ValueError: If the model is no GAN that MinMax can drive, or a setting is out of range.
     """
     gan = gan_of(model)
     holder = _Value(gan, batch, seed)
@@ -57,7 +58,7 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
 
 
 class _Value(nn.Module):
-    """f as a module over both networks, so that their weights can be exchanged for others."""
+    """f as a module over both networks, so that other weights can take the place of theirs."""
 
     def __init__(self, gan: GAN, batch: Mapping[str, Any], seed: int) -> None:
         super().__init__()
@@ -72,14 +73,14 @@ class _Value(nn.Module):
 def load_trained(
     config: str, options: Sequence[str], checkpoint: str, size: int, seed: int
 ) -> tuple[nn.Module, Mapping[str, Any]]:
-    """A trained model, and a sample of its data.
+    """Load a trained model, and a sample of its data.
 
     Args:
         config: The config file.
-        options: Settings over it, as ``a.b=value``.
+        options: The settings that override it, as ``a.b=value``.
         checkpoint: The checkpoint file.
-        size: Real images in the sample.
-        seed: Of the sample.
+        size: The number of real images in the sample.
+        seed: The seed of the sample.
 
     Raises:
         ConfigError: If one of them cannot be used.

@@ -1,4 +1,4 @@
-"""Learning rates of one player alone: the toolkit's schedules move all of them together."""
+"""Learning-rate schedules of one player alone; the toolkit's schedules move all players together."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmcv.runner import HOOKS, Hook
 class OfPlayerLrUpdaterHook(Hook):
     """A learning-rate policy of the toolkit for one player; the others keep their rates.
 
-    Annealing the generator alone makes proposals smaller and the discriminator's answers better as the training goes:
-    the scale of proposals is the algorithm's to choose (arXiv:2006.12376, any distribution of them).
+    Annealing the generator alone makes proposals smaller as the training proceeds. The discriminator's responses
+    then become better. The theory allows any distribution of proposals, so their scale is free (arXiv:2006.12376).
 
     Args:
-        player: A key of the config's ``optimizer``.
+        player: The player, a key of the config's ``optimizer``.
         schedule: The policy and its settings, as ``lr_config`` would have them.
-        by_epoch: Of the schedule, where it does not say.
+        by_epoch: Whether the schedule counts epochs, where the schedule does not say.
 
     Raises:
-        ValueError: If there is no such policy, or, before the first iteration, no such player.
+        ValueError: If there is no such policy. Before the first iteration, if there is no such player.
 
     Examples:
         >>> cosine = dict(policy="CosineAnnealing", min_lr=0)
@@ -53,7 +53,7 @@ class OfPlayerLrUpdaterHook(Hook):
 
 
 class _OnePlayer:
-    """A runner as a schedule sees it: with the optimizer of one player."""
+    """A runner as a schedule sees it, with the optimizer of one player."""
 
     def __init__(self, runner: Any, player: str) -> None:
         self._runner = runner
