@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from filelock import FileLock, Timeout
 from ray import tune
 
 from minmax_plugin.errors import ClusterError, ConfigError
@@ -198,11 +198,13 @@ def only_one(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: If another one does, or the folder cannot be written.
     """
+    lock = FileLock(folder / LOCK)
     with writing(str(folder)):
-        file = open(folder / LOCK, "w")  # noqa: SIM115  closed below: what happens meanwhile is not of this place
-    with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock.acquire(timeout=0)
+        except Timeout as error:
             raise ConfigError(f"{folder}: this search is running already.") from error
+    try:
         yield
+    finally:
+        lock.release()
