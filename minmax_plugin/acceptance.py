@@ -1,7 +1,7 @@
 """Acceptance policies: which proposals are accepted.
 
-A policy only answers "keep it?"; it neither moves nor restores anything. It is given one uniform draw per
-decision, whether it needs it or not, so that the random stream's position is the number of decisions.
+A policy only answers "accept or reject?". It neither moves nor restores anything. It gets one uniform draw per
+decision, even if it needs none. So the random stream's position is the number of decisions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from minmax_plugin.checks import check_above_0, check_flags, check_rate, is_count, is_number
 
-NO_DECISION = ("initial", "no proposal")  # reasons of a Decision in whose cycle there was nothing to keep or reject
+NO_DECISION = ("initial", "no proposal")  # reasons of a Decision in whose cycle there was nothing to accept or reject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Comparison:
 
     Args:
         index: The decision's number, from 0.
-        f_old: f at the incumbent.
-        f_new: f at the proposal, after the response.
+        f_old: The value of f at the incumbent.
+        f_new: The value of f at the proposal, after the response.
         draw: A uniform number on [0, 1).
-        standard_error: Of f_new − f_old, in the units of f; NaN where it cannot be had.
+        standard_error: The standard error of f_new − f_old, in the units of f; NaN where there is none.
 
     Examples:
         >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error
@@ -43,7 +43,7 @@ class Comparison:
 
 
 class Acceptance:
-    """Base of all policies: called with a :class:`Comparison`, they return ``(accepted, reason)``.
+    """Base of all policies. Called with a :class:`Comparison`, a policy returns ``(accepted, reason)``.
 
     Examples:
         >>> class Halving(Acceptance):
@@ -54,7 +54,7 @@ class Acceptance:
     """
 
     needs_error: ClassVar[bool] = False
-    """Whether it decides by the standard error, which not every estimator of f has."""
+    """Whether the policy decides by the standard error, which not every estimator of f has."""
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         raise NotImplementedError
@@ -62,14 +62,14 @@ class Acceptance:
 
 @dataclasses.dataclass(frozen=True)
 class Strict(Acceptance):
-    """Keep a proposal only if it lowered f: ``f_new <= f_old - min_decrease``.
+    """Accept a proposal only if it lowered f: ``f_new <= f_old - min_decrease``.
 
-    The test of the theory (arXiv:2006.12376, Algorithm 1; the min_decrease is ε/2 in v1 and δ/4 in v6), without the
-    random part. The rules below add to it a probability p_i that a proposal which failed is kept.
+    This is the test of the theory, without the random part (arXiv:2006.12376, Algorithm 1). The paper's min_decrease
+    is ε/2 in v1 and δ/4 in v6. The rules below add a probability p_i that a proposal which failed is accepted.
 
     Args:
-        min_decrease: How much f must fall, in units of f; 0 or more.
-        reverse: Turn the sign of the test round: keep what *raised* f. The authors' released code for four
+        min_decrease: How much f must fall, in units of f, 0 or more.
+        reverse: Whether to reverse the test, and accept what *raised* f. The authors' released code for four
             Gaussians does so, against the theory.
 
     Raises:
@@ -89,7 +89,7 @@ class Strict(Acceptance):
         check_flags(reverse=self.reverse)
 
     def probability(self, index: int) -> float:
-        """p_i: the probability that a proposal which failed the test is kept all the same."""
+        """Return p_i, the probability that a proposal which failed the test is accepted all the same."""
         return 0.0
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
@@ -105,13 +105,13 @@ class Strict(Acceptance):
 class ConstantRate(Strict):
     """The practical rule: p_i is constant, e^(−1/τ).
 
-    The paper's GAN experiments use this in place of the theory's annealed e^(−i/τ₁). Four Gaussians: rate
-    1/4; 0-1 MNIST: 1/5; CIFAR-10: 1/2.
+    The paper's GAN experiments use this in place of the theory's annealed e^(−i/τ₁). Their rates are 1/4 for four
+    Gaussians, 1/5 for 0-1 MNIST and 1/2 for CIFAR-10.
 
     Args:
-        min_decrease: How much f must fall, in units of f; 0 or more.
-        rate: The probability itself, in [0, 1]. Give ``rate`` or ``tau``; with neither, 1/5.
-        tau: The temperature, above 0, with rate = e^(−1/tau).
+        min_decrease: How much f must fall, in units of f, 0 or more.
+        rate: The probability p_i, in [0, 1]. Give ``rate`` or ``tau``. Without both it is 1/5.
+        tau: The temperature τ, above 0, with rate = e^(−1/tau).
 
     Raises:
         ValueError: If both ``rate`` and ``tau`` are given, or either is out of range.
@@ -143,11 +143,11 @@ class ConstantRate(Strict):
 
 @dataclasses.dataclass(frozen=True)
 class Annealed(Strict):
-    """The theory's rule: p_i = e^(−i/τ₁), so that early decisions keep nearly everything.
+    """The theory's rule: p_i = e^(−i/τ₁). Early decisions accept nearly everything.
 
     Args:
-        min_decrease: How much f must fall, in units of f; 0 or more.
-        tau1: τ₁, in decisions; above 0.
+        min_decrease: How much f must fall, in units of f, 0 or more.
+        tau1: The temperature τ₁, in decisions, above 0.
 
     Raises:
         ValueError: If ``tau1`` is not above 0.
@@ -172,8 +172,8 @@ class Periodic(Strict):
     """The released code's form of a constant rate: every ``every``-th decision skips the test.
 
     Args:
-        min_decrease: How much f must fall, in units of f; 0 or more.
-        every: Period, in decisions; 1 or more. The first decision that skips is number 0.
+        min_decrease: How much f must fall, in units of f, 0 or more.
+        every: The period, in decisions, 1 or more. The first decision that skips the test is number 0.
 
     Raises:
         ValueError: If ``every`` is below 1.
@@ -199,8 +199,8 @@ class DecreasingTemperature(Strict):
     """The released code's decreasing temperature: p_i = 1 / (4 + exp((i/scale)²)).
 
     Args:
-        min_decrease: How much f must fall, in units of f; 0 or more.
-        scale: In decisions, above 0; 20,000 in the released code.
+        min_decrease: How much f must fall, in units of f, 0 or more.
+        scale: The time scale, in decisions, above 0. The released code has 20,000.
 
     Raises:
         ValueError: If ``scale`` is not above 0.
@@ -217,22 +217,22 @@ class DecreasingTemperature(Strict):
         check_above_0("scale", self.scale)
 
     def probability(self, index: int) -> float:
-        # the exponent is capped where p is 0 to machine precision, short of an overflow
+        # The exponent is capped before it overflows; p is 0 to machine precision there.
         return 1.0 / (4.0 + math.exp(min((index / self.scale) ** 2, 700.0)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Significant(Acceptance):
-    """Decide by the test only where Δf stands out of its noise, and else by a named rule.
+    """Decide by the test only where Δf exceeds its noise, and by a named rule elsewhere.
 
-    The decision is the theory's strict one when abs(f_new − f_old) > ``z`` standard errors; otherwise, or where
-    the standard error cannot be had, ``otherwise`` decides. A departure from the paper, whose test does not
-    know its noise; ``z=0`` undoes it.
+    The theory's strict test decides when abs(f_new − f_old) > ``z`` standard errors. Otherwise, or where there is no
+    standard error, ``otherwise`` decides. This departs from the paper, whose test does not know its noise. ``z=0``
+    undoes it.
 
     Args:
-        z: Standard errors, 0 or more.
-        min_decrease: How much f must fall, in units of f; 0 or more.
-        otherwise: The rule for what does not stand out: a policy, a name or a dict.
+        z: The number of standard errors, 0 or more.
+        min_decrease: How much f must fall, in units of f, 0 or more.
+        otherwise: The rule for a Δf within its noise: a policy, a name or a dict.
 
     Raises:
         ValueError: If ``z`` or ``min_decrease`` is negative.
@@ -265,7 +265,7 @@ class Significant(Acceptance):
 
 @dataclasses.dataclass(frozen=True)
 class Always(Acceptance):
-    """Control: keep every proposal. The training is then plain descent-ascent, to the last bit.
+    """Control: accept every proposal. The training is then plain descent-ascent, to the last bit.
 
     Examples:
         >>> Always()(Comparison(0, f_old=1.0, f_new=9.0, draw=0.5))
@@ -278,7 +278,7 @@ class Always(Acceptance):
 
 @dataclasses.dataclass(frozen=True)
 class Never(Acceptance):
-    """Control: keep no proposal.
+    """Control: accept no proposal.
 
     Examples:
         >>> Never()(Comparison(0, f_old=1.0, f_new=0.0, draw=0.5))
@@ -291,11 +291,11 @@ class Never(Acceptance):
 
 @dataclasses.dataclass(frozen=True)
 class RandomRate(Acceptance):
-    """Control: keep a proposal with a given probability, whatever f says.
+    """Control: accept a proposal with a given probability, without a look at f.
 
     Args:
-        rate: That probability, in [0, 1]; or several, each for ``window`` decisions, the last for the rest.
-        window: Decisions that each of several rates holds for.
+        rate: That probability, in [0, 1]. Or several, each for ``window`` decisions, with the last for the rest.
+        window: The number of decisions for which each of several rates holds.
 
     Raises:
         ValueError: If a rate is outside [0, 1], there is none, or ``window`` does not fit.
@@ -332,18 +332,18 @@ class RandomRate(Acceptance):
 
 @dataclasses.dataclass(frozen=True)
 class Matched(Acceptance):
-    """Control: keep proposals at random, as often as a recorded run kept them.
+    """Control: accept proposals at random, as often as a recorded run accepted them.
 
-    The probability at decision i is the recorded share of kept proposals in i's window of ``window``
-    decisions; past the record's end, in its last window. The draw is this run's own.
+    The probability at decision i is the recorded share of accepted proposals in i's window of ``window`` decisions.
+    Past the record's end it is the share in the last window. The draw is this run's own.
 
     Args:
-        record: For each recorded decision, whether it was kept; or a file of JSON lines with a field
+        record: For each recorded decision, whether the proposal was accepted. Or a file of JSON lines with a field
             ``accepted``, as :class:`MinMaxHook` writes it.
-        window: Decisions in a window; ``None`` is the whole record.
+        window: The number of decisions in a window. ``None`` is the whole record.
 
     Raises:
-        ValueError: For an empty record or a ``window`` below 1.
+        ValueError: If the record is empty, or ``window`` is below 1.
         FileNotFoundError: If the record's file does not exist.
 
     Examples:
@@ -359,7 +359,7 @@ class Matched(Acceptance):
         record = self.record
         if isinstance(record, str):
             lines = map(json.loads, Path(record).read_text().splitlines())
-            # a cycle without a proposal keeps its place, and counts neither way
+            # A cycle without a proposal has a place, but counts as neither.
             record = [None if line.get("reason") in NO_DECISION else bool(line["accepted"]) for line in lines]
         if isinstance(record, str) or not isinstance(record, Sized) or len(record) == 0:
             raise ValueError(f"record must hold at least one decision, but got {self.record!r}.")
@@ -395,7 +395,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
         spec: A name in :data:`POLICIES`, a mapping such as ``dict(type="constant", rate=0.25)``, or a policy.
 
     Raises:
-        ValueError: For an unknown name, an argument that the policy does not have, or something else altogether.
+        ValueError: If the name is unknown, the policy lacks an argument that was given, or ``spec`` is none of these.
 
     Examples:
         >>> build_acceptance(dict(type="constant", rate=0.25))

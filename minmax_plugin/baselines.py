@@ -1,7 +1,7 @@
 """The methods that the algorithm is compared with, one round at a time, so that an experiment can loop over them.
 
-All state of every method is in its two optimizers: their ``state_dict()`` resumes it to the last bit. Unrolling is
-written here because the libraries for it, torchopt and higher, had their last releases in 2023 and 2020.
+All state of every method is in its two optimizers. Their ``state_dict()`` resumes it to the last bit. Unrolling is
+written here because its libraries, torchopt and higher, had their last releases in 2023 and 2020.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Loss = Callable[[], Tensor]
 class Baseline:
     """Base of all methods: a call plays one round.
 
-    Each loss is what its player minimises, drawn afresh by its function at every call; neither function may
-    touch gradients. Only the stepping player's gradient is computed, by ``torch.autograd.grad``, so these are
-    for plain loops, without DistributedDataParallel or a gradient scaler.
+    Each function draws its player's loss again at every call, and the player minimises it. Neither function may touch
+    gradients. Only the stepping player's gradient is computed, by ``torch.autograd.grad``. So these methods are for
+    plain loops, without DistributedDataParallel or a gradient scaler.
 
     Args:
         min_optimizer: The min player's optimizer (the generator's).
         max_optimizer: The max player's (the discriminator's).
-        min_loss: f, or whatever else the min player minimises; a scalar.
-        max_loss: −f; a scalar.
+        min_loss: The min player's loss, a scalar: f, or another loss that it minimises.
+        max_loss: The max player's loss −f, a scalar.
     """
 
     optimizer: ClassVar[type[Optimizer]] = Adam  # the kind of optimizer to give it
@@ -67,10 +67,10 @@ class Simultaneous(Baseline):
 
 @dataclasses.dataclass(eq=False)
 class Alternating(Baseline):
-    """Descent-ascent in turns: k steps of the max player, then one of the min player.
+    """Descent-ascent by turns: k steps of the max player, then one of the min player.
 
     Args:
-        k: Ascent steps in a round, 1 or more.
+        k: The number of ascent steps in a round, 1 or more.
 
     Raises:
         ValueError: If ``k`` is out of range.
@@ -96,7 +96,7 @@ class Optimistic(Simultaneous):
     For the form with several ascent steps, give :class:`OptimisticAdam` to :class:`Alternating`.
 
     Raises:
-        ValueError: For an optimizer of another kind.
+        ValueError: If an optimizer is of another kind.
     """
 
     optimizer: ClassVar[type[Optimizer]] = OptimisticAdam
@@ -112,7 +112,7 @@ class Extragradient(Baseline):
     A round draws each loss twice. Both optimizers are :class:`ExtraAdam`.
 
     Raises:
-        ValueError: For an optimizer of another kind.
+        ValueError: If an optimizer is of another kind.
     """
 
     optimizer: ClassVar[type[Optimizer]] = ExtraAdam
@@ -133,8 +133,8 @@ class Lookahead(Alternating):
     """:class:`Alternating` descent-ascent under :class:`LookaheadMinmax`.
 
     Args:
-        k: Ascent steps in a round, 1 or more.
-        period: Rounds from one backtracking to the next, 1 or more.
+        k: The number of ascent steps in a round, 1 or more.
+        period: The number of rounds from one backtracking to the next, 1 or more.
         alpha: The share of the way that is kept, above 0 and up to 1.
 
     Raises:
@@ -157,8 +157,8 @@ def check_unrollable(optimizer: Optimizer, name: str = "max_optimizer") -> None:
     """Refuse an optimizer whose steps :class:`Unrolled` cannot imagine.
 
     Args:
-        optimizer: The max player's.
-        name: What messages call it.
+        optimizer: The max player's optimizer.
+        name: Its name in messages.
 
     Raises:
         ValueError: If it is not Adam or SGD in its plain form.
@@ -180,24 +180,25 @@ def check_unrollable(optimizer: Optimizer, name: str = "max_optimizer") -> None:
 class Unrolled(Baseline):
     """Unrolled GAN: the min player's gradient goes through k imagined steps of the max player.
 
-    The max player takes one real step. Then θ⁰ is its parameters, θ^{i+1} is where its optimizer would step from
-    θ^i on ``max_loss``, and the min player descends ``min_loss`` at θ^k, differentiating θ^k too (Metz et al.
-    2017, arXiv:1611.02163, sections 2.2 and 2.3; with Adam as in its experiments, or SGD as in its formulas). The
-    max player's own parameters, moments and buffers do not feel the imagined steps. Memory and time grow with k:
-    for small networks, and for plain loops alone.
+    The max player takes one real step. Then θ⁰ is its parameters, and θ^{i+1} is where its optimizer would step from
+    θ^i on ``max_loss``. The min player descends ``min_loss`` at θ^k, and differentiates θ^k too (Metz et al. 2017,
+    arXiv:1611.02163, sections 2.2 and 2.3). That paper's experiments have Adam, its formulas SGD.
 
-    ``max_loss`` must not detach the min player's output. For the paper's gradient ``min_loss`` must be all of f:
-    the half on real data depends on the min player too, through θ^k. The paper's public demonstration uses one
-    batch in all k + 1 losses; here the two functions draw what they like.
+    The imagined steps do not change the max player's own parameters, moments and buffers. Memory and time grow with
+    k. So the method is for small networks, and for plain loops alone.
+
+    ``max_loss`` must not detach the min player's output. For the paper's gradient ``min_loss`` must be all of f: the
+    half on real data depends on the min player too, through θ^k. The paper's public demonstration uses one batch in
+    all k + 1 losses. Here the two functions draw their own batches.
 
     Args:
-        module: The max player's module, whose parameters ``max_optimizer`` has: the one that the losses call.
-        k: Imagined steps, 1 or more.
+        module: The max player's module, which the losses call. ``max_optimizer`` has its parameters.
+        k: The number of imagined steps, 1 or more.
 
     Raises:
-        ValueError: If ``k`` is out of range, if ``max_optimizer`` is not Adam or SGD in its plain form (no weight
-            decay, no momentum for SGD, no AMSGrad) or has parameters that are not in ``module``; in a round, if
-            ``max_loss`` does not depend on the min player.
+        ValueError: If ``k`` is out of range, or ``max_optimizer`` has parameters that are not in ``module``. If
+            ``max_optimizer`` is not Adam or SGD in its plain form: no weight decay, no momentum for SGD, no AMSGrad.
+            In a round, if ``max_loss`` does not depend on the min player.
     """
 
     module: nn.Module
@@ -217,12 +218,12 @@ class Unrolled(Baseline):
         self.descend()
 
     def ascend(self) -> None:
-        """The max player's real step."""
+        """Take the max player's real step."""
         _differentiate(self.max_loss, self.max_optimizer)
         self.max_optimizer.step()
 
     def descend(self) -> None:
-        """The min player's step, through the imagined ones."""
+        """Take the min player's step, through the imagined ones."""
         _differentiate(self._loss_after_answer, self.min_optimizer)
         self.min_optimizer.step()
 
@@ -255,7 +256,7 @@ class Unrolled(Baseline):
 
 
 class _Holder(nn.Module):
-    """Calls a function while ``functional_call`` has other tensors in the place of the module's own."""
+    """Calls a function while ``functional_call`` has other tensors in place of the module's own."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -266,7 +267,7 @@ class _Holder(nn.Module):
 
 
 def _direction(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-    """The differentiable direction of torch's Adam or SGD; ``state`` is moved on."""
+    """Compute the differentiable direction of torch's Adam or SGD, and update ``state``."""
     if group["maximize"]:
         gradient = -gradient
     if "betas" not in group:
@@ -306,16 +307,15 @@ def build_baseline(
 
     Args:
         name: A name in :data:`BASELINES`.
-        min_optimizer: See :class:`Baseline`; ``BASELINES[name].optimizer`` is the kind to give.
-        max_optimizer: The same for the max player.
-        min_loss: See :class:`Baseline`.
-        max_loss: See :class:`Baseline`.
-        settings: The method's own: ``k`` for ``gda-alternating``, ``lookahead`` and ``unrolled``, ``period`` and
-            ``alpha`` for ``lookahead``, ``module`` for ``unrolled``.
+        min_optimizer: The min player's optimizer, of the kind ``BASELINES[name].optimizer``.
+        max_optimizer: The max player's optimizer, of the same kind.
+        min_loss: The min player's loss, as for :class:`Baseline`.
+        max_loss: The max player's loss, as for :class:`Baseline`.
+        settings: The method's own settings: ``k`` for ``gda-alternating``, ``lookahead`` and ``unrolled``, ``period``
+            and ``alpha`` for ``lookahead``, ``module`` for ``unrolled``.
 
     Raises:
-        ValueError: For an unknown name, a setting that the method does not have or that is missing, or one that is
-            out of range.
+        ValueError: If the name is unknown. If a setting is missing, out of range, or not one of the method's.
 
     Examples:
         >>> for name in ("gda-alternating", "omd", "extragradient"):

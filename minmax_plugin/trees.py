@@ -1,4 +1,4 @@
-"""Nested containers with tensors as their leaves: how they are copied, saved in a checkpoint and loaded."""
+"""Nested containers with tensors as leaves: copying them, saving them in a checkpoint and loading them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PLAIN = frozenset({*NUMBERS, type(None)})  # exact types of values that cannot c
 
 
 def mapped(value: Any, change: Callable[[Any], Any], leaf: type = Tensor, objects: bool = False) -> Any:
-    """Copy the containers of a value, with ``change(tensor)`` in the place of each tensor.
+    """Copy the containers of a value, with ``change(tensor)`` in place of each tensor.
 
     Containers are dicts, lists, tuples and deques. All else stays the same object.
 
     Args:
         value: Anything that an optimizer may keep.
-        change: Gives what takes a tensor's place.
-        leaf: The type that ``change`` is for.
-        objects: Whether an object with attributes is a container too; modules, optimizers and functions never are.
+        change: A function that returns the replacement of a tensor.
+        leaf: The type of the leaves that ``change`` takes.
+        objects: Whether an object with attributes is a container too. Modules, optimizers and functions never are.
 
     Examples:
         >>> kept = {"Q": [torch.ones(2), []], "step": 3}
@@ -42,7 +42,7 @@ def mapped(value: Any, change: Callable[[Any], Any], leaf: type = Tensor, object
 
 
 def leaves(value: Any) -> list[Tensor]:
-    """All tensors of a value, those in objects included.
+    """Return all tensors of a value, those in objects included.
 
     Examples:
         >>> leaves([torch.ones(1), {"a": (torch.zeros(1), 2)}])
@@ -57,11 +57,12 @@ def leaves(value: Any) -> list[Tensor]:
 def saved(value: Any, change: Callable[[Tensor], Tensor], objects: bool = False) -> Any:
     """Copy a value into what ``torch.load(weights_only=True)`` accepts.
 
-    An object that counts as a container becomes the dict of its attributes. What cannot be saved becomes ``None``.
+    An object that counts as a container becomes the dict of its attributes. A value that cannot be saved becomes
+    ``None``.
 
     Args:
-        value: What to save.
-        change: Gives the tensor that is saved for each tensor.
+        value: The value to save.
+        change: A function that returns the tensor to save for each tensor.
         objects: As in :func:`mapped`.
 
     Examples:
@@ -83,12 +84,13 @@ def saved(value: Any, change: Callable[[Tensor], Tensor], objects: bool = False)
 
 
 def loaded(state: Any, present: Any, place: Callable[[Tensor, Tensor | None], Any], objects: bool = False) -> Any:
-    """Rebuild a value from what :func:`saved` gave, in containers of the kinds that are there at present.
+    """Rebuild a value from the result of :func:`saved`, in containers of the present value's kinds.
 
     Args:
-        state: What was saved.
+        state: The saved value.
         present: The value in its place now, or ``None``.
-        place: Gives what takes a saved tensor's place, from it and the present tensor, which may be ``None``.
+        place: A function that returns the replacement of a saved tensor. It gets that tensor and the present one,
+            which may be ``None``.
         objects: As in :func:`mapped`.
 
     Examples:
@@ -107,7 +109,7 @@ def loaded(state: Any, present: Any, place: Callable[[Tensor, Tensor | None], An
 
 
 def _parts(value: Any, objects: bool) -> Mapping[Any, Any] | None:
-    """What a container holds, by key or place; ``None`` for what is no container."""
+    """Return the contents of a container, by key or place, or ``None`` for what is no container."""
     if isinstance(value, dict):
         return value
     if isinstance(value, (list, tuple, deque)) and not isinstance(value, torch.Size):
@@ -122,7 +124,7 @@ def _is_named(value: Any) -> bool:
 
 
 def _rebuilt(value: Any, parts: Mapping[Any, Any]) -> Any:
-    """A container of the same kind, with other parts."""
+    """Make a container of the same kind, with other parts."""
     if isinstance(value, tuple):
         return type(value)(*parts.values()) if hasattr(value, "_fields") else tuple(parts.values())
     new = copy.copy(value)

@@ -1,7 +1,7 @@
 """The methods that the algorithm is compared with, inside MMGeneration: optimizers and hooks for configs.
 
-Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps; unrolling is a model of its own
-(``minmax_plugin.mmgen.unrolled``). Simultaneous descent-ascent does not fit the toolkit's ``train_step``: it is for
+Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps. Unrolling is a separate model
+(``minmax_plugin.mmgen.unrolled``). Simultaneous descent-ascent does not fit the toolkit's ``train_step``. It is for
 plain loops (``minmax_plugin.baselines``).
 """
 
@@ -28,15 +28,15 @@ OPTIMIZERS.register_module(module=OptimisticAdam)
 
 @OPTIMIZERS.register_module()
 class AlternatingExtraAdam(ExtraAdam):
-    """:class:`ExtraAdam` for the toolkit's loop: odd steps extrapolate, even steps step from where that began.
+    """:class:`ExtraAdam` for the toolkit's loop: odd steps extrapolate, even steps step from the point before.
 
-    Extragradient with a new batch for each of its two gradients, as in the code of its paper: one update costs
-    two runner iterations, so ``total_iters`` and the learning-rate schedule count double. The players take
-    turns, as the toolkit has it: the generator's gradients are taken after the discriminator's move of the same
-    iteration, and not at the same point as in the paper. Both players must use it, with ``disc_steps=1``.
+    It is extragradient with a new batch for each of its two gradients, as in the code of its paper. One update costs
+    two runner iterations, so ``total_iters`` and the learning-rate schedule count double. The players take turns, as
+    the toolkit has it. So the generator's gradients are taken after the discriminator's move of the same iteration,
+    not at the same point as in the paper. Both players must use it, with ``disc_steps=1``.
 
     After an odd iteration the weights are the extrapolated ones. So give averages, checkpoints and samples even
-    intervals; a checkpoint in between resumes rightly all the same.
+    intervals. A checkpoint in between resumes correctly all the same.
 
     Examples:
         >>> p = torch.nn.Parameter(torch.zeros(1))
@@ -58,18 +58,18 @@ class AlternatingExtraAdam(ExtraAdam):
 
 @HOOKS.register_module()
 class LookaheadMinmaxHook(Hook):
-    """Joint backtracking of both players, every ``period`` generator turns: see :class:`LookaheadMinmax`.
+    """Joint backtracking of both players, every ``period`` generator turns. See :class:`LookaheadMinmax`.
 
-    It runs before all other hooks, whatever its priority: where it backtracks, averages, checkpoints and samples
-    see the slow weights, and in between the fast ones. A hook whose interval is a multiple of
-    ``period * disc_steps`` sees slow weights alone. Checkpoints carry the slow weights with the optimizers.
+    It runs before all other hooks, at any priority. Where it backtracks, averages, checkpoints and samples see the
+    slow weights. In between they see the fast ones. A hook whose interval is a multiple of ``period * disc_steps``
+    sees slow weights alone. Checkpoints hold the slow weights with the optimizers.
 
     Args:
-        period: Generator turns from one backtracking to the next, 1 or more.
+        period: The number of generator turns from one backtracking to the next, 1 or more.
         alpha: The share of the way that is kept, above 0 and up to 1.
 
     Raises:
-        ValueError: Before the first iteration, if a setting is out of range, if the model has not one optimizer
+        ValueError: Before the first iteration, if a setting is out of range. Also if the model has not one optimizer
             for each player, or under :class:`MinMaxHook`.
 
     Examples:
@@ -88,7 +88,7 @@ class LookaheadMinmaxHook(Hook):
         model = runner.model.module if is_module_wrapper(runner.model) else runner.model
         self._disc_steps = model.disc_steps
         self._lookahead = LookaheadMinmax(*players, self.period, self.alpha)
-        # Safe while the runner walks this list: what lies ahead of us in it does not move.
+        # Safe while the runner iterates over this list: later entries do not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
 
@@ -101,15 +101,15 @@ class LookaheadMinmaxHook(Hook):
 class RandomAscent(Hook):
     """Plain descent-ascent with a fractional number of ascent steps: the next whole number up or down, at random.
 
-    A control: where a rejection restores the generator alone, the discriminator's steps survive it, so that more than
-    k of them go with one kept generator step. This gives plain descent-ascent as many.
+    It is a control. Where a rejection restores the generator alone, the discriminator's steps survive it. So there
+    are more than k of them for each accepted generator step. This hook gives plain descent-ascent as many.
 
     Args:
-        mean: Ascent steps in a cycle, on average; 1 or more. Takes the place of ``disc_steps``.
-        seed: Of the draws.
+        mean: The average number of ascent steps in a cycle, 1 or more. It takes the place of ``disc_steps``.
+        seed: The seed of the draws.
 
     Raises:
-        ValueError: If ``mean`` is below 1; before the first iteration, under :class:`MinMaxHook`.
+        ValueError: If ``mean`` is below 1. Before the first iteration, under :class:`MinMaxHook`.
 
     Examples:
         >>> turns = RandomAscent(mean=2.5)._turns()
@@ -135,11 +135,11 @@ class RandomAscent(Hook):
     def before_train_iter(self, runner: Any) -> None:
         if runner.iter > self._turn:
             self._turn = next(self._ends)
-        # the toolkit turns to the generator where the iterations so far are a multiple of disc_steps
+        # The toolkit steps the generator where the iterations so far are a multiple of disc_steps.
         self._model.disc_steps = 1 if runner.iter == self._turn else sys.maxsize
 
     def _turns(self) -> Iterator[int]:
-        """The iterations in which the generator has its turn, from 0."""
+        """Yield the iterations in which the generator has its turn, from 0."""
         draws, end = random.Random(self.seed), -1
         while True:
             end += int(self.mean) + (draws.random() < self.mean % 1)
@@ -150,17 +150,17 @@ class RandomAscent(Hook):
 class ClipWeights(Hook):
     """Clip the discriminator's weights to [−limit, limit] after each of its steps.
 
-    Before the generator's gradient is taken, so not at the end of an iteration. For a Wasserstein loss without a
-    penalty, ``gan_loss=dict(type="GANLoss", gan_type="wgan")``: with :class:`OptimisticAdam` for both players this
-    is the baseline "OMD" of arXiv:2006.12376, whose released code has ``limit=0.1``. Weights are all that the
-    discriminator's optimizer trains, biases included.
+    It clips before the generator's gradient is taken, so not at the end of an iteration. It is for a Wasserstein loss
+    without a penalty, ``gan_loss=dict(type="GANLoss", gan_type="wgan")``. With :class:`OptimisticAdam` for both
+    players this is the baseline "OMD" of arXiv:2006.12376. Its released code has ``limit=0.1``. Weights are all that
+    the discriminator's optimizer trains, biases included.
 
     Args:
-        limit: The bound, above 0.
+        limit: The bound of each weight, above 0.
 
     Raises:
-        ValueError: If ``limit`` is not above 0; before the first iteration, if the model has no optimizer for
-            the discriminator.
+        ValueError: If ``limit`` is not above 0. Before the first iteration, if the model has no optimizer for the
+            discriminator.
 
     Examples:
         >>> HOOKS.build(dict(type="ClipWeights", limit=0.01)).limit
