@@ -36,11 +36,11 @@ def check_config(cfg: Config, paths: bool = True) -> None:
     """Refuse a config that could only fail later.
 
     Args:
-        cfg: The merged config, its ``custom_imports`` already imported.
-        paths: Whether it must be whole, and the data that it names must be there.
+        cfg: The merged config, with its ``custom_imports`` already imported.
+        paths: Whether it must be whole, and the data that it names must exist.
 
     Raises:
-        ConfigError: For the first setting that is wrong.
+        ConfigError: If a setting is wrong. The message names the first one.
 
     Examples:
         >>> check_config(Config(dict(model=dict(type="StaticUnconditionalGAN"))))
@@ -107,7 +107,7 @@ class _Throwaway(nn.Module):
 
 
 def _check_parts(cfg: Config) -> None:
-    """Build what the toolkit builds once it has the networks, as it will: else its error comes after theirs."""
+    """Build the parts that the toolkit builds after the networks, so that their errors come first."""
     kind = find_kind(MODELS.get(cfg.model.type))
     players = cfg.get("optimizer")
     entries = {f"optimizer.{name}": entry for name, entry in players.items()} if _is_nested(players) else {}
@@ -134,7 +134,7 @@ def _check_parts(cfg: Config) -> None:
     if cfg.get("evaluation"):
         _class_of("evaluation", {"type": "GenerativeEvalHook", **cfg.evaluation}, HOOKS)
     runner = cfg.get("runner")
-    # one of the user's own may ask more of its model than the throw-away one has
+    # A user's own one may need more of its model than the throw-away one has.
     if runner and _class_of("runner", runner, RUNNERS).__module__.startswith(("mmcv.", "mmgen.")):
         _build("runner", runner, RUNNERS, _build_runner)
 
@@ -144,7 +144,7 @@ def _is_nested(entry: Any) -> bool:
 
 
 def _as_hook(rates: Mapping[str, Any]) -> dict[str, Any]:
-    """The hook that ``lr_config`` stands for, as the toolkit finds it."""
+    """Return the hook that ``lr_config`` stands for, as the toolkit finds it."""
     settings = dict(rates)
     policy = str(settings.pop("policy", None))
     name = f"{policy.title() if policy == policy.lower() else policy}LrUpdaterHook"
@@ -156,10 +156,10 @@ def _as_hook(rates: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _class_of(path: str, entry: Any, registry: Registry) -> Any:
-    """The class that an entry of a config names.
+    """Return the class that an entry of a config names.
 
     Raises:
-        ConfigError: If there is none of that name, with the nearest that there is.
+        ConfigError: If there is none of that name. The message has the nearest one.
     """
     kind = entry.get("type") if isinstance(entry, Mapping) else None
     if kind is None:
@@ -179,10 +179,10 @@ def _nearest(name: str, known: Any) -> str:
 
 
 def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None:
-    """Build an entry of a config, and throw it away.
+    """Build an entry of a config, and drop it.
 
     Raises:
-        ConfigError: If it cannot be built, naming the entry and what it takes.
+        ConfigError: If it cannot be built. The message names the entry and its settings.
     """
     takes = inspect.signature(_class_of(path, entry, registry)).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
@@ -191,7 +191,7 @@ def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None
             raise ConfigError(f"{path}.{name}={entry[name]!r}: {entry['type']} takes {known}{_nearest(name, known)}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come once more, from the real one
+            warnings.simplefilter("ignore")  # they come again, from the real one
             (build or registry.build)(copy.deepcopy(dict(entry)))
     except Exception as error:
         said = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
@@ -213,10 +213,10 @@ def _build_runner(entry: dict[str, Any]) -> None:
 
 
 def read_data(cfg: Config) -> Any:
-    """The config's training data set.
+    """Read the config's training data set.
 
     Raises:
-        ConfigError: If it cannot be read, with what it says.
+        ConfigError: If it cannot be read. The message has the reason.
     """
     train = cfg.data.train
     try:
@@ -237,14 +237,14 @@ def check_seed(seed: int) -> None:
     """Refuse a seed that the random generators do not take.
 
     Raises:
-        ConfigError: Naming the numbers that they do.
+        ConfigError: If they do not take it. The message names the range.
     """
     if not 0 <= seed < SEEDS:
         raise ConfigError(f"--seed={seed} must be from 0 to {SEEDS - 1}.")
 
 
 def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
-    """The entry of :class:`MinMaxHook` in ``custom_hooks``, or ``None``.
+    """Find the entry of :class:`MinMaxHook` in ``custom_hooks``, or ``None``.
 
     Raises:
         ConfigError: If there are several, or the hooks are no list of dicts.

@@ -21,7 +21,7 @@ from minmax_plugin.settings import MinMaxSettings
 
 
 def is_whole(path: str | Path) -> bool:
-    """Whether a file is a complete archive, every part of it as it was written; nothing in it is executed.
+    """Whether a file is a complete archive, every part of it as it was written. Nothing in it is executed.
 
     Examples:
         >>> is_whole("/dev/null")
@@ -38,7 +38,7 @@ def check_whole(path: str | Path) -> None:
     """Refuse a checkpoint that does not exist or is torn.
 
     Raises:
-        ConfigError: Saying which.
+        ConfigError: If it does not exist or is torn; the message says which.
     """
     if not Path(path).exists():
         raise ConfigError(f"resume_from={str(path)!r} does not exist: give a checkpoint (iter_N.pth), or 'auto'.")
@@ -54,14 +54,14 @@ def check_fits(cfg: Config, model: nn.Module) -> Saved:
 
     Args:
         cfg: The merged config, with ``resume_from``.
-        model: Its model; neither is changed.
+        model: Its model. Neither is changed.
 
     Returns:
-        What it holds besides its weights.
+        The contents of the checkpoint besides its weights.
 
     Raises:
-        ConfigError: If it holds no training, or that of another model or optimizer, or was saved in mid-cycle under
-            other settings of :class:`MinMaxHook` than it can go on with.
+        ConfigError: If it holds no training, or that of another model or optimizer. Also if it was saved in mid-cycle
+            under settings of :class:`MinMaxHook` that this config cannot continue.
     """
     where = f"resume_from={cfg.resume_from!r}"
     try:
@@ -103,12 +103,12 @@ def check_fits(cfg: Config, model: nn.Module) -> Saved:
 
 
 def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
-    """The whole checkpoint that was written last, or ``None``; torn ones are passed over with a warning.
+    """Find the whole checkpoint that was written last, or ``None``. Torn ones are skipped with a warning.
 
     Args:
-        work_dir: Of the run; all its folders are looked through.
-        out_dir: The folder that the config's ``checkpoint_config`` names, if any; the toolkit writes into one of
-            the work dir's name there.
+        work_dir: The work dir of the run. All its folders are searched.
+        out_dir: The folder that the config's ``checkpoint_config`` names, if any. The toolkit writes into its
+            subfolder with the work dir's name.
     """
     places = [Path(work_dir), *([Path(out_dir) / Path(work_dir).name] if out_dir else [])]
     found = {path for place in places for path in place.glob("**/*.pth") if not path.is_symlink()}

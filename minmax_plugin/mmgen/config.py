@@ -19,7 +19,7 @@ from minmax_plugin.mmgen.optimizers import PREFIX, register_minmax_optimizers
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = (Path(mmgen.__file__).parent / ".mim/configs", PACKAGE / ".mim/configs", PACKAGE.parent / "configs")
-"""Where configs are found by name: those of the toolkit, and this package's own, in a wheel or in a clone."""
+"""The folders of configs that are found by name: the toolkit's, and this package's in a wheel or a clone."""
 PLUGIN = "minmax_plugin.mmgen"
 
 
@@ -27,9 +27,9 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """Read a config of the toolkit, merge ``options`` over it, and import what it asks for.
 
     Args:
-        path: The file, or the name of a config that the toolkit ships, such as
-            ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``, or that this package does, ``mnist01_minmax.py``.
-        options: ``{"a.b": value}``, as ``--cfg-options`` gives them.
+        path: The file, or the name of a shipped config. The toolkit ships
+            ``dcgan/dcgan_celeba-cropped_64_b128x1_300k.py``, for example, and this package ``mnist01_minmax.py``.
+        options: The options ``{"a.b": value}``, as ``--cfg-options`` gives them.
 
     Raises:
         ConfigError: If the file does not exist or its imports fail.
@@ -65,7 +65,7 @@ def expand_home(part: Any) -> Any:
     """Fill in the home folder for a leading ``~`` in all texts of a config, in place.
 
     Returns:
-        ``part``, or what takes its place.
+        ``part``, or its replacement.
 
     Examples:
         >>> expand_home(dict(paths=["~/data"])) == dict(paths=[os.path.expanduser("~/data")])
@@ -86,7 +86,7 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     """Read ``--cfg-options``: texts ``a.b=value``, with values as the toolkit's own commands take them.
 
     Raises:
-        ConfigError: For a text of another form.
+        ConfigError: If a text has another form.
 
     Examples:
         >>> parse_options(["optimizer.generator.lr=1e-4", "model.sizes=[1,2]"])
@@ -105,11 +105,11 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
 
 
 def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
-    """Turn a plain config into one that trains by MinMax, in place: what a user would add by hand.
+    """Turn a plain config into one that trains by MinMax, in place, as a user would by hand.
 
     Args:
         cfg: The merged config.
-        preset: Of :class:`MinMaxHook`.
+        preset: The preset of :class:`MinMaxHook`.
         settings: Further settings of the hook.
 
     Raises:

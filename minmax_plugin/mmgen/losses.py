@@ -15,7 +15,7 @@ class SaturatingGANLoss(GANLoss):
     are the same. The paper's four-Gaussian experiment uses this one.
 
     Args:
-        loss_weight: Factor of the generator's loss.
+        loss_weight: The factor of the generator's loss.
 
     Examples:
         >>> import torch, minmax_plugin.mmgen

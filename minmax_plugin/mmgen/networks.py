@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class _NoiseGenerator(nn.Module):
-    """What the toolkit asks of an unconditional generator; subclasses set ``layers``."""
+    """Base with all that the toolkit needs of an unconditional generator. Subclasses set ``layers``."""
 
     layers: nn.Module
 
@@ -67,7 +67,7 @@ class MLPGenerator(_NoiseGenerator):
 
 @MODULES.register_module()
 class MLPDiscriminator(nn.Module):
-    """A fully connected discriminator; its output is a logit.
+    """A fully connected discriminator, whose output is a logit.
 
     Args:
         in_shape: Shape of one sample.
@@ -101,12 +101,12 @@ class MLPDiscriminator(nn.Module):
 class ConvGenerator(_NoiseGenerator):
     """The paper's generator for CIFAR-10: z – 4·4·2w – three transposed convolutions – convolution, tanh.
 
-    The transposed ones are w wide, 4×4, with stride 2; LeakyReLU 0.2 throughout, no batch norm.
+    The transposed ones are w wide, 4×4, with stride 2. It has LeakyReLU 0.2 throughout, and no batch norm.
 
     Args:
         noise_size: Length of the noise vector z ~ N(0, I).
-        width: w, channels; 128 in the paper.
-        channels: Of the images.
+        width: The number w of channels. The paper has 128.
+        channels: The number of channels of the images.
 
     Examples:
         >>> ConvGenerator(width=8)(None, num_batches=5).shape
@@ -124,14 +124,15 @@ class ConvGenerator(_NoiseGenerator):
 
 @MODULES.register_module()
 class ConvDiscriminator(nn.Module):
-    """The paper's discriminator for CIFAR-10: 3×3 convolutions of w, 2w, 2w, 4w channels, the last three with stride 2.
+    """The paper's discriminator for CIFAR-10: 3×3 convolutions of w, 2w, 2w and 4w channels.
 
-    LeakyReLU 0.2, dropout before the last layer; its output is a logit.
+    The last three convolutions have stride 2. It has LeakyReLU 0.2, and dropout before the last layer. Its output is
+    a logit.
 
     Args:
-        width: w, channels; 64 in the paper.
-        channels: Of the images.
-        dropout: Dropout rate.
+        width: The number w of channels. The paper has 64.
+        channels: The number of channels of the images.
+        dropout: The dropout rate.
 
     Examples:
         >>> ConvDiscriminator(width=8)(torch.zeros(5, 3, 32, 32)).shape

@@ -1,4 +1,4 @@
-"""Which of the runner's hooks may look at the weights after an iteration, and when."""
+"""The hooks of a runner that may look at the weights after an iteration, and when they do."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ BLIND = (LoggerHook, IterTimerHook, VisualizationHook, PickleDataHook)
 
 
 def observers(runner: Any) -> list[Hook]:
-    """The hooks that may look at the weights after an iteration.
+    """Find the hooks that may look at the weights after an iteration.
 
-    A hook that does not says so by an attribute ``reads_weights = False``.
+    A hook that does not look says so by an attribute ``reads_weights = False``.
     """
     hooks = [h for h in runner.hooks if not isinstance(h, BLIND) and getattr(h, "reads_weights", True)]
     return [h for h in hooks if "after_train_iter" in h.get_triggered_stages()]
 
 
 def is_due(hook: Hook, runner: Any) -> bool:
-    """Whether ``hook`` will do anything after this iteration; a hook that is not known always may."""
+    """Whether ``hook`` will do anything after this iteration. An unknown hook always may."""
     if isinstance(hook, GenerativeEvalHook):
         return hook.every_n_iters(runner, hook.get_current_interval(runner))
     if isinstance(hook, (CheckpointHook, ExponentialMovingAverageHook, SampleMetrics, VisualizeUnconditionalSamples)):

@@ -15,9 +15,9 @@ PLAIN = (type(None), bool, int, float, str, bytes)
 
 
 def plain(value: Any) -> Any:
-    """A copy of what goes into a checkpoint, without the types that torch.load refuses.
+    """Copy a value for a checkpoint, without the types that torch.load refuses.
 
-    A number or an array of NumPy becomes Python's. What is of no plain type becomes its text, with a warning.
+    A number or an array of NumPy becomes Python's. A value of no plain type becomes its text, with a warning.
 
     Examples:
         >>> plain({"best_score_fid": numpy.float64(3.5), "shape": (numpy.int64(2), None)})
@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
             return container(map(plain, value))
     if type(value) in PLAIN or isinstance(value, torch.Tensor):
         return value
-    for kind in (int, float, str):  # one of a class of its own, such as an enum's
+    for kind in (int, float, str):  # of a derived class, such as an enum's
         if isinstance(value, kind):
             return kind(value)
     if not isinstance(value, Path):
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def save_plainly(runner: type[Any]) -> None:
-    """Have a class of runners write plain numbers into its checkpoints, whatever hooks and schedules put there."""
+    """Make a class of runners write plain numbers into its checkpoints, with any hooks and schedules."""
     stock = runner.save_checkpoint
 
     @functools.wraps(stock)

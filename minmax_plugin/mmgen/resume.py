@@ -1,4 +1,4 @@
-"""What the toolkit's own resume leaves out: settings that the config has changed since, and the best score."""
+"""The parts that the toolkit's own resume leaves out: changed settings of the config, and the best score."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.run_state import bare
 
 BASES = {"lr": "initial_lr", "betas": "initial_momentum", "momentum": "initial_momentum"}
-"""Settings that a schedule moves, and where mmcv's hooks keep the value that they start from."""
+"""Settings that a schedule moves, and the keys under which mmcv's hooks keep their initial values."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds besides its weights.
+    """The contents of a checkpoint besides its weights.
 
     Args:
-        meta: Its ``meta``.
+        meta: The checkpoint's ``meta``.
         has_optimizer: Whether it holds the states of optimizers.
     """
 
@@ -36,7 +36,7 @@ class Saved:
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """The settings that it was trained with; ``None`` where they are not saved, or cannot be read."""
+        """The settings that it was trained with, or ``None`` where they are not saved or cannot be read."""
         try:
             return read_settings(self.meta["config"])
         except (KeyError, SyntaxError, TypeError, ValueError):
@@ -45,14 +45,15 @@ class Saved:
 
 @HOOKS.register_module()
 class Resume(Hook):
-    """Completes the toolkit's resume, before a resumed run begins; ``minmax-train`` adds it.
+    """Completes the toolkit's resume, before a resumed run begins. ``minmax-train`` adds it.
 
-    An optimizer's settings come back with its state, so that a lowered rate had no effect. Here a setting that the
-    config has changed since is used. The best score so far comes back, so that only a better one replaces its file.
+    The toolkit restores an optimizer's settings with its state, so a lowered rate has no effect. Here a setting that
+    the config has changed since is used. The best score so far is restored too, so only a better one replaces its
+    file.
 
     Args:
-        cfg: The config that goes on.
-        saved: The checkpoint that it goes on from.
+        cfg: The config of the resumed run.
+        saved: The checkpoint from which it resumes.
     """
 
     reads_weights = False
@@ -122,7 +123,7 @@ def change_setting(group: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _groups(model: Any, cfg: Config) -> dict[str, list[dict[str, Any]]]:
-    """For each player, the parameter groups of its optimizer as a config makes them, without any state."""
+    """Make each player's parameter groups as a config has them, without any state."""
     model = bare(model)
     kind = find_kind(type(model))
     entries = kind.optimizers_now(cfg, model) if kind else cfg.get("optimizer") or {}
@@ -131,7 +132,7 @@ def _groups(model: Any, cfg: Config) -> dict[str, list[dict[str, Any]]]:
 
 
 def optimizer_types(cfg: Mapping[str, Any], model: Any) -> dict[str, str]:
-    """For each player, the type of its optimizer without the prefix of MinMax."""
+    """Return the type of each player's optimizer, without the prefix of MinMax."""
     kind = find_kind(type(bare(model)))
     entries = (kind.optimizers_in(cfg) if kind else None) or {}
     types = {path.rpartition(".")[2]: (entry or {}).get("type") for path, entry in entries.items()}
@@ -139,10 +140,10 @@ def optimizer_types(cfg: Mapping[str, Any], model: Any) -> dict[str, str]:
 
 
 def read_settings(text: str) -> dict[str, Any]:
-    """The settings in a config's text, as the toolkit writes it; nothing in it is executed.
+    """Read the settings in a config's text, as the toolkit writes it. Nothing in it is executed.
 
     Raises:
-        SyntaxError, ValueError: for a text of another form.
+        SyntaxError, ValueError: If the text has another form.
 
     Examples:
         >>> read_settings("optimizer = dict(lr=1e-3, betas=(0.5, 0.9))")

@@ -1,4 +1,4 @@
-"""What a checkpoint of the toolkit lacks for an exact resume: random states and the place in the data."""
+"""The parts of an exact resume that the toolkit's checkpoints lack: random states and the place in the data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from minmax_plugin.randomness import random_state, set_random_state
 
 
 class RunState:
-    """Random states, place in the data, and the noise of sample pictures, of a run that is under way.
+    """Random states, place in the data, and noise of sample pictures, of a run that is under way.
 
-    With ``workers_per_gpu=0`` a resumed run goes on to the last bit. With workers the order of the samples is
-    kept, but their augmentation is not: each worker process draws by itself. Of several ranks, the first, which
-    writes the checkpoint, saves and restores its random states; the others draw anew.
+    With ``workers_per_gpu=0`` a resumed run continues to the last bit. With workers the order of the samples is
+    kept. Their augmentation is not, because each worker process draws by itself. Of several ranks, the first writes
+    the checkpoint, and saves and restores its random states. The others draw new numbers.
 
     Args:
         runner: The toolkit's runner.
@@ -48,7 +48,7 @@ class RunState:
         return {"random": random, "data": data, "picture_noise": noise, "iteration": self._runner.iter + 1}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Note what is to be restored once the data are there; the rest is restored at once."""
+        """Restore all at once, except the parts that need the data; they are noted for later."""
         self._loaded = state
         # mmcv's own IterBasedRunner saves one less, and would do an iteration twice.
         self._runner._iter = self._runner._inner_iter = state["iteration"]
@@ -57,11 +57,11 @@ class RunState:
             hook.sampling_noise = tree_map_only(torch.Tensor, lambda t: t.to(device), noise)
 
     def before_data(self) -> None:
-        """The runner makes its loaders next, and takes the first batch."""
+        """Prepare for the runner, which makes its loaders next and takes the first batch."""
         self._start = torch.get_rng_state()
 
     def before_batch(self, batch: dict[str, Any] | None = None) -> None:
-        """Before each batch, or, where the runner gives no sign then, after it with the ``batch`` it took."""
+        """Run before each batch. Where the runner gives no sign then, run after it, with the ``batch`` it took."""
         loader = self._runner.data_loader
         if isinstance(loader, CountingLoader):
             return
@@ -84,7 +84,7 @@ class RunState:
             batch.update(right)
 
     def _return_to(self, position: Mapping[str, Any]) -> None:
-        # A place belongs to the data of its scale. At a change of scale, the toolkit changes the data later on.
+        # A place belongs to the data of its scale. At a change of scale, the toolkit changes the data later.
         loader, model = self._runner.data_loader, bare(self._runner.model)
         scale = position.get("scale", getattr(model, "_curr_scale_int", None))  # 0.1.0 did not save it
         if scale is not None:
@@ -93,18 +93,18 @@ class RunState:
 
 
 def bare(model: Any) -> Any:
-    """A runner's model without its wrapper."""
+    """Return a runner's model without its wrapper."""
     return model.module if is_module_wrapper(model) else model
 
 
 @HOOKS.register_module()
 class ExactResume(Hook):
-    """Has a training without MinMaxHook resume to the last bit; ``minmax-train`` adds it.
+    """Makes a training without MinMaxHook resume to the last bit. ``minmax-train`` adds it.
 
-    Its checkpoints carry a :class:`RunState` as ``meta["run"]``, which the toolkit passes over.
+    Its checkpoints hold a :class:`RunState` as ``meta["run"]``, which the toolkit ignores.
 
     Args:
-        saved: What ``meta["run"]`` of the checkpoint was, where one is resumed.
+        saved: The value of ``meta["run"]`` in the checkpoint, where one is resumed.
     """
 
     reads_weights = False
@@ -118,7 +118,7 @@ class ExactResume(Hook):
         self._gan = gan_of(model) if kind and getattr(model, kind.names[1], None) is not None else None
         if self._saved is not None:
             self._load(self._saved.content)
-        # Safe while the runner walks this list: what lies ahead of us in it does not move.
+        # Safe while the runner iterates over this list: later entries do not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
         runner.register_hook(LastOfAll(self._state), priority="LOWEST")
@@ -157,7 +157,7 @@ class ExactResume(Hook):
 
 
 class RunMeta:
-    """Holds ``meta["run"]`` of a checkpoint, so that a config, which copies what it holds, leaves it as it is."""
+    """Holds ``meta["run"]`` of a checkpoint. A config copies its values, and leaves this one as it is."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         self.content = content
@@ -167,8 +167,8 @@ class LastOfAll(Hook):
     """Runs after all other hooks: notes where the data begin, and has checkpoints written last.
 
     Args:
-        state: Of the run.
-        after: Is called after each iteration.
+        state: The state of the run.
+        after: A function that is called after each iteration.
     """
 
     reads_weights = False
@@ -189,8 +189,8 @@ class LastOfAll(Hook):
 def checkpoints_last(hooks: list[Any]) -> None:
     """Have checkpoints written after all other hooks of their iteration.
 
-    Their random draws then count, and what they measure is not lost with a process that is killed meanwhile. Call it
-    for the last of ``hooks``, which stays so: a list that is being walked bears no other change.
+    The checkpoints then include the other hooks' random draws. A process that is killed meanwhile loses none of their
+    measurements. Call it for the last of ``hooks``, which stays last. The list allows no other change during iteration.
     """
     for hook in [h for h in hooks if isinstance(h, CheckpointHook)]:
         hooks.remove(hook)
@@ -198,10 +198,10 @@ def checkpoints_last(hooks: list[Any]) -> None:
 
 
 class CountingLoader:
-    """Mixin for the toolkit's endless loader: knows its place in the data, and can be sent to one.
+    """Mixin for the toolkit's endless loader: it knows its place in the data, and can move to another.
 
-    A place is the epoch, the random state from which its order was drawn, and the number of batches taken, so
-    that it is small however large the data set.
+    A place is the epoch, the random state from which its order was drawn, and the number of batches taken. So it is
+    small for a data set of any size.
     """
 
     iter_loader: Iterator[Any]
@@ -210,7 +210,7 @@ class CountingLoader:
     _scale: int | None = None  # of the images, where networks grow
 
     def start(self, random: torch.Tensor, taken: int, drawn: bool = True) -> None:
-        """Begin to count; ``drawn`` says that the loader's own seed was drawn before ``random`` was read."""
+        """Begin to count. ``drawn`` says that the loader's own seed was drawn before ``random`` was read."""
         self._random, self._taken, self._drawn, self._known = random, taken, drawn, self.iter_loader
 
     def update_dataloader(self, curr_scale: int) -> None:
@@ -223,7 +223,7 @@ class CountingLoader:
             self.start(random, taken=0)
         epoch = self._epoch
         batch = super().__next__()  # type: ignore[misc]
-        if self._epoch != epoch:  # persistent workers go on with the same iterator, which draws its seed but once
+        if self._epoch != epoch:  # persistent workers keep the same iterator, which draws its seed once
             self.start(random, taken=0, drawn=self._dataloader.persistent_workers)
         self._taken += 1
         return batch
@@ -234,7 +234,7 @@ class CountingLoader:
         return place | {name: value for name, value in further.items() if value is not None}
 
     def move_to(self, position: Mapping[str, Any]) -> None:
-        """Go to a place, without loading what lies before it; changes torch's random state."""
+        """Move to a place, without loading the data before it. This changes torch's random state."""
         loader: Any = self._dataloader
         if loader.persistent_workers:
             iter(loader)  # the first time draws a seed, which the run that is resumed has long had
@@ -262,7 +262,7 @@ class CountingLoader:
 
 
 class _Rest(Sampler[list[int]]):
-    """What is left of an epoch."""
+    """The rest of an epoch."""
 
     def __init__(self, batches: Iterator[list[int]]) -> None:
         self._batches = batches

@@ -1,7 +1,7 @@
 """Repairs for what a fresh install of MMGeneration from PyPI lacks.
 
-Each is applied only where its defect is present, and raises a clear error when the missing part is really
-used. An installation from source with compiled mmcv-full lacks no part and gets none of the stand-ins.
+Each is applied only where its defect is present. It raises a clear error when the missing part is really used. An
+installation from source with compiled mmcv-full lacks no part and gets none of the stand-ins.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ OPS_MISSING = (
 )
 
 active_shims: dict[str, str] = {}
-"""The shims that :func:`apply_shims` has put in place, and why."""
+"""The shims that :func:`apply_shims` has applied, and why."""
 
 
 def apply_shims() -> None:
-    """Put stand-ins where the installed toolkit has holes.
+    """Install stand-ins for the parts that the installed toolkit lacks.
 
     Raises:
         ImportError: If MMGeneration or its mmcv 1.x is not installed.
@@ -69,7 +69,7 @@ def apply_shims() -> None:
 
 
 def check_operations(model: Any) -> None:
-    """Refuse a model that would miss compiled operations where it is to run.
+    """Refuse a model that would miss compiled operations on this machine.
 
     Raises:
         ConfigError: If there is a GPU, its networks compute with mmcv's operations there, and these are missing.
@@ -94,7 +94,7 @@ def _takes_mixed_betas() -> bool:
 
 
 def _repair_betas() -> None:
-    # Where the toolkit turns a config entry into an optimizer: StyleGAN2 and 3 have betas=(0, 0.99).
+    # The toolkit turns a config entry into an optimizer here. StyleGAN2 and 3 have betas=(0, 0.99).
     from mmcv.runner.optimizer import DefaultOptimizerConstructor
 
     stock = DefaultOptimizerConstructor.__init__
@@ -129,7 +129,7 @@ def _repair_text() -> None:
 
 
 def _escaped(value: Any, quoted: bool = True) -> Any:
-    """A value that reads back as what it was, once mmcv has put quotes round it, or (not ``quoted``) taken its repr."""
+    """Escape a value, so that it reads back the same after mmcv has quoted it or (not ``quoted``) taken its repr."""
     if isinstance(value, dict):
         return {_escaped(k, quoted): _escaped(v, quoted) for k, v in value.items()}
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
@@ -163,7 +163,7 @@ def _repair_checkpoints() -> None:
 
 
 def _has_ada() -> bool:
-    # A look at the files: asking the import system would import mmgen.models, which fails without them.
+    # A look at the files, because the import system would import mmgen.models, which fails without them.
     spec = importlib.util.find_spec("mmgen")
     places = (spec.submodule_search_locations if spec else None) or []
     folders = [Path(p) / "models" / "architectures" / "stylegan" / "ada" for p in places]

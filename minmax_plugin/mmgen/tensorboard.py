@@ -16,8 +16,8 @@ from minmax_plugin.errors import ConfigError
 def log_to_tensorboard(cfg: Config) -> None:
     """Make a config log to TensorBoard, in ``tf_logs`` of its work dir: curves and pictures.
 
-    Curves are all that goes to the log: losses, f_old, f_new and their difference, the share of kept proposals,
-    rejections in a row, and what is measured.
+    The curves are everything in the log: losses, f_old, f_new and their difference, the share of accepted proposals,
+    rejections in a row, and all measurements.
 
     Args:
         cfg: The config, changed in place.
@@ -47,11 +47,11 @@ def log_to_tensorboard(cfg: Config) -> None:
 class TensorboardSamples(Hook):
     """Show in TensorBoard the pictures that other hooks write into the work dir.
 
-    That is whatever draws there: :class:`~minmax_plugin.mmgen.metrics.SampleMetrics`, the toolkit's
-    ``VisualizeUnconditionalSamples``. Pictures of one folder are one series. Needs a ``TensorboardLoggerHook``.
+    Such hooks are :class:`~minmax_plugin.mmgen.metrics.SampleMetrics` and the toolkit's
+    ``VisualizeUnconditionalSamples``. Pictures of one folder are one series. It needs a ``TensorboardLoggerHook``.
 
     Args:
-        interval: Iterations between looks for new pictures.
+        interval: The number of iterations between looks for new pictures.
 
     Examples:
         >>> TensorboardSamples(interval=50).interval

@@ -1,4 +1,4 @@
-"""Trains a config by the toolkit's own loop, with what a fresh install of it lacks."""
+"""Trains a config by the toolkit's own loop, with the parts that a fresh install of it lacks."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from minmax_plugin.mmgen.run_state import RunMeta
 from minmax_plugin.mmgen.shims import check_operations
 from minmax_plugin.secrets import hide_in
 
-# What train_model reads without a default; some stock configs (WGAN-GP) lack it.
+# Settings that train_model reads without a default. Some stock configs (WGAN-GP) lack them.
 DEFAULTS: dict[str, Any] = dict(
     lr_config=None, load_from=None, resume_from=None, workflow=[("train", 1)], optimizer=None, checkpoint_config=None
 )
 
 
 def build_network(cfg: Config) -> nn.Module:
-    """The config's model.
+    """Build the config's model.
 
     Raises:
         ConfigError: If the toolkit cannot build it, or it cannot run here.
@@ -70,12 +70,12 @@ def train(
 
     Args:
         cfg: The merged config, with ``work_dir`` set.
-        name: File name of the copy of the config in the work dir.
-        seed: Of model, data and the acceptance draw.
+        name: The file name of the copy of the config in the work dir.
+        seed: The seed of model, data and the acceptance draw.
         deterministic: Whether cuDNN must be deterministic.
         rank_shift: Whether each rank adds its number to the seed.
         distributed: Whether ``torch.distributed`` is initialised.
-        hooks: More entries of ``custom_hooks``, for this run alone: the copy of the config does not have them.
+        hooks: More entries of ``custom_hooks``, for this run alone. The copy of the config does not have them.
 
     Raises:
         ConfigError: Before anything is built, if the config cannot be trained as it stands.
@@ -126,7 +126,7 @@ def set_up_process(cfg: Config, launcher: str = "none") -> None:
 
     Args:
         cfg: The merged config.
-        launcher: That started it as one of several, or ``none``.
+        launcher: The launcher that started it as one of several processes, or ``none``.
     """
     multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
     cv2.setNumThreads(cfg.get("opencv_num_threads", 0))
@@ -135,7 +135,7 @@ def set_up_process(cfg: Config, launcher: str = "none") -> None:
 
 
 def _own_hooks(cfg: Config, saved: Saved | None) -> list[dict[str, Any]]:
-    """What each run has beside its config's hooks: the parts of a resume that the toolkit lacks."""
+    """Return the hooks that each run adds to its config's: the parts of a resume that the toolkit lacks."""
     hooks = []
     if saved is not None:
         hooks.append(dict(type="Resume", cfg=copy.copy(cfg), saved=saved, priority="HIGHEST"))
@@ -146,7 +146,7 @@ def _own_hooks(cfg: Config, saved: Saved | None) -> list[dict[str, Any]]:
 
 
 def _public(cfg: Config) -> Config:
-    """The config without passwords and tokens, for what others may see: its copy, the log, the checkpoints."""
+    """Return the config without passwords and tokens, for all that others may see: its copy, log and checkpoints."""
     return Config(hide_in(cfg._cfg_dict.to_dict()))
 
 
@@ -161,7 +161,7 @@ LEFT = {  # what a run may leave, and what it is
 
 
 def _what_is_in(work_dir: Path) -> str:
-    """A line for each kind of thing that a run has left: the last one of its kind."""
+    """Write a line for each kind of file that a run has left, with the last one of its kind."""
     newest = {what: max(found) for pattern, what in LEFT.items() if (found := _by_number(work_dir.glob(pattern)))}
     return "".join(f"\n  {path.relative_to(work_dir)}: {what}" for what, (_, path) in newest.items())
 
@@ -172,7 +172,7 @@ def _by_number(paths: Iterable[Path]) -> list[tuple[int, Path]]:
 
 @contextlib.contextmanager
 def _a_group_of_one(cfg: Config) -> Iterator[None]:
-    # Progressive growing changes its batch size on the way, which the toolkit can only do in a process group.
+    # Progressive growing changes its batch size during training. The toolkit can do so only in a process group.
     kind = MODELS.get(cfg.model.type)
     if kind is None or not issubclass(kind, ProgressiveGrowingGAN) or torch_distributed.is_initialized():
         yield
@@ -188,8 +188,8 @@ def _a_group_of_one(cfg: Config) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _run_logger(log_file: Path, level: str) -> Iterator[logging.Logger]:
-    # The toolkit keeps one logger a process, bound to its first file. A process may train several configs
-    # in turn (a search does), each with a log of its own; and whatever has logged before may have bound it to none.
+    # The toolkit keeps one logger a process, bound to its first file. A process may train several configs one after
+    # the other (a search does), each with its own log. An earlier log call may also have bound the logger to no file.
     _forget_logger()
     try:
         yield get_root_logger(log_file=str(log_file), log_level=level)

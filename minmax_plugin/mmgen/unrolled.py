@@ -18,13 +18,15 @@ class UnrolledGAN(StaticUnconditionalGAN):
 
     One iteration is one round of :class:`~minmax_plugin.baselines.Unrolled`: a discriminator step, then a generator
     step through the imagined ones. All its losses see one batch and one draw of noise, as in the public demonstration
-    of the method (Metz et al. 2017, arXiv:1611.02163). For the discriminator's plain Adam or SGD, on one device, in
-    single precision, without auxiliary losses. Under :class:`~minmax_plugin.mmgen.MinMaxHook` the generator's step is
-    the proposal (of which arXiv:2006.12376 allows any distribution), and the discriminator's, k = 1, the answer.
+    of the method (Metz et al. 2017, arXiv:1611.02163). The discriminator needs plain Adam or SGD. The model needs one
+    device and single precision, without auxiliary losses.
+
+    Under :class:`~minmax_plugin.mmgen.MinMaxHook` the generator's step is the proposal. arXiv:2006.12376 allows any
+    distribution of proposals. The discriminator's step, k = 1, is the response.
 
     Raises:
-        ValueError: At the first iteration, for a setting that cannot be unrolled (``minmax-train`` refuses most of
-            them before).
+        ValueError: At the first iteration, if a setting cannot be unrolled. ``minmax-train`` refuses most of them
+            before.
 
     Examples:
         >>> from mmgen.models import build_model

@@ -26,12 +26,12 @@ KINDS: tuple[type[GAN], ...] = (
 
 
 def driven_classes() -> list[str]:
-    """Names of the toolkit's model classes that can be driven, with all that derive from them."""
+    """Return the names of the toolkit's model classes that can be driven, with all that derive from them."""
     return [c.__name__ for kind in KINDS for c in kind.drives]
 
 
 def find_kind(model_class: type | None) -> type[GAN] | None:
-    """The kind that drives a model class, or ``None``.
+    """Find the kind that drives a model class, or ``None``.
 
     Examples:
         >>> from mmgen.models.gans import PESinGAN
@@ -44,10 +44,10 @@ def find_kind(model_class: type | None) -> type[GAN] | None:
 
 
 def gan_of(model: nn.Module) -> GAN:
-    """A model of the toolkit, wrapped or not, seen as a game.
+    """View a model of the toolkit, wrapped or not, as a game.
 
     Raises:
-        ValueError: If it is of no class that can be driven, or lacks a discriminator.
+        ValueError: If its class cannot be driven, or it lacks a discriminator.
     """
     bare = model.module if is_module_wrapper(model) else model
     kind = find_kind(type(bare))

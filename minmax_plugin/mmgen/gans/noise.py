@@ -18,7 +18,7 @@ from minmax_plugin.optimizers import check_count
 
 
 class UnconditionalGAN(GAN):
-    """DCGAN, LSGAN, GGAN, WGAN-GP, StyleGAN2, StyleGAN3, and what derives from their class."""
+    """DCGAN, LSGAN, GGAN, WGAN-GP, StyleGAN2, StyleGAN3, and all that derive from their class."""
 
     drives = (StaticUnconditionalGAN,)
 
@@ -70,8 +70,8 @@ class ConditionalGAN(GAN):
 class MultiScaleGAN(UnconditionalGAN):
     """MSPIE-StyleGAN2, which draws a scale for each batch when it is trained on several ranks.
 
-    f is read at the smallest scale alone: values at different scales do not compare. (``estimator="last"`` reads
-    it at whatever scale was drawn.)
+    f is read at the smallest scale alone, because values at different scales do not compare. The exception is
+    ``estimator="last"``, which reads f at the drawn scale.
     """
 
     drives = (MSPIEStyleGAN2,)

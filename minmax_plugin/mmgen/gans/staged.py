@@ -1,4 +1,4 @@
-"""Networks that grow in stages, with optimizers that the model builds by itself, and anew for each stage."""
+"""Networks that grow in stages. The model builds its own optimizers, and new ones for each stage."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from minmax_plugin.player import Player
 class GrowingGAN(GAN):
     """PGGAN and StyleGAN1.
 
-    While a new scale fades in, f_old and f_new belong to fading weights that differ by one cycle's images:
-    a drift that the toolkit's own loss has too.
+    While a new scale fades in, f_old and f_new belong to fading weights that differ by one cycle's images. The
+    toolkit's own loss has this drift too.
     """
 
     drives = (ProgressiveGrowingGAN,)
@@ -36,7 +36,7 @@ class GrowingGAN(GAN):
         scale, train_cfg = int(model._curr_scale_int), cfg.get("train_cfg") or cfg["model"]["train_cfg"]
         if scale == model.scales[0][0] or not model.reset_optim_for_new_scale:
             return entries
-        rates = {  # as the model builds its optimizers anew for each further scale
+        rates = {  # the model builds new optimizers for each further scale
             player: train_cfg.get(f"{player[0]}_lr_schedule", {}).get(str(scale), train_cfg[f"{player[0]}_lr_base"])
             for player in entries
         }
@@ -56,8 +56,8 @@ class GrowingGAN(GAN):
         fake, real = self.discriminator(fakes, **stage), self.discriminator(reals, **stage)
         return self._seen(fake, real, fakes, reals, **stage)
 
-    # A stock checkpoint forgets these: resumed after the first stage, the toolkit takes its stage for a new
-    # one, throws the optimizers away that it has just loaded, and fades the scale in once more.
+    # A stock checkpoint lacks these. Resumed after the first stage, the toolkit then takes its stage for a new one.
+    # It drops the optimizers that it has just loaded, and fades the scale in again.
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self.model, name) for name in ("prev_stage", "curr_stage", "_actual_nkimgs")}
 
@@ -68,11 +68,11 @@ class GrowingGAN(GAN):
 
 
 class SingleImageGAN(GAN):
-    """SinGAN: a pyramid of small GANs, each trained in turn; a proposal is all generator steps of a cycle.
+    """SinGAN: a pyramid of small GANs, trained one after the other. A proposal is all generator steps of a cycle.
 
-    The generator's reconstruction loss is part of f. The weight of the next scale's noise, which the toolkit
-    measures once at the start of a stage, is measured at the proposal and stays if that is rejected. The toolkit
-    cannot resume SinGAN, so neither can this.
+    The generator's reconstruction loss is part of f. The toolkit measures the weight of the next scale's noise once,
+    at the start of a stage. So it measures it at the proposal, and the weight stays if that is rejected. The toolkit
+    cannot resume SinGAN, so this class cannot either.
     """
 
     drives = (SinGAN,)

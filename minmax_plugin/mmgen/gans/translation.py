@@ -15,9 +15,9 @@ from minmax_plugin.mmgen.gans.base import GAN, Predictions
 class TranslationGAN(GAN):
     """A model that makes its fakes first, and uses them for both players' losses.
 
-    So the generators' graph is built before the discriminators step, and a rejection would change weights
-    under it. On a rejection, and only then, the fakes are made again at the incumbent. (Fakes of a rejected
-    proposal stay in CycleGAN's buffer of past images.)
+    So the generators' graph exists before the discriminators step, and a rejection would change weights under it. On
+    a rejection, and only then, the fakes are made again at the incumbent. Fakes of a rejected proposal stay in
+    CycleGAN's buffer of past images.
 
     f includes all the generators' other losses (pixel, cycle, identity).
     """
@@ -42,7 +42,7 @@ class TranslationGAN(GAN):
         self._stale = True
 
     def translate(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the model makes of real images, as its ``train_step`` does: ``{"real_a": ...}`` to fakes."""
+        """Translate real images as the model's ``train_step`` does, from ``{"real_a": ...}`` to fakes."""
         raise NotImplementedError
 
     def _own(self, outputs: dict[str, Tensor]) -> Tensor:
@@ -85,7 +85,7 @@ class UnpairedTranslation(TranslationGAN):
             outputs[f"cycle_{source}"] = self.model(fake, test_mode=False, target_domain=source)["target"]
         return outputs
 
-    # The discriminators are shown past fakes too, which a stock checkpoint forgets.
+    # The discriminators see past fakes too, which a stock checkpoint lacks.
     def state_dict(self) -> dict[str, Any]:
         return {domain: [image.clone() for image in buffer.image_buffer] for domain, buffer in self._past()}
 
