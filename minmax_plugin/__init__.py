@@ -1,7 +1,7 @@
 """Min-max optimisation by accept and reject, for GANs and other two-player games.
 
-The core of the algorithm of Mangoubi and Vishnoi (arXiv:2006.12376). Importing this package needs torch
-alone; ``minmax_plugin.mmgen`` adds what MMGeneration needs.
+This is the core of the algorithm of Mangoubi and Vishnoi (arXiv:2006.12376). Importing this package needs torch
+alone. ``minmax_plugin.mmgen`` adds the parts for MMGeneration.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# Loaded at the first use of the name (PEP 562), so that a command's --help waits for no torch.
+# Loaded at the first use of the name (PEP 562), so that a command's --help does not wait for torch.
 _HOME = {
     "acceptance": "Acceptance Always Annealed Comparison ConstantRate DecreasingTemperature Matched Never Periodic "
     "RandomRate Significant Strict build_acceptance",

@@ -1,4 +1,4 @@
-"""Checks of arguments: each raises one ValueError that names the argument, its value and what would be right."""
+"""Checks of arguments. Each raises one ValueError that names the argument, its value and the right values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_count(value: Any, least: int = 1) -> bool:
-    """Whether a value is a whole number of at least ``least``; ``True`` is none.
+    """Whether a value is a whole number of at least ``least``. ``True`` is none.
 
     Examples:
         >>> is_count(3), is_count(True), is_count("3"), is_count(3.0)
@@ -18,7 +18,7 @@ def is_count(value: Any, least: int = 1) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number, infinity included; ``True`` and NaN are none.
+    """Whether a value is a real number, infinity included. ``True`` and NaN are none.
 
     Examples:
         >>> is_number(0.5), is_number(False), is_number("0.5"), is_number(float("nan"))
@@ -35,13 +35,13 @@ def check_flags(**flags: Any) -> None:
 
 
 def check_rate(rate: Any) -> None:
-    """Refuse what is no probability."""
+    """Refuse a value that is no probability."""
     if not (is_number(rate) and 0 <= rate <= 1):
         raise ValueError(f"rate must be between 0 and 1, but got {rate!r}.")
 
 
 def check_above_0(name: str, value: Any) -> None:
-    """Refuse what is no number above 0; infinity is one."""
+    """Refuse a value that is no number above 0. Infinity is one."""
     if not (is_number(value) and value > 0):
         raise ValueError(f"{name} must be above 0, but got {value!r}.")
 
@@ -53,7 +53,7 @@ def check_seed(seed: Any) -> None:
 
 
 def check_kind(name: str, value: Any, kind: type, example: str) -> None:
-    """Refuse what is neither ``None`` nor of a kind."""
+    """Refuse a value that is neither ``None`` nor of a kind."""
     if value is not None and not isinstance(value, kind):
         raise ValueError(f"{name} must be of type {kind.__name__}, {example}, but got {value!r}.")
 

@@ -1,4 +1,4 @@
-"""The errors of bad input: one line that names the setting, its value and the mend, before anything is trained."""
+"""The errors of bad input. One line names the setting, its value and the mend, before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ class ConfigError(ValueError):
 
 
 class SpaceError(ValueError):
-    """A search space that cannot be used; the message names the entry."""
+    """A search space that cannot be used. The message names the entry."""
 
 
 class ClusterError(ValueError):
-    """Nodes on which a search would fail or give other results; the message names the node."""
+    """Nodes on which a search would fail or give other results. The message names the node."""

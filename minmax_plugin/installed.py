@@ -1,4 +1,4 @@
-"""What is installed here."""
+"""Versions of the packages that are installed here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """The version of Python and of each package; ``not installed`` where it is not.
+    """Look up the version of Python and of each package, or ``not installed``.
 
     Args:
-        packages: Names, as an installer knows them.
+        packages: The names of the packages, as an installer knows them.
 
     Examples:
         >>> installed(["no-such-package"])["no-such-package"]

@@ -1,4 +1,4 @@
-"""Where a game is in its cycle, and whether a saved one can go on from there."""
+"""The phases of a game's cycle, and whether a saved game can continue from one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Phase(enum.Enum):
 
 
 def phase_of(state: Mapping[str, Any]) -> Phase:
-    """The phase in which a game was saved; version 0.1.0 told it by three flags."""
+    """Return the phase in which a game was saved. Version 0.1.0 saved three flags for it."""
     if "phase" in state:
         return Phase(state["phase"])
     if state["open"]:
@@ -29,11 +29,11 @@ def check_resumable(state: Mapping[str, Any], settings: Mapping[str, bool]) -> N
     """Refuse a state of a game, saved in mid-cycle, whose snapshots are not those of these settings.
 
     Args:
-        state: Of the game.
-        settings: What a rejection restores by now, as :class:`PairSnapshot` has it.
+        state: The state of the game.
+        settings: The parts that a rejection restores now, as in :class:`PairSnapshot`.
 
     Raises:
-        ValueError: With the settings that it was saved with.
+        ValueError: If it must be refused. The message has the settings that it was saved with.
     """
     saved = dict(state.get("settings", settings))  # an early version did not tell
     if "guard" in saved:  # its name in version 0.1.0

@@ -1,4 +1,4 @@
-"""Random states and seeds, and a block in which networks are evaluated without the training noticing."""
+"""Random states and seeds, and a block that evaluates networks without an effect on the training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from torch import nn
 def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator[None]:
     """Run a block in inference mode, leaving the training as if it had not run.
 
-    Within the block there are no gradients and no module is ``training``: no dropout, batch-norm statistics and
-    spectral-norm vectors are read but not moved. What a module switches in an ``eval()`` of its own stays as the
-    training has it: StyleGAN's mixing of styles, for one, which belongs to its f. Training flags come back module by
-    module, and so do all random states (torch, CUDA, python, numpy).
+    Within the block there are no gradients, and no module is ``training``. So there is no dropout, and batch-norm
+    statistics and spectral-norm vectors are read but not moved. A module may switch more in its own ``eval()``. That
+    stays as in the training: StyleGAN's mixing of styles, for example, belongs to its f. Training flags are restored
+    module by module, and so are all random states (torch, CUDA, python, numpy).
 
     Args:
         modules: The modules that the block evaluates.
-        seed: Of the block's own random numbers; ``None`` starts from the training's state.
+        seed: The seed of the block's own random numbers. ``None`` starts from the training's state.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())

@@ -11,11 +11,11 @@ from torch.optim import Optimizer
 
 
 class ScaledSteps:
-    """Takes the min player's steps through a scaler, and sees to it that the scale is the gradient's.
+    """Takes the min player's steps through a scaler, and checks that the scale is the gradient's.
 
-    The gradient is taken after a decision and applied at the next proposal. A ``scaler.update()`` in between would
-    have it unscaled by another scale than it was scaled with. So the updates up to the decision are counted, and
-    compared at the proposal. Nothing is synchronised: the scale tensor counts how often it was written to.
+    The gradient is taken after a decision and applied at the next proposal. After a ``scaler.update()`` in between,
+    another scale would unscale it. So the updates up to the decision are counted, and compared at the proposal.
+    Nothing is synchronised: the scale tensor counts the writes to it.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class ScaledSteps:
         self._updates: int | None = None  # up to the last decision; None for unknown
 
     def use(self, scaler: Any, pending: bool) -> None:
-        """Take a scaler for the steps of this cycle; ``pending`` says whether there is a gradient.
+        """Take a scaler for the steps of this cycle. ``pending`` says whether there is a gradient.
 
         Raises:
             ValueError: If it is no gradient scaler.
@@ -47,7 +47,7 @@ class ScaledSteps:
         self._updates = _updates(self._scaler)
 
     def forget(self) -> None:
-        """The scaler may be another one: it is loaded from a checkpoint."""
+        """Forget the scale: the scaler may be another one, loaded from a checkpoint."""
         self._updates = None
 
     def step(self, optimizers: Iterable[Optimizer]) -> None:
@@ -63,6 +63,6 @@ class ScaledSteps:
 
 
 def _updates(scaler: GradScaler | None) -> int:
-    """How often the scale was changed since it was made, which happens when something is scaled for the first time."""
+    """Count the changes of the scale since it was made. It is made when something is first scaled."""
     scale = getattr(scaler, "_scale", None)  # a disabled scaler has none
     return 0 if scale is None else scale._version

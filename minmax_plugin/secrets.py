@@ -1,4 +1,4 @@
-"""Keeps passwords and tokens out of what is written and shown: finds them in texts and settings, and hides them."""
+"""Finds passwords and tokens in texts and settings, and hides them before those are written or shown."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _remembered: set[str] = set()
 
 
 def hide(text: str) -> str:
-    """Put ``***`` in the place of each secret of a text.
+    """Replace each secret of a text by ``***``.
 
     A secret is the password of a URL, or of a database driver's line. So is the value of an environment variable whose
-    name says so, and what was remembered.
+    name says so, and every remembered secret.
 
     Args:
-        text: What is about to be written or shown.
+        text: The text that is about to be written or shown.
 
     Examples:
         >>> hide("cannot connect to postgresql://me:abc@host/db?sslpassword=def")
@@ -58,11 +58,11 @@ def hide(text: str) -> str:
 
 
 def exchange(address: str, by: Callable[[str], str]) -> str:
-    """An address with something else in the place of each secret that it holds itself, not as ``$VARIABLE``.
+    """Replace each secret that an address holds itself, not as ``$VARIABLE``.
 
     Args:
         address: A URL and nothing else.
-        by: What takes the place of a secret.
+        by: A function that returns the replacement of a secret.
 
     Examples:
         >>> exchange("postgresql://me:abc@host/db", str.upper), exchange("postgresql://me:$PASSWORD@host/db", str.upper)
@@ -74,7 +74,7 @@ def exchange(address: str, by: Callable[[str], str]) -> str:
 
 
 def secrets_of(address: str) -> list[str]:
-    """The secrets that an address holds itself.
+    """List the secrets that an address holds itself.
 
     Args:
         address: A URL and nothing else.
@@ -89,7 +89,7 @@ def secrets_of(address: str) -> list[str]:
 
 
 def remember(address: str) -> None:
-    """Have :func:`hide` know the secrets of an address from now on, wherever they turn up.
+    """Remember the secrets of an address, so that :func:`hide` hides them in any text from now on.
 
     Args:
         address: A URL, with its variables filled in.
@@ -107,11 +107,11 @@ def remember(address: str) -> None:
 
 
 def hide_in(settings: Any, name: str = "") -> Any:
-    """A copy of settings with ``***`` in the place of each secret, for those who may see the rest.
+    """Copy settings with ``***`` in place of each secret, for readers who may see the rest.
 
     Args:
-        settings: Dicts, lists and tuples of them, down to plain values.
-        name: The setting's own, which may say that it is a secret.
+        settings: The settings: nested dicts, lists and tuples of plain values.
+        name: The setting's own name, which may say that it is a secret.
 
     Examples:
         >>> hide_in({"token_dim": 8, "init_kwargs": {"project": "a", "api_token": "eyJhcGlfYWRkcmVz"}})
@@ -130,12 +130,12 @@ def hide_in(settings: Any, name: str = "") -> Any:
 
 
 def paths_of_secrets(settings: Any, path: str = "", name: str = "") -> Iterator[str]:
-    """Where settings hold secrets.
+    """Yield the paths of the secrets in settings.
 
     Args:
-        settings: As for :func:`hide_in`.
-        path: Of the settings themselves.
-        name: Theirs.
+        settings: The settings, as for :func:`hide_in`.
+        path: The path of the settings themselves.
+        name: The name of the settings themselves.
 
     Examples:
         >>> list(paths_of_secrets({"hooks": [{"uri": "https://me:abc@host"}], "real_img_key": "real_imgs"}))
@@ -152,10 +152,10 @@ def paths_of_secrets(settings: Any, path: str = "", name: str = "") -> Iterator[
 
 
 def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What takes the place of ``sys.excepthook``: shows an exception that nobody caught, without secrets."""
+    """Show an uncaught exception without secrets, in place of ``sys.excepthook``."""
     sys.stderr.write(hide("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _known(secret: str) -> bool:
-    """Whether what stands in a secret's place is none: a variable's name, or what :func:`hide` left."""
+    """Whether a text in a secret's place is no secret: a variable's name, or the mark that :func:`hide` leaves."""
     return secret == HIDDEN or bool(_REFERENCE.fullmatch(secret))

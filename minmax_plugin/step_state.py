@@ -1,4 +1,4 @@
-"""What optimizers keep outside of ``state`` and change in their own step: a count in a group, Prodigy's estimate."""
+"""State that optimizers keep outside ``state`` and change in a step: a count in a group, Prodigy's estimate."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NO_STATE = frozenset({"state", "param_groups", "defaults"})  # attributes that a
 class StepState:
     """The entries of param groups, and the public attributes, that a step of the optimizer has changed.
 
-    A param group mixes settings with state. What tells them apart is who changes them: a rate that is set between two
-    steps is the caller's, and stays as it is. An entry that changes during ``step()`` is the optimizer's, and is
-    exchanged, from its value at the capture. Nothing is synchronised: numbers are compared, and of tensors the
-    identity and the count of changes in place.
+    A param group mixes settings with state. They differ in who changes them. A rate that is set between two steps is
+    the caller's, and stays as it is. An entry that changes during ``step()`` is the optimizer's. It is exchanged, from
+    its value at the capture. Nothing is synchronised. Numbers are compared by value, and tensors by identity and their
+    count of changes in place.
 
     Args:
-        optimizers: Whose entries.
+        optimizers: The optimizers that have the entries.
 
     Examples:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
@@ -52,7 +52,7 @@ class StepState:
         ]
 
     def close(self) -> None:
-        """Watch the optimizers no more."""
+        """Stop watching the optimizers."""
         for handle in self._handles:
             handle.remove()
 
@@ -63,7 +63,7 @@ class StepState:
         self._changed = [set() for _ in self._captured]
 
     def exchange(self) -> None:
-        """Exchange the captured and the present value of all that a step has changed."""
+        """Exchange the captured and the present values of all entries that a step has changed."""
         if not any(self._changed):
             return
         for place, captured, changed in zip(self._places(), self._captured, self._changed, strict=True):
@@ -85,7 +85,7 @@ class StepState:
         ]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Load what :meth:`state_dict` gave; the optimizers must be loaded before."""
+        """Load the result of :meth:`state_dict`. The optimizers must be loaded before."""
         self._captured = [
             {key: loaded(v, place.get(key), _placed) for key, v in one["entries"].items()}
             for place, one in zip(self._places(), state, strict=True)
@@ -93,12 +93,12 @@ class StepState:
         self._changed = [set(one["changed"]) for one in state]
 
     def _places(self) -> list[dict[str, Any]]:
-        """The param groups and the attributes of the optimizers; two of them may share a group."""
+        """List the param groups and the attributes of the optimizers. Two optimizers may share a group."""
         places = [place for o in self._optimizers for place in (*o.param_groups, o.__dict__)]
         return places if len(self._optimizers) == 1 else list({id(place): place for place in places}.values())
 
     def _look(self) -> list[_Place]:
-        """All entries as they are now; what is known of them is used again where they are the same objects."""
+        """Trace all entries as they are now. An earlier trace is used again where the objects are the same."""
         places, seen = self._places(), self._seen
         if len(seen) != len(places):
             self._seen = seen = [_Place(place) for place in places]
@@ -129,14 +129,14 @@ class _Place:
         self._traced: dict[str, Any] = {}
 
     def is_still(self) -> bool:
-        """Whether the place has the same objects as entries; some of them may have changed in place."""
+        """Whether the place has the same objects as entries. Some of them may have changed in place."""
         return list(map(id, self.place.values())) == self._ids
 
     def trace(self) -> None:
         self._traced = {key: _trace(self.entries[key]) for key in self.mutable}
 
     def changes(self) -> set[str]:
-        """The entries that are others since :meth:`trace`, or have changed in place."""
+        """Find the entries that were replaced since :meth:`trace`, or have changed in place."""
         place = self.place
         if self.is_still():
             return {key for key, value in self._traced.items() if value != _trace(place[key])}
@@ -146,7 +146,7 @@ class _Place:
 
 
 def _may_be(place: dict[str, Any], key: str) -> bool:
-    """Whether an entry can be state; ``place`` is a param group, or the attributes of an optimizer."""
+    """Whether an entry can be state. ``place`` is a param group, or the attributes of an optimizer."""
     return key != "params" if "params" in place else not key.startswith("_") and key not in NO_STATE
 
 
@@ -179,7 +179,7 @@ def _copies(captured: Any) -> Any:
 
 
 class _Seen:
-    """A value that may change in place, as it was: equal to itself while it has not."""
+    """A value that may change in place, as it was. It is equal to itself until it changes."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -195,7 +195,7 @@ _ABSENT = _Seen(None)
 
 
 def _trace(value: Any) -> Any:
-    """What is compared to see whether a value has changed."""
+    """Return the trace that is compared to see whether a value has changed."""
     if type(value) in PLAIN or value is _ABSENT:
         return value
     if isinstance(value, (list, tuple)):

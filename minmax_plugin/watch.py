@@ -12,7 +12,7 @@ IDLE_CYCLES = 3  # in a row without a gradient, from which on it is no accident;
 
 
 class IdleWatch:
-    """Counts the cycles in a row in which the min player has no gradient, or one that is zero, and warns once."""
+    """Counts the cycles in a row in which the min player has no gradient or a zero one, and warns once."""
 
     def __init__(self) -> None:
         self._idle = 0

@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns 0 if the certificate holds, 1 if not, 2 for an input that is wrong."""
+    """Run the command. It returns 0 if the certificate holds, 1 if not, 2 if an input is wrong."""
     settings = vars(parse_args(argv))
     config, options, checkpoint, size = (settings.pop(n) for n in ("config", "cfg_options", "checkpoint", "batch"))
 

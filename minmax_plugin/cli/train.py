@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code: 2 for a config that cannot be trained, 1 for a training that diverged."""
+    """Run the command. It returns 2 for a config that cannot be trained, and 1 for a training that diverged."""
     args = parse_args(argv)
     sys.excepthook = show_traceback  # a config may hold a token, and an error may show it
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
