@@ -112,7 +112,7 @@ class ComparesEstimators(Hook):
         (minmax,) = [hook for hook in runner.hooks if isinstance(hook, MinMaxHook)]
 
         def make(batch: Callable[[], Any], seed: int) -> Estimator:
-            gan = minmax.gan
+            adapter = minmax.adapter
 
             def held() -> Any:
                 """One of the batches that would be held by default; the reference has all data."""
@@ -120,16 +120,16 @@ class ComparesEstimators(Hook):
                 loaded = minmax._pool.batches  # type: ignore[union-attr]
                 return loaded[int(torch.randint(min(POOL, len(loaded)), ()))]
 
-            usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or gan.ascent_steps > 1}
+            usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or adapter.ascent_steps > 1}
             others = {
-                n: make_estimator(v, gan, held, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)
+                n: make_estimator(v, adapter, held, seed + 7919 * i) for i, (n, v) in enumerate(usable.items(), start=1)
             }
-            reference = make_estimator(self._reference, gan, batch, seed + 7)
+            reference = make_estimator(self._reference, adapter, batch, seed + 7)
 
             def kept() -> bool:
                 return minmax.decision is None or minmax.decision.accepted
 
-            usual = make_estimator(minmax.settings.estimated, gan, held, seed)
+            usual = make_estimator(minmax.settings.estimated, adapter, held, seed)
             return Comparison(usual, reference, others, self._every, kept, self._note)
 
         minmax.make_estimator = make  # type: ignore[method-assign]

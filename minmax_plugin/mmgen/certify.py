@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from minmax_plugin.equilibrium import Certificate, certify
 from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.adapters import GameAdapter, adapter_of
 from minmax_plugin.mmgen.check import check_config, read_data
 from minmax_plugin.mmgen.config import load_config, parse_options
-from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.train import build_network
 from minmax_plugin.randomness import inference, seed_all
 
@@ -42,10 +42,10 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
     Raises:
         ValueError: If the model is no GAN that MinMax can drive, or a setting is out of range.
     """
-    gan = gan_of(model)
-    holder = _Value(gan, batch, seed)
-    names_x = [f"generator.{n}" for n, _ in gan.generator.named_parameters()]
-    names_y = [f"discriminator.{n}" for n, _ in gan.discriminator.named_parameters()]
+    adapter = adapter_of(model)
+    holder = _Value(adapter, batch, seed)
+    names_x = [f"generator.{n}" for n, _ in adapter.generator.named_parameters()]
+    names_y = [f"discriminator.{n}" for n, _ in adapter.discriminator.named_parameters()]
     weights = dict(holder.named_parameters())
     like_x, like_y = [weights[n].detach() for n in names_x], [weights[n].detach() for n in names_y]
 
@@ -53,17 +53,17 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
         parts = dict(zip(names_x, _split(x, like_x), strict=True)) | dict(zip(names_y, _split(y, like_y), strict=True))
         return functional_call(holder, parts)
 
-    with inference([gan.model], seed), torch.enable_grad():
+    with inference([adapter.model], seed), torch.enable_grad():
         return certify(f, _join(like_x), _join(like_y), seed=seed, **settings)
 
 
 class _Value(nn.Module):
     """f as a module over both networks, so that other weights can take the place of theirs."""
 
-    def __init__(self, gan: GAN, batch: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, adapter: GameAdapter, batch: Mapping[str, Any], seed: int) -> None:
         super().__init__()
-        self.generator, self.discriminator = gan.generator, gan.discriminator
-        self._gan, self._batch, self._seed = gan, batch, seed
+        self.generator, self.discriminator = adapter.generator, adapter.discriminator
+        self._gan, self._batch, self._seed = adapter, batch, seed
 
     def forward(self) -> Tensor:
         seed_all(self._seed)  # the same noise each time; StyleGAN draws its mixing from python's
@@ -95,10 +95,10 @@ def load_trained(
         raise ConfigError(f"checkpoint {checkpoint!r} does not load into this config's model: {error}") from error
     loader = DataLoader(read_data(cfg), batch_size=size, collate_fn=partial(collate, samples_per_gpu=size))
     with inference([], seed):
-        gan = gan_of(model)
-        if gan.builds_optimizers:
+        adapter = adapter_of(model)
+        if adapter.builds_optimizers:
             raise ConfigError(f"model.type={cfg.model.type!r} grows in stages, which minmax-certify cannot follow.")
-        (batch,) = gan.load_pool(loader, 1)
+        (batch,) = adapter.load_pool(loader, 1)
     return model, batch
 
 

@@ -22,9 +22,9 @@ from mmgen.models.builder import MODELS
 from torch import nn
 
 from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.adapters import GameAdapter, driven_classes, find_adapter
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
 from minmax_plugin.mmgen.estimates import check_readable
-from minmax_plugin.mmgen.gans import GAN, driven_classes, find_kind
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 from minmax_plugin.settings import SEEDS, MinMaxSettings
@@ -108,7 +108,7 @@ class _Throwaway(nn.Module):
 
 def _check_parts(cfg: Config) -> None:
     """Build the parts that the toolkit builds after the networks, so that their errors come first."""
-    kind = find_kind(MODELS.get(cfg.model.type))
+    kind = find_adapter(MODELS.get(cfg.model.type))
     players = cfg.get("optimizer")
     entries = {f"optimizer.{name}": entry for name, entry in players.items()} if _is_nested(players) else {}
     entries |= (kind.optimizers_in(cfg) if kind else None) or {}
@@ -199,7 +199,7 @@ def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None
         raise ConfigError(f"{path}: {said}; correct one of its settings {dict(entry)}.") from error
 
 
-def _build_optimizer(kind: type[GAN] | None, player: str, entry: dict[str, Any]) -> None:
+def _build_optimizer(kind: type[GameAdapter] | None, player: str, entry: dict[str, Any]) -> None:
     if "constructor" in entry:  # one of the user's own knows the model's parameters
         return
     optimizer = build_optimizer(_Throwaway(), entry)
@@ -259,7 +259,7 @@ def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
 
 
 def _check_minmax(cfg: Config) -> None:
-    kind = find_kind(MODELS.get(cfg.model.type))
+    kind = find_adapter(MODELS.get(cfg.model.type))
     if kind is not None and not cfg.model.get("gan_loss"):
         raise ConfigError(
             f"model.gan_loss={cfg.model.get('gan_loss')!r}: a GAN needs its loss, such as dict(type='GANLoss', "
@@ -287,7 +287,7 @@ def _check_minmax(cfg: Config) -> None:
     chosen = MinMaxSettings.from_dict(settings)
     model_class = MODELS.get(cfg.model.type)
     kind.check_model(model_class)
-    check_readable(chosen.estimated, kind.own_terms, kind.has_own_loss(model_class))
+    check_readable(chosen.estimated, kind.has_auxiliary_losses, kind.has_own_loss(model_class))
     if chosen.ascent_steps not in (None, k):
         raise ConfigError(
             f"MinMaxHook has ascent_steps={chosen.ascent_steps}, but train_cfg makes k={k}; remove ascent_steps or "

@@ -13,8 +13,8 @@ from mmcv.utils import import_modules_from_strings
 from mmgen.models.builder import MODELS
 
 from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.adapters import find_adapter
 from minmax_plugin.mmgen.check import minmax_settings
-from minmax_plugin.mmgen.gans import find_kind
 from minmax_plugin.mmgen.optimizers import PREFIX, register_minmax_optimizers
 
 PACKAGE = Path(__file__).parents[1]
@@ -161,6 +161,6 @@ def import_also(cfg: Config, module: str) -> None:
 
 
 def _optimizers(cfg: Config) -> list[Any]:
-    kind = find_kind(MODELS.get((cfg.get("model") or {}).get("type") or ""))
+    kind = find_adapter(MODELS.get((cfg.get("model") or {}).get("type") or ""))
     entries = (kind.optimizers_in(cfg) if kind else None) or {}
     return [entry for entry in entries.values() if isinstance(entry, dict) and "type" in entry]

@@ -15,9 +15,9 @@ from mmgen.core.optimizer import build_optimizers
 from torch import nn
 
 from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.adapters import GameAdapter, adapter_of
 from minmax_plugin.mmgen.check import check_config, minmax_settings
 from minmax_plugin.mmgen.config import opt_in
-from minmax_plugin.mmgen.gans import GAN, gan_of
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.train import build_network
 from minmax_plugin.settings import MinMaxSettings
@@ -75,20 +75,20 @@ def examine(cfg: Config) -> Verdict:
             opt_in(cfg)
         check_config(cfg, paths=False)
         model = build_network(cfg)
-        gan = gan_of(model)
-        order = _order(cfg, model, gan)
+        adapter = adapter_of(model)
+        order = _order(cfg, model, adapter)
         settings = MinMaxSettings.from_dict(minmax_settings(cfg) or {})
-        memory = _memory(cfg, gan, settings)
+        memory = _memory(cfg, adapter, settings)
     except ConfigError as error:
         return Verdict(False, str(error))
     except Exception as error:  # any error of the toolkit's, as for a name that it does not know
         return Verdict(False, f"the toolkit cannot build it: {error}")
-    steps = "" if gan.generator_steps == 1 else f", {gan.generator_steps} generator steps to a proposal"
-    reason = f"k = {gan.ascent_steps}{steps}; f is read by {settings.estimated.type!r}"
+    steps = "" if adapter.generator_steps == 1 else f", {adapter.generator_steps} generator steps to a proposal"
+    reason = f"k = {adapter.ascent_steps}{steps}; f is read by {settings.estimated.type!r}"
     return Verdict(True, reason, order, memory)
 
 
-def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
+def _order(cfg: Config, model: nn.Module, adapter: GameAdapter) -> list[str]:
     """Describe one iteration of the toolkit's runner, with the hooks in the config."""
     logger = logging.getLogger("minmax-doctor")
     optimizers = build_optimizers(model, copy.deepcopy(cfg.optimizer)) if cfg.get("optimizer") else None
@@ -106,18 +106,20 @@ def _order(cfg: Config, model: nn.Module, gan: GAN) -> list[str]:
     others = [h for h in runner.hooks if not isinstance(h, (CheckpointHook, MinMaxHook))]
     fetching = [h for h in others if hasattr(h, "before_fetch_train_data")]
 
-    k, several = gan.ascent_steps, gan.generator_steps > 1
-    last = f"every {k} iterations: " if k > 1 and not gan.whole_cycles else ""
+    k, several = adapter.ascent_steps, adapter.generator_steps > 1
+    last = f"every {k} iterations: " if k > 1 and not adapter.cycle_per_iteration else ""
     lines = [f"{', '.join(type(h).__name__ for h in fetching) + '; ' if fetching else ''}next batch"]
     if not several:
         lines.append("MinMaxHook: the pending generator step, if there is one, becomes the proposal")
     lines.append(f"other hooks: {', '.join(_names(others, 'before_train_iter')) or 'none'}")
     lines.append(
-        f"the discriminator's {k} ascent steps" if gan.whole_cycles else "the discriminator's pass, and its step"
+        f"the discriminator's {k} ascent steps"
+        if adapter.cycle_per_iteration
+        else "the discriminator's pass, and its step"
     )
     lines.append(f"{last}MinMaxHook: reads f, accepts the proposal, or restores the incumbent")
     lines.append(
-        f"{last}the {gan.generator_steps} generator steps, taken at the decided pair: the next proposal"
+        f"{last}the {adapter.generator_steps} generator steps, taken at the decided pair: the next proposal"
         if several
         else f"{last}the generator's pass at the decided pair; its step is left pending"
     )
@@ -133,12 +135,12 @@ def _names(hooks: list[Any], stage: str) -> list[str]:
     return [type(h).__name__ for h in hooks if stage in h.get_triggered_stages()]
 
 
-def _memory(cfg: Config, gan: GAN, settings: MinMaxSettings) -> dict[str, float]:
+def _memory(cfg: Config, adapter: GameAdapter, settings: MinMaxSettings) -> dict[str, float]:
     restore, whole = settings.restored, settings.recover_nonfinite
-    entries = gan.optimizers_in(cfg) or {}
+    entries = adapter.optimizers_in(cfg) or {}
     kept, weights = 0.0, 0.0
     for index, (network, restored) in enumerate(
-        ((gan.generator, restore.min_player), (gan.discriminator, restore.max_player))
+        ((adapter.generator, restore.min_player), (adapter.discriminator, restore.max_player))
     ):
         own = sum(p.numel() * p.element_size() for p in network.parameters())
         buffers = sum(b.numel() * b.element_size() for b in network.buffers())
@@ -147,7 +149,7 @@ def _memory(cfg: Config, gan: GAN, settings: MinMaxSettings) -> dict[str, float]
             entry = list(entries.values())[index] if entries else dict(type="Adam", lr=1.0)
             kept += own + (buffers if restore.buffers or whole else 0)
             kept += own * _moments(entry) if restore.moments or whole else 0
-    most = ", at most (its largest stage has less)" if gan.whole_cycles else ""
+    most = ", at most (its largest stage has less)" if adapter.cycle_per_iteration else ""
     return {"weights of both players": weights / MIB, f"kept for a rejection{most}": kept / MIB}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from minmax_plugin.estimators import Estimator, FreshBatch, LastBatch, PairedBatch
-from minmax_plugin.mmgen.gans import GAN
+from minmax_plugin.mmgen.adapters import GameAdapter
 from minmax_plugin.settings import EstimatorSettings
 
-OWN_TERMS = (
+AUXILIARY_LOSSES = (
     "MinMaxHook(estimator='last') cannot see the generator's own losses (pixel, cycle, reconstruction), which are part "
     "of f for this model; use estimator='fresh' or 'paired'."
 )
@@ -23,47 +23,47 @@ OWN_LOSS = (
 )
 
 
-def check_readable(settings: EstimatorSettings, has_own_terms: bool, has_own_loss: bool) -> None:
+def check_readable(settings: EstimatorSettings, has_auxiliary_losses: bool, has_own_loss: bool) -> None:
     """Refuse an estimator that cannot see all of a model's f.
 
     Raises:
         ValueError: If it cannot. The message names the setting and the mend.
     """
-    if settings.type == "last" and has_own_terms:
-        raise ValueError(OWN_TERMS)
+    if settings.type == "last" and has_auxiliary_losses:
+        raise ValueError(AUXILIARY_LOSSES)
     if settings.type == "last" and has_own_loss:
         raise ValueError(OWN_LOSS)
 
 
 def make_estimator(
-    settings: EstimatorSettings, gan: GAN, batch: Callable[[], Mapping[str, Any]], seed: int
+    settings: EstimatorSettings, adapter: GameAdapter, batch: Callable[[], Mapping[str, Any]], seed: int
 ) -> Estimator:
     """Make the estimator of f for a model.
 
     Args:
         settings: The settings of the estimator.
-        gan: The model.
+        adapter: The model.
         batch: A function that draws a batch of real images.
         seed: The seed of the random numbers of fresh evaluations.
 
     Raises:
         ValueError: If it cannot see all of the model's f.
     """
-    check_readable(settings, gan.own_terms, gan.own_loss)
+    check_readable(settings, adapter.has_auxiliary_losses, adapter.own_loss)
     if settings.type == "last":
-        if gan.ascent_steps == 1:
+        if adapter.ascent_steps == 1:
             warnings.warn(
                 "MinMaxHook(estimator='last') with k = 1 reads f before the discriminator has answered the proposal, "
                 "which is not the algorithm; use estimator='fresh', or disc_steps of 2 or more.",
                 stacklevel=2,
             )
-        gan.watch_loss()
-        return LastBatch(gan.last_value)
+        adapter.watch_loss()
+        return LastBatch(adapter.last_value)
 
     def fresh() -> torch.Tensor:
-        return gan.fresh_value(batch(), settings.fraction)
+        return adapter.fresh_value(batch(), settings.fraction)
 
-    modules = [gan.generator, gan.discriminator]
+    modules = [adapter.generator, adapter.discriminator]
     if settings.type == "paired":
         return PairedBatch(fresh, modules, seed, settings.batches)
     return FreshBatch(fresh, modules, seed, settings.batches, settings.reread)

@@ -14,11 +14,11 @@ from mmcv.runner.dist_utils import get_dist_info
 
 from minmax_plugin.estimators import Estimator
 from minmax_plugin.game import Decision, MinMaxGame
+from minmax_plugin.mmgen.adapters import adapter_of
 from minmax_plugin.mmgen.estimates import make_estimator
-from minmax_plugin.mmgen.gans import gan_of
-from minmax_plugin.mmgen.observers import is_due, observers
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.mmgen.run_state import LastOfAll, RunState
+from minmax_plugin.mmgen.weight_reading import is_due, weight_reading_hooks
 from minmax_plugin.phase import Phase
 from minmax_plugin.player import found_inf
 from minmax_plugin.pool import BatchPool
@@ -75,7 +75,7 @@ class MinMaxHook(Hook):
         self.counts = {"disc_steps": 0, "images": 0}
         self._turn = Turn.GENERATOR
         self._accumulating = False  # the discriminator has a gradient that it has not stepped with
-        self._observers: list[Hook] | None = None
+        self._weight_readers: list[Hook] | None = None
         self._bound: Any = None  # the optimizers that are driven
         self._pool: BatchPool | None = None
         self._recorder: DecisionRecorder | None = None
@@ -85,8 +85,8 @@ class MinMaxHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         self._runner = runner
-        self.gan = gan_of(runner.model)
-        k = self.gan.ascent_steps
+        self.adapter = adapter_of(runner.model)
+        k = self.adapter.ascent_steps
         if self.settings.ascent_steps not in (None, k):
             raise ValueError(
                 f"MinMaxHook has ascent_steps={self.settings.ascent_steps}, but the config's disc_steps and "
@@ -97,8 +97,8 @@ class MinMaxHook(Hook):
             self._bind(runner.optimizer)
         if self.game is not None and self.game.stopped:  # a run that had ended so is at its end again
             runner._max_iters = runner.iter
-        if self.gan.builds_optimizers:
-            self.gan.generator.register_forward_pre_hook(lambda *_: self._bind_new())
+        if self.adapter.builds_optimizers:
+            self.adapter.generator.register_forward_pre_hook(lambda *_: self._bind_new())
         if self.settings.record and runner.rank == 0:
             decisions = self.game.decisions if self.game else 0
             self._recorder = DecisionRecorder(Path(runner.work_dir) / "decisions.jsonl", decisions)
@@ -114,7 +114,7 @@ class MinMaxHook(Hook):
         self._state.before_batch(getattr(runner, "data_batch", None))
         if self.game is None:
             return
-        if self.gan.stage_begins(runner.iter):
+        if self.adapter.stage_begins(runner.iter):
             self._end_stage()
         if self._turn is Turn.PENDING:
             self._turn = Turn.GENERATOR
@@ -129,7 +129,7 @@ class MinMaxHook(Hook):
         if self.game.stopped:
             runner.logger.info(f"MinMax stops: {self.game.rejections} rejections in a row.")
             runner._max_iters = runner.iter + 1
-        if self.game.open and any(is_due(hook, runner) for hook in self._observers_of(runner)):
+        if self.game.open and any(is_due(hook, runner) for hook in self._weight_readers_of(runner)):
             self.game.swap()
 
     def after_run(self, runner: Any) -> None:
@@ -139,7 +139,7 @@ class MinMaxHook(Hook):
         if game.open:
             game.swap()  # what is left in memory is the decided pair, as in the last checkpoint
         runner.logger.info(
-            f"MinMax: {game.decisions} cycles (k = {self.gan.ascent_steps}), {game.accepted} of {game.proposals} "
+            f"MinMax: {game.decisions} cycles (k = {self.adapter.ascent_steps}), {game.accepted} of {game.proposals} "
             f"proposals accepted; {n['disc_steps']} discriminator steps on {n['images']} images."
         )
 
@@ -147,14 +147,14 @@ class MinMaxHook(Hook):
 
     def takes_step(self, optimizer: MinMaxOptimizer) -> bool:
         """Whether an optimizer's ``step()`` is taken now; the generator's is deferred to the next proposal."""
-        if optimizer is self.gan.max_optimizer:
+        if optimizer is self.adapter.max_optimizer:
             self._accumulating = False
             if self._turn is Turn.DISCRIMINATOR and self._has_answered():
                 self._turn = Turn.ANSWERED
             taken = self._turn is not Turn.ANSWERED
             self.counts["disc_steps"] += taken
             return taken
-        if self.gan.generator_steps > 1:  # all of a cycle's are one proposal, taken as they come
+        if self.adapter.generator_steps > 1:  # all of a cycle's are one proposal, taken as they come
             return self.game.open or not self.game.propose()
         if not found_inf(optimizer):  # type: ignore[arg-type]
             self._turn = Turn.PENDING
@@ -162,7 +162,7 @@ class MinMaxHook(Hook):
 
     def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None:
         """Before an optimizer's ``zero_grad()``: the generator's says that the discriminator's phase is over."""
-        if optimizer is self.gan.max_optimizer:
+        if optimizer is self.adapter.max_optimizer:
             self._accumulating = True
             if self._turn is not Turn.ANSWERED:
                 self._turn = Turn.DISCRIMINATOR
@@ -177,7 +177,7 @@ class MinMaxHook(Hook):
         self._turn = Turn.GENERATOR
         self.decision = self.game.decide()
         if not self.decision.accepted:
-            self.gan.after_rejection()
+            self.adapter.after_rejection()
         if self._recorder is not None:
             self._recorder.write(self.decision)
 
@@ -185,7 +185,7 @@ class MinMaxHook(Hook):
         """What an exact resume needs, as the generator's checkpoint carries it."""
         phase = {turn.value: self._turn is turn for turn in (Turn.PENDING, Turn.ANSWERED)}
         phase["responded"] = self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED)
-        run: dict[str, Any] = {"gan": self.gan.state_dict(), "run": self._state.state_dict()}
+        run: dict[str, Any] = {"gan": self.adapter.state_dict(), "run": self._state.state_dict()}
         if self.decision is not None:
             run["decision"] = dataclasses.asdict(self.decision)
         if self._accumulating:
@@ -201,7 +201,7 @@ class MinMaxHook(Hook):
         for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
         if "run" in state:
-            self.gan.load_state_dict(state["gan"])
+            self.adapter.load_state_dict(state["gan"])
             self._state.load_state_dict(state["run"])
         else:
             warnings.warn(
@@ -220,16 +220,16 @@ class MinMaxHook(Hook):
 
     def _bind(self, optimizers: Any) -> None:
         """Take the players over: at the start, and wherever the model has built its optimizers anew."""
-        players = self.gan.bind(optimizers)
-        for optimizer in (self.gan.min_optimizer, self.gan.max_optimizer):
+        players = self.adapter.bind(optimizers)
+        for optimizer in (self.adapter.min_optimizer, self.adapter.max_optimizer):
             optimizer.driver = self
-        self.gan.min_optimizer.is_min_player = True
+        self.adapter.min_optimizer.is_min_player = True
         self._bound = optimizers
         if self.game is not None:
             self.game.replace(*players)
             return
         runner = self._runner
-        loaded = self.gan.min_optimizer.loaded_game
+        loaded = self.adapter.min_optimizer.loaded_game
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
             self.seed = (loaded or {}).get("seed", (runner.meta or {}).get("seed")) or 0
         own_seed = self.seed + 1009 * get_dist_info()[0]
@@ -238,16 +238,16 @@ class MinMaxHook(Hook):
         self.game = MinMaxGame(*players, estimator=estimator, seed=self.seed, **self.settings.game)
         if loaded is not None:
             self.load_game_state(loaded)
-            self.gan.min_optimizer.loaded_game = None
-            self.gan.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
+            self.adapter.min_optimizer.loaded_game = None
+            self.adapter.model.iteration = runner.iter  # where the toolkit counts by itself, it would start from 0
 
     def make_estimator(self, batch: Callable[[], Any], seed: int) -> Estimator:
         """The estimator of f that the settings ask for; ``batch`` draws real images from the pool."""
-        return make_estimator(self.settings.estimated, self.gan, batch, seed)
+        return make_estimator(self.settings.estimated, self.adapter, batch, seed)
 
     def _bind_new(self) -> None:
         # Runs when the generator first does, and that is in the discriminator's phase, past its zero_grad().
-        built = getattr(self.gan.model, "optimizer", None)
+        built = getattr(self.adapter.model, "optimizer", None)
         if built is not None and built is not self._bound:
             self._bind(built)
             self._turn = Turn.DISCRIMINATOR
@@ -258,7 +258,7 @@ class MinMaxHook(Hook):
         """Take a pending step and accept it untested: its answer would be given by other networks."""
         if self._turn is Turn.PENDING:
             self._turn = Turn.GENERATOR
-            self.gan.min_optimizer.apply()
+            self.adapter.min_optimizer.apply()
         elif self._turn is Turn.ANSWERED:
             self._turn = Turn.DISCRIMINATOR
         self.game.close()
@@ -266,12 +266,12 @@ class MinMaxHook(Hook):
             self._pool.clear()  # the data may change with the stage
 
     def _load_pool(self) -> list[Any]:
-        return list(self.gan.load_pool(self._runner.data_loader._dataloader, self.settings.pool))
+        return list(self.adapter.load_pool(self._runner.data_loader._dataloader, self.settings.pool))
 
-    def _observers_of(self, runner: Any) -> list[Hook]:
-        if self._observers is None:
-            self._observers = observers(runner)
-        return self._observers
+    def _weight_readers_of(self, runner: Any) -> list[Hook]:
+        if self._weight_readers is None:
+            self._weight_readers = weight_reading_hooks(runner)
+        return self._weight_readers
 
     def _log(self, runner: Any, decision: Decision) -> None:
         # Repeated each iteration, so that the toolkit's average over its log interval weighs all alike.

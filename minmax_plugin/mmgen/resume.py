@@ -14,7 +14,7 @@ from mmcv.runner import HOOKS, Hook
 from mmgen.core.evaluation import GenerativeEvalHook
 from mmgen.core.optimizer import build_optimizers
 
-from minmax_plugin.mmgen.gans import find_kind
+from minmax_plugin.mmgen.adapters import find_adapter
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.run_state import bare
 
@@ -125,7 +125,7 @@ def change_setting(group: dict[str, Any], name: str, value: Any) -> None:
 def _groups(model: Any, cfg: Config) -> dict[str, list[dict[str, Any]]]:
     """Make each player's parameter groups as a config has them, without any state."""
     model = bare(model)
-    kind = find_kind(type(model))
+    kind = find_adapter(type(model))
     entries = kind.optimizers_now(cfg, model) if kind else cfg.get("optimizer") or {}
     optimizers = build_optimizers(model, copy.deepcopy({name: dict(entry) for name, entry in entries.items()}))
     return {name: optimizer.param_groups for name, optimizer in optimizers.items()}
@@ -133,7 +133,7 @@ def _groups(model: Any, cfg: Config) -> dict[str, list[dict[str, Any]]]:
 
 def optimizer_types(cfg: Mapping[str, Any], model: Any) -> dict[str, str]:
     """Return the type of each player's optimizer, without the prefix of MinMax."""
-    kind = find_kind(type(bare(model)))
+    kind = find_adapter(type(bare(model)))
     entries = (kind.optimizers_in(cfg) if kind else None) or {}
     types = {path.rpartition(".")[2]: (entry or {}).get("type") for path, entry in entries.items()}
     return {player: str(name).removeprefix(PREFIX) for player, name in types.items() if name}

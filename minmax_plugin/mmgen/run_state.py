@@ -14,7 +14,7 @@ from mmgen.core.hooks import VisualizeUnconditionalSamples
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Sampler
 
-from minmax_plugin.mmgen.gans import find_kind, gan_of
+from minmax_plugin.mmgen.adapters import adapter_of, find_adapter
 from minmax_plugin.randomness import random_state, set_random_state
 
 
@@ -114,8 +114,8 @@ class ExactResume(Hook):
 
     def before_run(self, runner: Any) -> None:
         self._state, self._runner, model = RunState(runner), runner, bare(runner.model)
-        kind = find_kind(type(model))
-        self._gan = gan_of(model) if kind and getattr(model, kind.names[1], None) is not None else None
+        kind = find_adapter(type(model))
+        self._gan = adapter_of(model) if kind and getattr(model, kind.names[1], None) is not None else None
         if self._saved is not None:
             self._load(self._saved.content)
         # Safe while the runner iterates over this list: later entries do not move.

@@ -10,8 +10,8 @@ from mmgen.models import build_model
 from mmgen_runs import small_config
 from torch.utils.data import DataLoader
 
+from minmax_plugin.mmgen.adapters import adapter_of
 from minmax_plugin.mmgen.data import GaussianMixture
-from minmax_plugin.mmgen.gans import gan_of
 
 pytestmark = [  # third parties': what the stock configs bring about
     pytest.mark.filterwarnings("ignore:.*Unnecessary conv bias before batch/instance norm"),
@@ -69,12 +69,12 @@ def test_f_is_what_the_toolkit_s_own_losses_say(tmp_path, family):
     cfg = load(next(f for f in FAMILIES if f.name == family), "", tmp_path, **STILL.get(family, {}))
     model = build_model(cfg.model, train_cfg=cfg.train_cfg, test_cfg=None).eval()
     model.gan_loss.loss_weight = WEIGHT
-    gan, batch = gan_of(model), batch()
-    for p in model.parameters() if gan.own_terms else ():
+    adapter, batch = adapter_of(model), batch()
+    for p in model.parameters() if adapter.has_auxiliary_losses else ():
         p.data.mul_(2)  # or its own terms would drown what untrained discriminators say
     optimizers = {
         name: torch.optim.SGD(network.parameters(), lr=0.0)
-        for name, network in zip(gan.names, (gan.generator, gan.discriminator), strict=True)
+        for name, network in zip(adapter.names, (adapter.generator, adapter.discriminator), strict=True)
     }
     if family == "SNGAN-proj":
         model.discriminator.train()
@@ -93,7 +93,7 @@ def test_f_is_what_the_toolkit_s_own_losses_say(tmp_path, family):
         assert 0 < model._curr_transition_weight < 1
     torch.manual_seed(5)
     with torch.no_grad():
-        f = gan.fresh_value(batch).mean().item()
+        f = adapter.fresh_value(batch).mean().item()
     expected = sum(told[name] for name in own) - factor * sum(told[name] for name in adversarial)
     assert f == pytest.approx(expected, rel=1e-5)
 
@@ -102,7 +102,7 @@ def test_f_is_read_on_batches_drawn_at_random_without_a_part_of_one():
     def pool(size, batches):
         data = GaussianMixture(size=size)
         loader = DataLoader(data, 16, collate_fn=functools.partial(collate, samples_per_gpu=16))
-        drawn = gan_of(build_model(small_config().model)).load_pool(loader, batches)
+        drawn = adapter_of(build_model(small_config().model)).load_pool(loader, batches)
         return data.samples, [batch["real_img"] for batch in drawn]
 
     samples, drawn = pool(100, batches=10)

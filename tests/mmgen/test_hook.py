@@ -16,10 +16,10 @@ from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Periodic, Restore
+from minmax_plugin.mmgen.adapters import UnconditionalAdapter
+from minmax_plugin.mmgen.adapters.base import by_group
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.estimates import make_estimator
-from minmax_plugin.mmgen.gans import UnconditionalGAN
-from minmax_plugin.mmgen.gans.base import by_group
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.settings import EstimatorSettings
 
@@ -106,14 +106,14 @@ def test_the_loss_of_each_group_is_that_of_its_samples(loss, shape, real):
 def test_an_evaluation_is_not_taken_for_an_ascent_step():
     cfg = small_config(3)
     model = build_model(cfg.model, train_cfg=cfg.train_cfg)
-    gan = UnconditionalGAN(model)
-    gan.watch_loss()
+    adapter = UnconditionalAdapter(model)
+    adapter.watch_loss()
     for real in (True, False):
         model.gan_loss(torch.ones(4, 1), target_is_real=real, is_disc=True)
-    seen = gan.last_value().item()
+    seen = adapter.last_value().item()
     with torch.inference_mode():
-        gan.fresh_value({"real_img": torch.zeros(16, 2)})
-    assert gan.last_value().item() == seen
+        adapter.fresh_value({"real_img": torch.zeros(16, 2)})
+    assert adapter.last_value().item() == seen
 
 
 def test_last_value_at_k_1_warns(tmp_path, recorded):
@@ -169,7 +169,7 @@ def test_the_toolkits_evaluation_sees_decided_pairs_and_draws_what_it_draws_with
 
 
 def test_accumulated_gradients_make_one_ascent_step(tmp_path, recorded):
-    from minmax_plugin.mmgen.gans import ascent_steps
+    from minmax_plugin.mmgen.adapters import ascent_steps
 
     assert ascent_steps(8, accumulation=4) == 2
     with pytest.raises(ValueError, match="batch_accumulation_steps=3 must divide train_cfg.disc_steps=8"):
@@ -246,7 +246,7 @@ def test_f_is_read_with_both_networks_in_inference_mode():
     for network in networks:
         network.register_forward_hook(lambda network, *_: seen.append(network.training))
     batch = {"real_img": torch.zeros(16, 2)}
-    make_estimator(EstimatorSettings("fresh"), UnconditionalGAN(model), lambda: batch, 0).evaluate_proposal()
+    make_estimator(EstimatorSettings("fresh"), UnconditionalAdapter(model), lambda: batch, 0).evaluate_proposal()
     assert len(seen) == 3
     assert not any(seen)
     assert all(network.training for network in networks)
@@ -279,9 +279,9 @@ def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
 
 def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monkeypatch):
     seen = []
-    play = UnconditionalGAN.play
+    play = UnconditionalAdapter.play
     monkeypatch.setattr(
-        UnconditionalGAN, "play", lambda gan, batch: (seen.append(batch["real_img"]), play(gan, batch))[1]
+        UnconditionalAdapter, "play", lambda adapter, batch: (seen.append(batch["real_img"]), play(adapter, batch))[1]
     )
     run(small_config(1, dict(ALWAYS, estimator=dict(type="paired", fraction=0.125), pool=1)), tmp_path)
     batch = small_config(1).data.samples_per_gpu
@@ -293,13 +293,13 @@ def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monke
 
 def test_every_batch_of_the_pool_is_used(tmp_path, recorded, monkeypatch):
     seen = set()
-    play = UnconditionalGAN.play
+    play = UnconditionalAdapter.play
 
-    def noted(gan, batch):
+    def noted(adapter, batch):
         seen.add(tuple(batch["real_img"].flatten().tolist()))
-        return play(gan, batch)
+        return play(adapter, batch)
 
-    monkeypatch.setattr(UnconditionalGAN, "play", noted)
+    monkeypatch.setattr(UnconditionalAdapter, "play", noted)
     run(small_config(1, dict(ALWAYS, estimator="fresh", pool=3)), tmp_path)
     assert len(seen) == 3
 

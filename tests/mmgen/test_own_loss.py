@@ -10,9 +10,9 @@ from mmgen_runs import losses, run, small_config
 from torch.nn.functional import softplus
 
 from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.adapters import adapter_of
 from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.doctor import examine
-from minmax_plugin.mmgen.gans import gan_of
 
 
 class Relativistic:
@@ -72,7 +72,7 @@ def test_f_is_minus_the_model_s_own_loss(auxiliary):
     wanted = -softplus(model.discriminator(fakes) - model.discriminator(reals)).mean()
     torch.manual_seed(1)
     with torch.no_grad():
-        groups = gan_of(model).fresh_value({"real_img": reals})
+        groups = adapter_of(model).fresh_value({"real_img": reals})
     assert len(groups) == 8
     torch.testing.assert_close(groups.mean(), wanted.detach())
     assert model.with_disc_auxiliary_loss == bool(auxiliary)  # they are back

@@ -95,7 +95,7 @@ def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, capsys):
 def test_the_hook_itself_refuses_what_a_script_of_the_toolkit_would_pass(tmp_path, recorded):
     from mmgen.models import build_model
 
-    from minmax_plugin.mmgen.gans import gan_of
+    from minmax_plugin.mmgen.adapters import adapter_of
 
     cfg = small_config(1)
     model = build_model(cfg.model, train_cfg=cfg.train_cfg, test_cfg=None)
@@ -103,9 +103,9 @@ def test_the_hook_itself_refuses_what_a_script_of_the_toolkit_would_pass(tmp_pat
     with pytest.raises(
         ValueError, match="optimizer.generator.type is 'Adam'; under MinMaxHook it must be 'MinMaxAdam'"
     ):
-        gan_of(model).bind(dict(generator=adam, discriminator=adam))
+        adapter_of(model).bind(dict(generator=adam, discriminator=adam))
     with pytest.raises(ValueError, match="cannot drive model type 'Linear'"):
-        gan_of(torch.nn.Linear(1, 1))
+        adapter_of(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize(("first", "then"), [("minmax", "minmax"), ("gda", "minmax"), ("minmax", "gda")])

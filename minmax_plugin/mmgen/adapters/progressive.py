@@ -9,12 +9,12 @@ import torch
 from mmgen.models.gans import ProgressiveGrowingGAN, SinGAN
 from torch import Tensor
 
-from minmax_plugin.mmgen.gans.base import GAN, Predictions, ascent_steps
+from minmax_plugin.mmgen.adapters.base import GameAdapter, Predictions, ascent_steps
 from minmax_plugin.mmgen.optimizers import adopt
 from minmax_plugin.player import Player
 
 
-class GrowingGAN(GAN):
+class ProgressiveAdapter(GameAdapter):
     """PGGAN and StyleGAN1.
 
     While a new scale fades in, f_old and f_new belong to fading weights that differ by one cycle's images. The
@@ -67,7 +67,7 @@ class GrowingGAN(GAN):
         self.model.curr_scale = self.model.scales[self.model.curr_stage]
 
 
-class SingleImageGAN(GAN):
+class SingleImageAdapter(GameAdapter):
     """SinGAN: a pyramid of small GANs, trained one after the other. A proposal is all generator steps of a cycle.
 
     The generator's reconstruction loss is part of f. The toolkit measures the weight of the next scale's noise once,
@@ -76,9 +76,9 @@ class SingleImageGAN(GAN):
     """
 
     drives = (SinGAN,)
-    own_terms = True
+    has_auxiliary_losses = True
     builds_optimizers = True
-    whole_cycles = True
+    cycle_per_iteration = True
 
     @classmethod
     def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
@@ -96,7 +96,7 @@ class SingleImageGAN(GAN):
     def stage_begins(self, iteration: int) -> bool:
         return bool(iteration % self.model.train_cfg["iters_per_scale"] == 0)
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
+    def discriminate(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
         model, stage = self.model, self.model.curr_stage
         known = (batch["input_sample"], model.fixed_noises, model.noise_weights)
         fakes = self.generator(*known, rand_mode="rand", curr_scale=stage)

@@ -12,12 +12,12 @@ from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 
 from minmax_plugin.baselines import Unrolled, check_unrollable
-from minmax_plugin.mmgen.gans.base import GAN, ascent_steps
+from minmax_plugin.mmgen.adapters.base import GameAdapter, ascent_steps
 from minmax_plugin.mmgen.unrolled import UnrolledGAN
 from minmax_plugin.optimizers import check_count
 
 
-class UnconditionalGAN(GAN):
+class UnconditionalAdapter(GameAdapter):
     """DCGAN, LSGAN, GGAN, WGAN-GP, StyleGAN2, StyleGAN3, and all that derive from their class."""
 
     drives = (StaticUnconditionalGAN,)
@@ -28,7 +28,7 @@ class UnconditionalGAN(GAN):
         return self._seen(self.discriminator(fakes), self.discriminator(reals), fakes, reals)
 
 
-class UnrollingGAN(UnconditionalGAN):
+class UnrollingAdapter(UnconditionalAdapter):
     """The unrolled method, whose generator step goes through imagined discriminator steps."""
 
     drives = (UnrolledGAN,)
@@ -49,7 +49,7 @@ class UnrollingGAN(UnconditionalGAN):
             check_unrollable(optimizer, "UnrolledGAN's optimizer")
 
 
-class ConditionalGAN(GAN):
+class ConditionalAdapter(GameAdapter):
     """SNGAN-proj, SAGAN, BigGAN: images with labels, and gradients accumulated over several batches."""
 
     drives = (BasicConditionalGAN,)
@@ -67,7 +67,7 @@ class ConditionalGAN(GAN):
         return self._seen(fake, real, fakes, reals, gt_label=gt_label, fake_label=fake_label)
 
 
-class MultiScaleGAN(UnconditionalGAN):
+class MultiScaleAdapter(UnconditionalAdapter):
     """MSPIE-StyleGAN2, which draws a scale for each batch when it is trained on several ranks.
 
     f is read at the smallest scale alone, because values at different scales do not compare. The exception is

@@ -18,7 +18,7 @@ from minmax_plugin.mmgen.metrics import SampleMetrics
 BLIND = (LoggerHook, IterTimerHook, VisualizationHook, PickleDataHook)
 
 
-def observers(runner: Any) -> list[Hook]:
+def weight_reading_hooks(runner: Any) -> list[Hook]:
     """Find the hooks that may look at the weights after an iteration.
 
     A hook that does not look says so by an attribute ``reads_weights = False``.

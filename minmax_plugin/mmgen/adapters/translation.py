@@ -9,10 +9,10 @@ import torch
 from mmgen.models.translation_models import CycleGAN, Pix2Pix
 from torch import Tensor, nn
 
-from minmax_plugin.mmgen.gans.base import GAN, Predictions
+from minmax_plugin.mmgen.adapters.base import GameAdapter, Predictions
 
 
-class TranslationGAN(GAN):
+class TranslationAdapter(GameAdapter):
     """A model that makes its fakes first, and uses them for both players' losses.
 
     So the generators' graph exists before the discriminators step, and a rejection would change weights under it. On
@@ -23,7 +23,7 @@ class TranslationGAN(GAN):
     """
 
     names = ("generators", "discriminators")
-    own_terms = True
+    has_auxiliary_losses = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -50,7 +50,7 @@ class TranslationGAN(GAN):
         return sum((loss for loss in losses if loss is not None), torch.zeros(()))
 
 
-class PairedTranslation(TranslationGAN):
+class PairedTranslationAdapter(TranslationAdapter):
     """pix2pix: one generator, and a discriminator that sees source and target together."""
 
     drives = (Pix2Pix,)
@@ -61,7 +61,7 @@ class PairedTranslation(TranslationGAN):
         made = self.model(reals[f"real_{source}"], target_domain=target, test_mode=False)
         return {f"fake_{target}": made["target"]}
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
+    def discriminate(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
         target = self.model._default_domain
         source = self.model.get_other_domains(target)[0]
         outputs = {f"real_{domain}": batch[f"img_{domain}"] for domain in (source, target)}
@@ -71,7 +71,7 @@ class PairedTranslation(TranslationGAN):
         return [(judge(pairs[0]), False), (judge(pairs[1]), True)], self._own(outputs)
 
 
-class UnpairedTranslation(TranslationGAN):
+class UnpairedTranslationAdapter(TranslationAdapter):
     """CycleGAN: a generator and a discriminator for each domain."""
 
     drives = (CycleGAN,)
@@ -98,7 +98,7 @@ class UnpairedTranslation(TranslationGAN):
     def _past(self) -> Any:
         return [(d, b) for d, b in self.model.image_buffers.items() if b.buffer_size > 0]
 
-    def play(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
+    def discriminate(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
         domains = self.model._reachable_domains
         outputs = {f"real_{domain}": batch[f"img_{domain}"] for domain in domains}
         outputs |= self.translate(outputs)
