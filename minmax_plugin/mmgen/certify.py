@@ -63,11 +63,11 @@ class _Value(nn.Module):
     def __init__(self, adapter: GameAdapter, batch: Mapping[str, Any], seed: int) -> None:
         super().__init__()
         self.generator, self.discriminator = adapter.generator, adapter.discriminator
-        self._gan, self._batch, self._seed = adapter, batch, seed
+        self._adapter, self._batch, self._seed = adapter, batch, seed
 
     def forward(self) -> Tensor:
         seed_all(self._seed)  # the same noise each time; StyleGAN draws its mixing from python's
-        return self._gan.fresh_value(self._batch).mean()
+        return self._adapter.fresh_value(self._batch).mean()
 
 
 def load_trained(

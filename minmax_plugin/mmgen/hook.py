@@ -39,20 +39,20 @@ class Turn(enum.Enum):
 class MinMaxHook(Hook):
     """Train a toolkit GAN by proposals that are accepted or rolled back (arXiv:2006.12376).
 
-    The toolkit runs k discriminator steps and then one generator step. Under this hook the generator's
-    ``step()`` only marks its gradient as pending; before the next iteration the hook applies it, as the
-    proposal; when the toolkit turns to the generator again (its ``zero_grad()``), the discriminator's phase is
-    over: the hook reads f, decides, and keeps or restores; the toolkit then computes the next generator
-    gradient at the decided pair. k comes from the config (``disc_steps``, and accumulation). After an iteration,
-    other hooks only see decided pairs. So averaged weights, checkpoints and the generator at the end of training
-    lag one generator step behind the plain loop.
+    The toolkit runs k discriminator steps and then one generator step. Under this hook the generator's ``step()`` is
+    deferred: its gradient is pending. Before the next iteration the hook applies it, as the proposal. The
+    discriminator's steps follow. When the toolkit turns to the generator again (its ``zero_grad()``), the hook reads f
+    and decides. The toolkit then computes the next generator gradient at the decided pair.
 
-    Where a cycle has several generator steps, they are taken at once and are one proposal. Where the toolkit
-    changes networks or optimizers on the way (progressive growing), the last step before that is kept without a
-    test, since f is another function afterwards, and f_old is read anew.
+    k comes from the config (``disc_steps``, and accumulation). After an iteration, other hooks only see decided pairs.
+    So averaged weights and checkpoints lag one generator step behind the plain loop.
 
-    The hook moves itself to the front of the runner's hooks, whatever priority it was given: the pending
-    step must be taken before the learning-rate hooks of the next iteration run.
+    Several generator steps in a cycle are taken at once and are one proposal. Where the toolkit changes networks or
+    optimizers (progressive growing), the last step before that is accepted without a test. f is another function
+    afterwards, so f_old is read again.
+
+    The hook moves itself to the front of the runner's hooks, whatever priority it was given. The pending step must be
+    taken before the learning-rate hooks of the next iteration run.
 
     Args:
         settings: those of :class:`~minmax_plugin.MinMaxSettings`, by name.
@@ -66,7 +66,7 @@ class MinMaxHook(Hook):
         0.25
     """
 
-    reads_weights = False  # for the observers that it shows the decided pair to, it is none
+    reads_weights = False  # it is none of the hooks that it shows the decided pair to
 
     def __init__(self, **settings: Any) -> None:
         self.settings = MinMaxSettings.from_dict(settings)

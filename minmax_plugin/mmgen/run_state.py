@@ -115,7 +115,7 @@ class ExactResume(Hook):
     def before_run(self, runner: Any) -> None:
         self._state, self._runner, model = RunState(runner), runner, bare(runner.model)
         kind = find_adapter(type(model))
-        self._gan = adapter_of(model) if kind and getattr(model, kind.names[1], None) is not None else None
+        self._adapter = adapter_of(model) if kind and getattr(model, kind.names[1], None) is not None else None
         if self._saved is not None:
             self._load(self._saved.content)
         # Safe while the runner iterates over this list: later entries do not move.
@@ -137,22 +137,22 @@ class ExactResume(Hook):
 
     def _content(self) -> dict[str, Any]:
         content = self._state.state_dict()
-        if self._gan is not None:
-            content["gan"] = self._gan.state_dict()
-            accumulation = (self._gan.model.train_cfg or {}).get("batch_accumulation_steps", 1)
+        if self._adapter is not None:
+            content["gan"] = self._adapter.state_dict()
+            accumulation = (self._adapter.model.train_cfg or {}).get("batch_accumulation_steps", 1)
             if (self._runner.iter + 1) % accumulation:  # a gradient is half summed up
-                parameters = self._gan.discriminator.parameters()
+                parameters = self._adapter.discriminator.parameters()
                 content["accumulated"] = [None if p.grad is None else p.grad.clone() for p in parameters]
         return content
 
     def _load(self, content: Mapping[str, Any]) -> None:
         self._state.load_state_dict(content)
-        if self._gan is None:
+        if self._adapter is None:
             return
-        self._gan.load_state_dict(content["gan"])
-        self._gan.model.iteration = self._runner.iter  # where the toolkit counts by itself, it would start from 0
+        self._adapter.load_state_dict(content["gan"])
+        self._adapter.model.iteration = self._runner.iter  # where the toolkit counts by itself, it would start from 0
         gradients = content.get("accumulated", [])
-        for parameter, gradient in zip(self._gan.discriminator.parameters(), gradients, strict=False):
+        for parameter, gradient in zip(self._adapter.discriminator.parameters(), gradients, strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
 
