@@ -1,4 +1,4 @@
-"""Files, folders and addresses that a search is given: ``~`` and ``$VARIABLES`` filled in, and no password in them."""
+"""The files, folders and addresses of a search: ``~`` and ``$VARIABLES`` are filled in, and passwords kept out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _taken_out: dict[str, str] = {}  # values of variables that stand for what an ea
 
 
 def home(place: str) -> str:
-    """A path, or the address of a file, with the home folder in the place of its ``~``.
+    """Fill in the home folder for the ``~`` of a path, or of the address of a file.
 
     Examples:
         >>> home("sqlite:///a~b.db"), home("journal:/shared/x"), home("configs/a.py")
@@ -28,7 +28,7 @@ def home(place: str) -> str:
 
 
 def absolute(address: str) -> str:
-    """A storage's address with the path of its file, if it is one, made absolute.
+    """Make the path of the file in a storage's address absolute, if it is a file.
 
     Examples:
         >>> absolute("postgresql://$USER@host/searches")
@@ -43,14 +43,14 @@ def absolute(address: str) -> str:
 
 
 def check_no_secret(flag: str, address: str) -> None:
-    """Refuse an address that holds a password: it would be stored, and everybody sees it in the process list.
+    """Refuse an address that holds a password: it would be stored, and be visible in the process list.
 
     Args:
         flag: The option that gives the address.
-        address: As given, its variables not filled in.
+        address: The address as given, without its variables filled in.
 
     Raises:
-        ConfigError: Naming the option, but not the password.
+        ConfigError: If it holds one. The message names the option, but not the password.
 
     Examples:
         >>> check_no_secret("--storage", "postgresql://me:abc@host/db")
@@ -66,11 +66,11 @@ def check_no_secret(flag: str, address: str) -> None:
 
 
 def fill_in(flag: str, address: str) -> str:
-    """An address with its variables filled in; from now on their secrets are hidden wherever they turn up.
+    """Fill in the variables of an address. From now on their secrets are hidden in all texts.
 
     Args:
         flag: The option that gives the address.
-        address: As given.
+        address: The address as given.
 
     Raises:
         ConfigError: If a variable is not set.
@@ -93,27 +93,27 @@ def fill_in(flag: str, address: str) -> str:
 
 
 def know(address: str) -> None:
-    """Have the secrets of an address hidden in a process that does not open it, where its variables are set there.
+    """Hide the secrets of an address in a process that does not open it, if its variables are set there.
 
     Args:
-        address: As given.
+        address: The address as given.
     """
     remember(os.path.expandvars(address))
 
 
 def shown(address: str) -> str:
-    """An address for people: as it was given, but without a password."""
+    """Return an address for people: as it was given, but without a password."""
     return hide(exchange(address, lambda secret: HIDDEN))
 
 
 def take_out(field: str, address: str) -> str:
-    """An address that an earlier version has stored with its password: with a variable in the place of that.
+    """Replace the password of an address that an earlier version has stored by a variable.
 
-    This process goes on with the password; for the next one somebody has to set the variable.
+    This process continues with the password. For the next one somebody has to set the variable.
 
     Args:
-        field: Of the options, whose name the variable bears.
-        address: As it was stored.
+        field: The field of the options. The variable has its name.
+        address: The address as it was stored.
 
     Examples:
         >>> take_out("example", "postgresql://me:abc@host/db")
@@ -131,7 +131,7 @@ def take_out(field: str, address: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """An address for a command line, where a password would stand in the process list.
+    """Return an address for a command line, where a password would be visible in the process list.
 
     Examples:
         >>> without_password("postgresql+psycopg://me:$PASSWORD@host/db")

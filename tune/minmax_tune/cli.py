@@ -19,8 +19,8 @@ def parse(argv: Sequence[str] | None = None) -> Command:
     """Read a command line.
 
     Raises:
-        ConfigError: For options that exclude each other.
-        SystemExit: From argparse, for a line that it cannot read.
+        ConfigError: If options exclude each other.
+        SystemExit: If argparse cannot read the line.
 
     Examples:
         >>> parse(["a.py", "--num-samples", "3"]).options().num_samples
@@ -44,7 +44,7 @@ def parse(argv: Sequence[str] | None = None) -> Command:
     if "metric" in given or "mode" in given:
         given["objectives"] = (f"{given.pop('metric', 'balance')}:{given.pop('mode', 'max')}",)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    # A search may be gone on with from another directory.
+    # A search may be resumed from another directory.
     if "warm_start" in given:
         given["warm_start"] = str(Path(home(given["warm_start"])).absolute())
     if "storage" in given:
@@ -63,7 +63,7 @@ def parse(argv: Sequence[str] | None = None) -> Command:
 
 
 def duration(text: str) -> float:
-    """Seconds in ``8h``, ``30m``, ``90s``, ``90`` or ``1h30m``.
+    """Read the seconds in ``8h``, ``30m``, ``90s``, ``90`` or ``1h30m``.
 
     Examples:
         >>> duration("1h30m")
@@ -76,7 +76,7 @@ def duration(text: str) -> float:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line. Only what is given ends up in the namespace: defaults are those of :class:`Options`."""
+    """Build the command line. The namespace has only the given options; :class:`Options` has the defaults."""
     parser = argparse.ArgumentParser(
         prog=PROG,
         description="Search hyper-parameters of GAN configs in parallel.",
@@ -177,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code, 2 for an input that is wrong."""
+    """Run the command, and return the exit code: 2 if an input is wrong."""
     sys.excepthook = show_traceback
     try:
         request = parse(argv)

@@ -1,4 +1,4 @@
-"""Kinds of failures of a trial: which of them say something about its settings, and which do not."""
+"""Kinds of failures of a trial. Some say something about its settings, others do not."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class FailureKind(enum.StrEnum):
 
     @property
     def retryable(self) -> bool:
-        """Whether it says nothing about the trial's settings, so that ``--resume`` runs the trial again."""
+        """Whether it says nothing about the trial's settings. Then ``--resume`` runs the trial again."""
         return self in _RETRYABLE
 
     @property
     def fatal(self) -> bool:
-        """Whether further trials would fail alike, so that the search ends."""
+        """Whether further trials would fail alike. Then the search ends."""
         return self in (FailureKind.DISK_FULL, FailureKind.NOT_MEASURED)
 
 

@@ -14,13 +14,13 @@ from minmax_plugin.errors import ConfigError
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Make one clear error of a place that cannot be written; a full disk is another matter.
+    """Raise one clear error for a place that cannot be written. A full disk raises its own error.
 
     Args:
         what: The place, with the option that names it.
 
     Raises:
-        ConfigError: With what the system says.
+        ConfigError: If the place cannot be written. The message has the system's reason.
 
     Examples:
         >>> with writing("--storage-path='a'"):  # doctest: +ELLIPSIS
@@ -39,10 +39,10 @@ def writing(what: str) -> Iterator[None]:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to; it takes its place when all went well.
+    """Make a file beside ``path`` to write to. It replaces ``path`` when all went well.
 
     Args:
-        path: The file; its folder is made if need be.
+        path: The file. Its folder is made if it is missing.
 
     Examples:
         >>> import tempfile
@@ -69,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def link_or_copy(source: Path, path: Path) -> None:
-    """Make ``path`` a relative link to ``source``, or a copy where links are not to be had."""
+    """Make ``path`` a relative link to ``source``, or a copy where links do not work."""
     target = os.path.relpath(source, path.parent)
     if path.is_symlink() and os.readlink(path) == target:
         return

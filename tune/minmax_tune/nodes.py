@@ -1,4 +1,4 @@
-"""Are the nodes of a Ray cluster alike? ``python -m minmax_tune.nodes ADDRESS`` waits for them and compares them."""
+"""Compares the nodes of a Ray cluster: ``python -m minmax_tune.nodes ADDRESS`` waits for them first."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PACKAGES = ("ray", "torch", "torchvision", "optuna", "mmcv", "mmgen", "numpy")  
 
 
 def source_folders() -> list[str]:
-    """Where this process has the project's packages from, for the workers on this machine."""
+    """List the folders from which this process has the project's packages, for the workers on this machine."""
     return list(dict.fromkeys(str(folder.parent) for folder in SOURCES))
 
 
 def versions(sources: Sequence[Path] = tuple(SOURCES)) -> dict[str, str]:
-    """The versions that a process runs: Python, the packages, and a digest of this project's own code.
+    """Return the versions in a process: Python, the packages, and a digest of this project's own code.
 
     Args:
         sources: The folders of the project's packages.
@@ -51,14 +51,14 @@ def check_nodes(folder: Path | None = None, timeout: float = 120) -> list[str]:
     """Compare each living node of the connected Ray cluster with this process.
 
     Args:
-        folder: Where the search keeps its files; every node must see it under the same path.
-        timeout: Seconds that a node has for its answer.
+        folder: The folder of the search. Every node must see it under the same path.
+        timeout: The seconds that a node has for its answer.
 
     Returns:
         The addresses of the nodes.
 
     Raises:
-        ClusterError: For the first node that differs, does not see ``folder``, or does not answer.
+        ClusterError: If a node differs, does not see ``folder``, or does not answer. The message names the first one.
     """
     nodes = {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"]}
     expected = versions()
@@ -97,8 +97,8 @@ def check_nodes(folder: Path | None = None, timeout: float = 120) -> list[str]:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(probe: Path | None) -> tuple[dict[str, str], bool]:
-    # Runs on the node, once and before any trial: YAPF, of which mmcv makes use, builds a cache when it is first
-    # imported, and several trials that did so at once would find half of it.
+    # Runs on the node, once and before any trial. mmcv uses YAPF, which builds a cache at its first import. Several
+    # trials that did so at once would find half of it.
     importlib.import_module("yapf")
     # A network file system may take a moment to show a new file.
     deadline = time.monotonic() + 10
@@ -108,7 +108,7 @@ def _look(probe: Path | None) -> tuple[dict[str, str], bool]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code: 2 if nodes are missing or differ."""
+    """Run the command, and return the exit code: 2 if nodes are missing or differ."""
     parser = argparse.ArgumentParser(prog="python -m minmax_tune.nodes", description=__doc__)
     parser.add_argument("address", metavar="HOST:PORT", help="address of the cluster's head")
     parser.add_argument("--nodes", type=int, default=1, help="wait until so many nodes have joined (default: 1)")

@@ -1,4 +1,4 @@
-"""What a search is asked for: the options and their defaults."""
+"""The options of a search and their defaults, and the request of a command line."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PLACES = ("configs", "space", "datasets", "points", "warm_start", "storage_path"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of a search; :func:`~minmax_tune.cli.build_parser` says what each means.
+    """The options of a search. :func:`~minmax_tune.cli.build_parser` describes each.
 
     Raises:
-        ConfigError: For a value that is out of range, or two that exclude each other.
+        ConfigError: If a value is out of range, or two exclude each other.
 
     Examples:
         >>> Options(objectives=("balance:max", "seconds:min")).directions
@@ -123,12 +123,12 @@ class Options:
 
     @property
     def directions(self) -> list[tuple[str, str]]:
-        """The objectives as (metric, ``min`` or ``max``), the first being the one that early stopping looks at."""
+        """The objectives as (metric, ``min`` or ``max``). Early stopping looks at the first."""
         return [(o.split(":")[0], o.split(":")[1]) for o in self.objectives]
 
     @property
     def processes(self) -> int:
-        """That each training runs in: one, or one for each of several GPUs."""
+        """The number of processes of each training: one, or one for each of several GPUs."""
         return max(1, int(self.gpus_per_trial or 0))
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,13 +136,13 @@ class Options:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Options:
-        """Read back what :meth:`to_dict` gave, after a way through JSON."""
+        """Read the result of :meth:`to_dict`, also after a way through JSON."""
         known = {field.name for field in dataclasses.fields(cls)}
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
         return cls(**given)
 
 
-# What may be given with --resume: how the search is run, not what is searched.
+# The options that --resume allows: they say how the search is run, not what is searched.
 MUTABLE = (
     *("time_budget", "cpus_per_trial", "gpus_per_trial", "max_concurrent", "max_failures", "fresh_workers"),
     *("address", "export_best", "mlflow"),
@@ -151,13 +151,13 @@ MUTABLE = (
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What one command line asks for.
+    """The request of one command line.
 
     Args:
-        action: ``search``, ``dry-run``, ``resume`` or ``report``.
-        folder: Of an earlier search, for ``resume`` and ``report``.
+        action: The action: ``search``, ``dry-run``, ``resume`` or ``report``.
+        folder: The folder of an earlier search, for ``resume`` and ``report``.
         given: The options on the command line, by the field's name.
-        extend: Trials to add to each study.
+        extend: The number of trials to add to each study.
         retry_errored: Whether failed trials are run again.
     """
 
@@ -168,10 +168,10 @@ class Command:
     retry_errored: bool = False
 
     def options(self, stored: Options | None = None) -> Options:
-        """The options: what was given, over what was ``stored`` or the defaults.
+        """Merge the options: the given ones override the ``stored`` ones or the defaults.
 
         Raises:
-            ConfigError: If they do not go with what was ``stored``.
+            ConfigError: If they do not fit the ``stored`` ones.
         """
         if stored is None:
             return Options(**self.given)
@@ -185,6 +185,6 @@ class Command:
 
 
 def flag(field: str) -> str:
-    """A field's name on the command line."""
+    """Return a field's name on the command line."""
     named = {"configs": "CONFIG", "objectives": "--objective", "baseline": "--no-baseline"}
     return named.get(field, "--" + field.replace("_", "-"))

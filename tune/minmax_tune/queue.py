@@ -1,4 +1,4 @@
-"""What a study tries next apart from its sampler's proposals: queued in the study itself, so that nothing is lost."""
+"""The trials of a study besides its sampler's proposals. The study itself queues them, so that none is lost."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from minmax_tune.space.space import Space
 from minmax_tune.study import SearchRecord
 
 WARM = "warm start"
-WARM_POINTS = f"{WARM}: points"  # kept in the study: the other search need not be there for ever
+WARM_POINTS = f"{WARM}: points"  # kept in the study, because the other search may be deleted
 MOST_POINTS = 10_000  # of a grid
 
 
 def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
-    """Queue what a search tries first: the unmodified config, the points, another search's best, the grid.
+    """Queue the first trials of a search: the unmodified config, the points, another search's best, the grid.
 
-    What has been queued before is passed over: a search may be killed while it is planned, or extended.
+    A trial that is queued already is skipped, because a search may be killed while it is planned, or be extended.
 
     Args:
         record: The search.
@@ -48,14 +48,14 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
 
 
 def baseline(space: Space, configs: Sequence[Config]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Trial 0: the config as it is, with those of its values that the space can express, and several configs share."""
+    """Make trial 0: the config as it is, with its values that the space can express and several configs share."""
     first, *others = (space.baseline(cfg) for cfg in configs)
     params = {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
     return params, {"origin": "baseline", "baseline": True, "partial": not space.is_whole(params)}
 
 
 def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The best parameters of each study of another search, the study of the same name first."""
+    """Return the best parameters of each study of another search, with the study of the same name first."""
     points: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for other in sorted(earlier.studies, key=lambda other: other != name):
         for best in _best(earlier.studies[other]):
@@ -69,7 +69,7 @@ def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[
 
 
 def queue_grid(record: SearchRecord, name: str) -> None:
-    """Queue the points of the grid that the study does not have yet, as many as it has trials left."""
+    """Queue the points of the grid that the study lacks, as many as it has trials left."""
     study = record.studies[name]
     trials = study.get_trials(deepcopy=False)
     tried = [t.params or t.user_attrs.get("queued") for t in trials]
@@ -83,7 +83,7 @@ def queue_grid(record: SearchRecord, name: str) -> None:
 
 
 def grid(space: Space, seed: int) -> list[dict[str, Any]]:
-    """All points of a finite space, in a shuffled order.
+    """Return all points of a finite space, in a shuffled order.
 
     Raises:
         ConfigError: If the space is not finite.
@@ -111,9 +111,9 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
 
 
 def reconcile(record: SearchRecord) -> int:
-    """Mark what a killed search left running as failed, and queue again what failed for no fault of its own.
+    """Mark the trials that a killed search left running as failed, and queue trials again that failed without fault.
 
-    A trial that is COMPLETE in its study is finished, whatever anything else says, and is not run again.
+    A trial that is COMPLETE in its study is finished, even if other records differ. It is not run again.
 
     Returns:
         The number of trials queued again.
@@ -135,7 +135,7 @@ def retry_errored(record: SearchRecord) -> int:
     """Queue failed trials again, from their beginning.
 
     Returns:
-        Their number.
+        The number of trials queued again.
     """
     failed = [(s, t) for n, s in record.studies.items() for t in record.counted(n) if t.state == TrialState.FAIL]
     for study, trial in failed:
@@ -147,18 +147,18 @@ def retry(study: optuna.Study, trial: FrozenTrial, continues: bool) -> None:
     """Queue a trial again: a new trial of the same parameters, linked by ``retry_of``.
 
     Args:
-        study: Its study.
-        trial: The one that is replaced.
-        continues: Whether the new one goes on from the old one's last checkpoint.
+        study: The study of the trial.
+        trial: The trial that is replaced.
+        continues: Whether the new trial resumes from the old one's last checkpoint.
     """
     kept = {k: trial.user_attrs[k] for k in ("baseline", "partial") if k in trial.user_attrs}
-    # params of a trial that was killed while it was being sampled may be in its queue entry alone
+    # A trial that was killed while it was being sampled may have its params in its queue entry alone.
     params = trial.params or trial.user_attrs.get("queued", {})
     enqueue(study, params, **kept, origin="retry", retry_of=trial.number, continues=continues)
 
 
 def enqueue(study: optuna.Study, params: dict[str, Any], **attrs: Any) -> None:
-    """Queue a trial, with user attributes; what ``params`` leave open is sampled."""
+    """Queue a trial, with user attributes. Parameters that are not in ``params`` are sampled."""
     study.enqueue_trial(params, user_attrs={**attrs, "queued": params})
 
 

@@ -1,4 +1,4 @@
-"""Samplers by name, and what Optuna's need in order to see a whole study."""
+"""Samplers by name, and a filter that lets Optuna's samplers see a whole study."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from minmax_tune.options import Options
 
 
 def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
-    """The sampler of a study.
+    """Make the sampler of a study.
 
     Args:
-        options: Of the search, with the sampler's name and the seed.
-        index: The study's number, so that studies draw unlike points.
-        trials: That the study has, so that an extended one does not draw its first points again.
+        options: The options of the search, with the sampler's name and the seed.
+        index: The study's number, so that studies draw different points.
+        trials: The number of its trials so far. An extended study does not draw its first points again.
 
     Examples:
         >>> type(make_sampler(Options(sampler="tpe"), index=0, trials=0)).__name__
@@ -35,7 +35,7 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
             return _WholeTrials(optuna.samplers.GPSampler(seed=seed))
         case "cmaes":
             return _WholeTrials(optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False))
-        case "qmc":  # it goes on in its sequence by itself, if its seed stays
+        case "qmc":  # it continues its sequence by itself, if its seed stays
             sampler = optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
             return _WholeTrials(sampler)
         case "nsga2":
@@ -45,10 +45,10 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
 
 
 class _WholeTrials(BaseSampler):
-    """Hides from a sampler the unmodified config where the space cannot express all of it.
+    """Hides the unmodified config from a sampler where the space cannot express all of it.
 
-    These samplers model the parameters that all trials share, so that one trial without parameters would
-    leave them none, and they would draw at random for ever.
+    These samplers model the parameters that all trials share. One trial without parameters would leave none, and they
+    would draw at random for ever.
     """
 
     def __init__(self, sampler: BaseSampler) -> None:

@@ -1,4 +1,4 @@
-"""Early stopping by name: Ray's schedulers, one for each study, counting what trials have in common."""
+"""Early stopping by name: Ray's schedulers, one for each study. They count a resource that trials share."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def make_scheduler(
     studies: Mapping[str, optuna.Study],
     out_of_memory: Callable[[str], None],
 ) -> TrialScheduler:
-    """The scheduler that ``options`` name, one for each study.
+    """Make the schedulers that ``options`` name, one for each study.
 
     Args:
-        options: Of the search.
-        images: That a whole trial of each study sees.
-        studies: The studies; what their trials have reported counts, so that a resumed search knows it.
-        out_of_memory: Is told the id of a trial that Ray killed for want of memory.
+        options: The options of the search.
+        images: The number of images that a whole trial of each study sees.
+        studies: The studies. Reports of their earlier trials count, so that a resumed search knows them.
+        out_of_memory: A function that gets the id of a trial that Ray killed because memory ran out.
     """
     metric, mode = options.directions[0]
     by_seconds = options.resource == "seconds"
@@ -43,7 +43,7 @@ def make_scheduler(
         grace = float(options.grace or 0) if by_seconds else (options.grace or GRACE) * images[study]
         common: dict[str, Any] = dict(time_attr=options.resource, metric=metric, mode=mode, grace_period=grace)
         if options.scheduler == "median":
-            # never paused in favour of waiting trials: a paused trial would have to start again
+            # Never paused in favour of waiting trials, because a paused trial would have to start again.
             return MedianStoppingRule(**common, min_samples_required=3, min_time_slice=math.inf)  # type: ignore[arg-type]
         most = grace * REDUCTION**RUNGS if by_seconds else images[study]
         return ASHAScheduler(max_t=most, reduction_factor=REDUCTION, stop_last_trials=False, **common)
@@ -60,13 +60,13 @@ class _Earlier:
 
 
 class PerStudy(FIFOScheduler):
-    """Gives each study a scheduler of its own: trials on unlike data sets do not compare.
+    """Gives each study a separate scheduler, because trials on different data sets do not compare.
 
-    It also keeps Ray from starting a trial again that it killed for want of memory: that would only repeat it.
+    It also stops Ray from restarting a trial that it killed because memory ran out. That would happen again.
 
     Args:
-        schedulers: By the study's name.
-        out_of_memory: Is told the id of such a trial.
+        schedulers: The schedulers by the study's name.
+        out_of_memory: A function that gets the id of such a trial.
     """
 
     def __init__(self, schedulers: Mapping[str, TrialScheduler], out_of_memory: Callable[[str], None]) -> None:
@@ -75,7 +75,7 @@ class PerStudy(FIFOScheduler):
         self._doomed: list[tuple[Any, Any]] = []
 
     def replay(self, studies: Mapping[str, optuna.Study], metric: str) -> None:
-        """Show the schedulers what earlier trials have reported."""
+        """Show the schedulers the reports of earlier trials."""
         for name, study in studies.items():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
                 stand_in = _Earlier(f"earlier_{trial.number}")

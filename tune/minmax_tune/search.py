@@ -1,4 +1,4 @@
-"""What the command does: begin a search, go on with one, run what is left of it."""
+"""The actions of the command: begin a search, resume one, run the trials that are left."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rehearse(request: Command) -> int:
 
 
 def report(request: Command) -> int:
-    """Write the results of a search anew."""
+    """Write the results of a search again."""
     record = SearchRecord.open(str(request.folder))
     clean(record)
     record.options = request.options(record.options)
@@ -73,7 +73,7 @@ def search(request: Command) -> int:
 
 
 def resume(request: Command) -> int:
-    """Go on with a search that was ended or killed."""
+    """Resume a search that was ended or killed."""
     assert request.folder is not None
     record = SearchRecord.open(request.folder)
     options = request.options(record.options)
@@ -89,16 +89,17 @@ def resume(request: Command) -> int:
             plan(record, record.configs)
             record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
             return execute(record)
-        except ConfigError:  # nothing ran, so that the same line, mended, shall not extend it once more
+        except ConfigError:  # nothing ran, so the corrected line must not extend it again
             record.update(record.options, extend=-request.extend)
             raise
 
 
 def execute(record: SearchRecord) -> int:
-    """Run what is left of a search, and write its results.
+    """Run the trials that are left of a search, and write its results.
 
     Returns:
-        0; 1 if a study has no finished trial or the search had to end; 130 after SIGINT, 143 after SIGTERM.
+        The exit code: 0, or 1 if a study has no finished trial or the search had to end. 130 after SIGINT, 143 after
+        SIGTERM.
     """
     report, ending = Report(record), SearchStopper(record.options.time_budget)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []

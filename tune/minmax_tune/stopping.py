@@ -17,7 +17,7 @@ class SearchStopper(Stopper):
     """Why and when a search ends before its last trial.
 
     Args:
-        time_budget: Seconds from now, or ``None``.
+        time_budget: The seconds from now until the search ends, or ``None``.
 
     Examples:
         >>> stopper = SearchStopper(None)

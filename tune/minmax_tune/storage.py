@@ -1,4 +1,4 @@
-"""Where a search keeps its Optuna studies: SQLite in its folder, a journal file, or a database that others use too."""
+"""The storage of a search's Optuna studies: SQLite in its folder, a journal file, or a shared database."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ATTEMPTS, PAUSE = 50, 0.2  # at a database whose tables another process is makin
 
 
 def open_storage(spec: str | None, folder: Path) -> BaseStorage:
-    """Optuna's storage: SQLite in ``folder``, ``journal:FILE``, or a database's URL.
+    """Open Optuna's storage: SQLite in ``folder``, ``journal:FILE``, or a database's URL.
 
     Several processes may open a new database at the same moment.
 
     Args:
-        spec: What ``--storage`` says; environment variables in it are filled in.
+        spec: The value of ``--storage``. Environment variables in it are filled in.
         folder: The search's folder.
 
     Raises:
@@ -58,7 +58,7 @@ def open_storage(spec: str | None, folder: Path) -> BaseStorage:
 
 
 def read_url(text: str, given: str) -> sqlalchemy.URL:
-    """A database's URL, taken apart. What is wrong with one is never said in its own words: they hold the password.
+    """Parse a database's URL. An error never quotes the URL, because it holds the password.
 
     Args:
         text: The URL, with its variables filled in.
@@ -86,13 +86,13 @@ def read_url(text: str, given: str) -> sqlalchemy.URL:
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, which goes on after half a line.
+    """Optuna's journal file, which continues after half a line.
 
-    A full disk leaves one, or a killed process. Optuna would write its next line behind it, which nobody could read
-    any more.
+    A full disk or a killed process leaves half a line. Optuna would write its next line behind it, and nobody could
+    read that.
 
     Args:
-        path: Of the file.
+        path: The path of the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -119,22 +119,22 @@ class Journal(JournalFileBackend):
 
 
 def open_database(url: str) -> RDBStorage:
-    """Open a database, whoever else does. Optuna makes the tables that it misses, and so may another process just then.
+    """Open a database that other processes may open too. Optuna makes the missing tables, and so may another process.
 
     Args:
-        url: SQLAlchemy's.
+        url: The URL, as SQLAlchemy has it.
 
     Raises:
-        Exception: Of the database's own driver.
+        Exception: If the database's own driver fails.
     """
-    # another program, such as the dashboard, may hold SQLite's lock for a while
+    # Another program, such as the dashboard, may hold SQLite's lock for a while.
     waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     attempt = 1
     while True:
         try:
             return RDBStorage(url, engine_kwargs=waits)
         except sqlalchemy.exc.DatabaseError as error:
-            # a table, or the one row of a table, that was missing when Optuna looked
+            # Another process made a table, or its one row, after Optuna had looked.
             meanwhile = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
             if not meanwhile or attempt == ATTEMPTS:
                 raise
@@ -143,5 +143,5 @@ def open_database(url: str) -> RDBStorage:
 
 
 def database_url(folder: Path) -> str:
-    """Where a search keeps its studies unless ``--storage`` names another place; a folder may have any name."""
+    """Return the place of a search's studies unless ``--storage`` names another. A folder may have any name."""
     return str(sqlalchemy.URL.create("sqlite", database=str(folder / DATABASE)))

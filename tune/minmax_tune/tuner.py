@@ -1,4 +1,4 @@
-"""Runs a search: starts or joins Ray, lets Tune run the trials, and ends in order, whatever ends it."""
+"""Runs a search: starts or joins Ray, lets Tune run the trials, and ends in order for any reason."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
 
     Args:
         record: The search.
-        callbacks: Of Ray Tune; they see each trial start, report and end.
-        ending: Says why the search ended, if before its last trial.
+        callbacks: Callbacks of Ray Tune. They see each trial start, report and end.
+        ending: The stopper, which says why the search ended before its last trial.
 
     Raises:
         ConfigError: If the cluster cannot be reached, or cannot hold a trial.
@@ -55,7 +55,7 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
     try:
         gpus = gpus_per_trial(options)
         slots, most = count_slots(record, gpus), options.max_concurrent or sys.maxsize
-        searcher.limit = min(slots + 1, most)  # one is asked for ahead, so that a free worker goes on at once
+        searcher.limit = min(slots + 1, most)  # one is asked for ahead, so that a free worker does not wait
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, most))  # they start together, not one by one
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": gpus}),
@@ -124,32 +124,32 @@ def connect(address: str) -> None:
 
 
 def init_ray(**options: Any) -> None:
-    """``ray.init``, tried again where a node of this machine did not start in time.
+    """Call ``ray.init``, and try again where a node of this machine did not start in time.
 
-    Ray gives the agents of a node 15 s to come up, with no way to change that: a machine that stalls for a moment, or
-    is very busy, takes longer.
+    Ray gives the agents of a node 15 s to start, with no way to change that. A machine that stalls for a moment, or is
+    very busy, takes longer.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             ray.init(**options)
             return
-        except Exception as error:  # Ray has no type of its own for it
+        except Exception as error:  # Ray has no type for it
             if attempt == ATTEMPTS or "timed out during startup" not in str(error):
                 raise
 
 
 def gpus_per_trial(options: Options) -> float:
-    """GPUs that a trial gets: what was asked for; else one, where there are any."""
+    """Return the GPUs of a trial: the number asked for, or one where there are any."""
     if options.gpus_per_trial is not None:
         return options.gpus_per_trial
     return float(any(node["Resources"].get("GPU") for node in ray.nodes() if node["Alive"]))
 
 
 def count_slots(record: SearchRecord, gpus: float) -> int:
-    """How many trials, of so many GPUs each, fit at a time.
+    """Count the trials, with ``gpus`` GPUs each, that fit at a time.
 
     Returns:
-        Their number, on all nodes.
+        The number of trials on all nodes.
 
     Raises:
         ConfigError: If none fits, or the nodes of a cluster differ.
@@ -176,7 +176,7 @@ def count_slots(record: SearchRecord, gpus: float) -> int:
 
 @contextlib.contextmanager
 def signals_end(ending: SearchStopper) -> Iterator[None]:
-    """SIGINT and SIGTERM end a search in order; a second one, at once."""
+    """Have SIGINT and SIGTERM end a search in order, and a second one at once."""
 
     def handle(number: int, frame: Any) -> None:
         if ending.reason is not None:
@@ -196,7 +196,7 @@ def only_one(folder: Path) -> Iterator[None]:
     """Hold a search's folder, so that no second process runs it too. The lock ends with the process.
 
     Raises:
-        ConfigError: If another one does, or the folder cannot be written.
+        ConfigError: If another process holds it, or the folder cannot be written.
     """
     lock = FileLock(folder / LOCK)
     with writing(str(folder)):

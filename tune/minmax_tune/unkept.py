@@ -1,4 +1,4 @@
-"""What Ray may pickle of a search, and that nothing is in it."""
+"""Pickles of a search for Ray, with nothing in them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 class Unkept:
     """Pickles to an empty object of its class.
 
-    Ray writes what it is given, the searcher and the callbacks, to the search's folder. With them would go the
-    storage, and the password in its URL. Nobody reads those files: the studies are the memory of a search.
+    Ray writes the searcher and the callbacks to the search's folder. They would include the storage, and the password
+    in its URL. Nobody reads those files, because the studies are the memory of a search.
 
     Examples:
         >>> import pickle

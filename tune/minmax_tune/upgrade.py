@@ -1,4 +1,4 @@
-"""Folders of searches that an earlier version has written, with passwords in them: they are taken out."""
+"""Removes passwords from the folders of searches that an earlier version has written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minmax_tune.files import replaced
 from minmax_tune.options import ADDRESSES, flag
 from minmax_tune.study import NO_PASSWORD, TRIALS, SearchRecord
 
-# Ray's own memory of a search, which nobody reads: in an earlier version's are the storage and its password.
+# Ray's own memory of a search, which nobody reads. An earlier version's holds the storage and its password.
 OF_RAY = ("tuner.pkl", "*state*-*", "*/error.pkl")
 # Text that a search and its trials have written.
 TEXTS = (
@@ -22,10 +22,10 @@ TEXTS = (
 
 
 def clean(record: SearchRecord) -> None:
-    """Take the passwords out of a search's folder, once; one that a version later than those has begun has none.
+    """Remove the passwords from a search's folder, once. A search that a later version began has none.
 
-    What an earlier version has stored as part of ``--storage`` or ``--mlflow`` is a variable from then on, which has to
-    be set for the next ``--resume``; the log says so. What the database of the studies holds stays as it is.
+    A password that an earlier version stored in ``--storage`` or ``--mlflow`` becomes a variable. The variable must be
+    set for the next ``--resume``; the log says so. The database of the studies stays as it is.
 
     Args:
         record: The search.
@@ -55,7 +55,7 @@ def clean(record: SearchRecord) -> None:
 def _rewrite(path: Path) -> None:
     if path.is_symlink() or not path.is_file():
         return
-    text = path.read_text(errors="surrogateescape")  # whatever else is in it stays as it is
+    text = path.read_text(errors="surrogateescape")  # all else in it stays as it is
     if (hidden := hide(text)) != text:
         with replaced(path) as aside:
             aside.write_text(hidden, errors="surrogateescape")

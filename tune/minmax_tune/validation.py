@@ -1,4 +1,4 @@
-"""Reads and checks all that a search is given, before anything starts: one clear error, or what it needs."""
+"""Reads and checks all inputs of a search before anything starts. It returns them, or raises one clear error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
         The space, and the base configs by name.
 
     Raises:
-        SpaceError, ConfigError: for the first thing that is wrong.
+        SpaceError, ConfigError: If something is wrong. The message names the first error.
     """
     check_resources(options)
     space = Space.read(options.space)
@@ -52,14 +52,14 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
 
 
 def check_no_secrets(settings: Any, where: str) -> None:
-    """Refuse settings with a password or token in them: a search keeps copies of them that run, for others to see.
+    """Refuse settings with a password or token in them: a search keeps copies of them that others may see.
 
     Args:
-        settings: Of a config or a space.
-        where: They stand, for the error.
+        settings: The settings of a config or a space.
+        where: The place of the settings, for the error.
 
     Raises:
-        ConfigError: Naming the setting, but not the secret.
+        ConfigError: If they hold one. The message names the setting, but not the secret.
 
     Examples:
         >>> check_no_secrets({"init_kwargs": {"api_token": "eyJhcGlfYWRkcmVz"}}, "")
@@ -74,7 +74,7 @@ def check_no_secrets(settings: Any, where: str) -> None:
 
 
 def check_resources(options: Options) -> None:
-    """Refuse a trial that this machine cannot hold: Ray would wait for ever. A cluster is asked when it is there."""
+    """Refuse a trial that this machine cannot hold: Ray would wait for ever. A cluster is checked later."""
     if options.address != "local":
         return
     cores, devices = os.cpu_count() or 1, torch.cuda.device_count()
@@ -89,7 +89,7 @@ def check_resources(options: Options) -> None:
 
 
 def read_configs(options: Options) -> dict[str, Config]:
-    """The merged base configs by name: each config, with each data set laid over it if there are any."""
+    """Read the merged base configs by name: each config, combined with each data set if there are any."""
     configs: dict[str, Config] = {}
     for path in options.configs:
         for dataset in options.datasets or [None]:
@@ -106,7 +106,7 @@ def read_configs(options: Options) -> dict[str, Config]:
 
 
 def read_points(path: str) -> list[dict[str, Any]]:
-    """The points of a YAML file: a list of values by name.
+    """Read the points of a YAML file: a list of values by name.
 
     Raises:
         SpaceError: If it is no such file.
@@ -126,7 +126,7 @@ def check_objectives(cfg: Config, options: Options) -> None:
     """Refuse an objective that this config will not measure, where that can be known.
 
     Raises:
-        ConfigError: Naming the objective and what is measured.
+        ConfigError: If there is one. The message names it and the metrics that are measured.
     """
     measured = measured_metrics(cfg)
     if measured is None:
@@ -147,7 +147,7 @@ MEASURE_NOTHING = (  # hooks of this project and of the toolkit
 
 
 def measured_metrics(cfg: Config) -> list[str] | None:
-    """Names of all metrics that a config measures, or ``None`` if it has hooks of which that is not known.
+    """Return the names of all metrics that a config measures, or ``None`` if a hook's metrics are not known.
 
     Examples:
         >>> hook = dict(type="SampleMetrics", interval=10, metrics=dict(type="ModeCoverage"))
@@ -172,11 +172,11 @@ def measured_metrics(cfg: Config) -> list[str] | None:
 def lay_dataset(cfg: Config, dataset: Config) -> None:
     """Give a config another data set, in place.
 
-    Each part of ``data`` that ``dataset`` has is replaced, not merged: nothing of the old one stays behind.
-    The hook in ``custom_hooks`` that measures the old one gives way to the new ``metrics_hook`` too.
+    Each part of ``data`` that ``dataset`` has is replaced, not merged, so nothing of the old one is left. The new
+    ``metrics_hook`` also replaces the hook in ``custom_hooks`` that measures the old one.
 
     Raises:
-        ConfigError: If it cannot be told which of several hooks that is.
+        ConfigError: If several hooks may be that one.
     """
     old = cfg.get("metrics_hook")
     for key, value in dataset._cfg_dict.items():
@@ -198,7 +198,7 @@ def lay_dataset(cfg: Config, dataset: Config) -> None:
 
 
 def images_of(configs: Mapping[str, Config], seeds: int) -> int:
-    """Real images that a trial of all these configs sees.
+    """Count the real images that a trial of all these configs sees.
 
     Examples:
         >>> images_of({"a": Config(dict(total_iters=10, data=dict(samples_per_gpu=8)))}, seeds=2)

@@ -1,1 +1,1 @@
-"""What a search leaves for people: tables, pictures, a page, the best configs."""
+"""The results of a search for people: tables, pictures, a page, the best configs."""

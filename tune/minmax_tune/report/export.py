@@ -1,4 +1,4 @@
-"""What is exported of the best trials: configs that run as they are, checkpoints, samples."""
+"""Exports of the best trials: configs that run as they are, checkpoints, samples."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def write_configs(record: SearchRecord, row: Row) -> None:
     """
     for base in _bases(record, row):
         path = record.trial_folder(row.study, row.number) / f"{base}.py"
-        # A trial's settings never change. But the training leaves files of its own there, one of which may be named
-        # as the base is, and a retry those of the attempt before it.
+        # A trial's settings never change. But the training leaves other files there, and one may have the base's
+        # name. A retry has those of the attempt before it.
         if not (path.exists() and path.read_text().startswith(_title(row))):
             write_text(path, _config(record, row, base))
 
 
 def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
-    """Write the best of a study to ``best/STUDY/``, and the next ones, if asked for, to ``best/STUDY/2/`` and so on.
+    """Write the best trial of a study to ``best/STUDY/``, and the next ones, if asked for, to ``best/STUDY/2/`` etc.
 
-    With several objectives those of the Pareto front come first.
+    With several objectives the trials of the Pareto front come first.
 
-    Each gets ``config.py`` (in a study over several data sets ``config_NAME.py`` for each), ``params.json``,
-    ``command.txt`` and, of its first training, the last ``checkpoint.pth`` and ``samples.png``.
+    Each gets ``config.py``, ``params.json`` and ``command.txt``. It also gets the last ``checkpoint.pth`` and
+    ``samples.png`` of its first training. In a study over several data sets each data set has ``config_NAME.py``.
 
     Args:
         record: The search.
@@ -49,7 +49,7 @@ def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
 
 
 def row_samples(record: SearchRecord, row: Row) -> Path | None:
-    """The last picture of the samples of a trial's first training, if it drew any."""
+    """Find the last picture of the samples of a trial's first training, if it drew any."""
     pictures = numbered(record.runs(row.study, row.number)[0].folder / "samples", "iter_*.png")
     return pictures[-1] if pictures else None
 
@@ -72,7 +72,7 @@ def _write(record: SearchRecord, row: Row, folder: Path) -> None:
     write_text(folder / "params.json", json.dumps(params, indent=2) + "\n")
     lines = commands(record, row.study, row.number, {base: folder / name for base, name in names.items()})
     write_text(folder / "command.txt", "\n".join(lines) + "\n")
-    # What this trial does not have must not be left of the one that was best before.
+    # Files that this trial lacks must not be left from the earlier best trial.
     if samples := row_samples(record, row):
         with replaced(folder / "samples.png") as aside:
             shutil.copy(samples, aside)
@@ -85,7 +85,7 @@ def _write(record: SearchRecord, row: Row, folder: Path) -> None:
 
 
 def _remove_beyond(folder: Path, places: int) -> None:
-    """Remove what an earlier report has written of more places; not what someone has trained there since."""
+    """Remove the further places that an earlier report has written, except trainings that someone has made there."""
     for place in folder.iterdir():
         if place.name.isdigit() and int(place.name) > places:
             for path in place.iterdir():

@@ -1,4 +1,4 @@
-"""``report.html``: all of a search on one page that needs no other file and no network."""
+"""``report.html``: a whole search on one page that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
-    """The page, as HTML.
+    """Write the page, as HTML.
 
     Args:
         record: The search.
-        rows: Its trials, see :func:`minmax_tune.report.tables.read_rows`.
+        rows: Its trials, from :func:`minmax_tune.report.tables.read_rows`.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -71,7 +71,7 @@ _FILES = ("trials.csv", "trials.json", "summary.json", "leaderboard.md", "search
 
 
 def command(options: Options) -> str:
-    """The line that starts a search with these options.
+    """Write the command line that starts a search with these options.
 
     Examples:
         >>> command(Options(configs=("a.py",), num_samples=9, baseline=False))
@@ -140,7 +140,7 @@ def _data(path: Path) -> str:
 
 
 def _breakable(name: str) -> markupsafe.Markup:
-    # A dotted path may go on in the next line.
+    # A dotted path may continue in the next line.
     return markupsafe.Markup(".<wbr>").join(name.split("."))
 
 

@@ -21,7 +21,7 @@ STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anyt
 
 
 def connect(uri: str) -> Any:
-    """A client of MLflow's.
+    """Make a client of MLflow.
 
     Args:
         uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
@@ -45,11 +45,11 @@ def connect(uri: str) -> Any:
 class MlflowLogger(Unkept, tune.Callback):
     """A run for each trial: what was sampled, the metrics by images, and how it ended.
 
-    Not Ray's own MLflow callback, which counts reports, not images, and knows no early stop. A server that cannot
-    be reached later is said once and ends nothing.
+    Ray's own MLflow callback counts reports, not images, and knows no early stop. A server that cannot be reached later
+    causes one warning and ends nothing.
 
     Args:
-        record: The search; its folder's name is that of the experiment.
+        record: The search. Its folder's name is that of the experiment.
         uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Plots of a study, as figures that suit a light and a dark page alike; Optuna reckons what matters."""
+"""Plots of a study, as figures for a light and a dark page alike. Optuna computes the importances."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STYLE: Any = {
 
 
 class TooFew(Exception):
-    """Not enough trials for a plot; the message says what is missing."""
+    """Not enough trials for a plot. The message says what is missing."""
 
 
 def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[str, str]], folder: Path) -> None:
@@ -47,9 +47,9 @@ def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[st
 
     Args:
         study: The study.
-        rows: Its trials, see :func:`minmax_tune.report.tables.read_rows`.
-        objectives: (metric, ``min`` or ``max``).
-        folder: Where to.
+        rows: Its trials, from :func:`minmax_tune.report.tables.read_rows`.
+        objectives: The objectives as (metric, ``min`` or ``max``).
+        folder: The folder for the plots.
     """
     name = rows[0].study if rows else study.study_name
     kinds: dict[str, Callable[[], Figure]] = {
@@ -74,7 +74,7 @@ def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[st
 
 
 def history(rows: Sequence[Row], objective: tuple[str, str]) -> Figure:
-    """The first objective of each trial, and the best so far."""
+    """Plot the first objective of each trial, and the best so far."""
     done = sorted((r for r in rows if r.finished), key=lambda r: r.number)
     if not done:
         raise TooFew("no trial has finished")
@@ -107,7 +107,7 @@ def history(rows: Sequence[Row], objective: tuple[str, str]) -> Figure:
 
 
 def courses(study: optuna.Study, objective: tuple[str, str], strong: int = 3) -> Figure:
-    """The first objective in the course of each training; the best ``strong`` trials stand out."""
+    """Plot the first objective in the course of each training, with the best ``strong`` trials in strong colours."""
     metric, mode = objective
     lines = [(t, pairs) for t in study.get_trials(deepcopy=False) if len(pairs := course(t)) > 1]
     if not lines:
@@ -131,7 +131,7 @@ def courses(study: optuna.Study, objective: tuple[str, str], strong: int = 3) ->
 
 
 def importances(study: optuna.Study, objectives: Sequence[tuple[str, str]]) -> Figure:
-    """How much each setting matters to being among the best, by PED-ANOVA."""
+    """Plot the importance of each setting for being among the best, by PED-ANOVA."""
     targets: list[Callable[[FrozenTrial], float] | None] = [None]
     if len(objectives) > 1:
         targets = [lambda t, i=i: t.values[i] for i in range(len(objectives))]  # type: ignore[misc]
@@ -167,7 +167,7 @@ def importances(study: optuna.Study, objectives: Sequence[tuple[str, str]]) -> F
 
 
 def parallel_coordinates(study: optuna.Study, objective: tuple[str, str]) -> Figure:
-    """Each finished trial as a line through its settings; the better, the stronger."""
+    """Plot each finished trial as a line through its settings. Better trials have stronger lines."""
     trials, scales = _scales(study)
     metric, mode = objective
     values = np.array([t.values[0] for t in trials])
@@ -201,7 +201,7 @@ def parallel_coordinates(study: optuna.Study, objective: tuple[str, str]) -> Fig
 
 
 def slices(study: optuna.Study, objective: tuple[str, str]) -> Figure:
-    """The first objective against each setting."""
+    """Plot the first objective against each setting."""
     trials, scales = _scales(study)
     columns = min(3, len(scales))
     lines = -(-len(scales) // columns)
@@ -228,13 +228,13 @@ def slices(study: optuna.Study, objective: tuple[str, str]) -> Figure:
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis where values of one sign span more than two decades, as distances do."""
+    """Make the axis logarithmic where values of one sign span more than two decades, as distances do."""
     if min(values) > 0 and max(values) > 100 * min(values):
         axes.set_yscale("log")
 
 
 def pareto_front(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figure:
-    """The first objective against each other one; trials that none beats in all of them stand out."""
+    """Plot the first objective against each other one, and mark the trials that none beats in all of them."""
     done = [r for r in rows if r.finished]
     if not done:
         raise TooFew("no trial has finished")

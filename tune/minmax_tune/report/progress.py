@@ -1,4 +1,4 @@
-"""What a search says while it runs: a line for each trial that ends, and on a terminal a line that stays up to date."""
+"""Messages of a running search: a line for each trial that ends, and on a terminal a line that stays up to date."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Progress(Unkept, tune.Callback):
 
     Args:
         record: The search.
-        report: Its results.
-        stream: Where to; by default standard output.
+        report: The writer of its results.
+        stream: The stream for the messages, by default standard output.
     """
 
     def __init__(self, record: SearchRecord, report: Report, stream: IO[str] | None = None) -> None:

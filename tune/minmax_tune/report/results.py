@@ -1,4 +1,4 @@
-"""What a search leaves behind: tables, plots, the best configs and a page, rebuilt from storage after every trial."""
+"""The results of a search: tables, plots, the best configs and a page, rebuilt from storage after every trial."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ SHARE_OF_TIME = 0.02  # that drawing may take while trials run
 class Report:
     """Writes the results of a search into its folder, from storage alone.
 
-    ``trials.csv``, ``trials.json``, ``summary.json``, ``leaderboard.md``; each finished trial's configs, and the
-    best ones in ``best/STUDY/``; ``plots/`` and ``samples.png``; ``report.html``, which holds it all. Each file is
-    replaced whole. A result that cannot be written, as on a full disk, is said once and ends nothing.
+    The tables are ``trials.csv``, ``trials.json``, ``summary.json`` and ``leaderboard.md``. It writes each finished
+    trial's configs, and the best ones in ``best/STUDY/``. The pictures are ``plots/`` and ``samples.png``, and
+    ``report.html`` holds it all. Each file is replaced whole. A result that cannot be written, as on a full disk,
+    causes one warning and ends nothing.
 
     Args:
         record: The search.
@@ -38,16 +39,16 @@ class Report:
         self._draw_after = 0.0  # on the monotonic clock
 
     def write(self) -> None:
-        """Write everything; the pictures only if they are not too fresh to be worth their time."""
-        # Whatever goes wrong here is not worth the trials that run.
+        """Write everything, but the pictures only if the last ones are old enough."""
+        # No error here is worth the trials that run.
         self._say_once(Exception, draw=time.monotonic() >= self._draw_after)
 
     def finish(self) -> None:
-        """Write everything, the pictures too; at the end of a search."""
+        """Write everything, the pictures too, at the end of a search."""
         self._say_once((OSError, optuna.exceptions.StorageInternalError), draw=True)
 
     def closing(self) -> str:
-        """What to say at the end: the leaderboard, how to train the best of each study again, where everything is."""
+        """Return the last message: the leaderboard, how to train the best trials again, and where everything is."""
         rows = tables.read_rows(self._record)
         lines = [tables.leaderboard(self._record, rows), ""]
         for name in rows:

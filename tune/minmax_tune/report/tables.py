@@ -25,23 +25,23 @@ class Row:
     """A trial, read from storage alone.
 
     Args:
-        study: Name of its study.
-        number: Of the trial in it.
+        study: The name of its study.
+        number: The number of the trial in it.
         state: One of :data:`STATES`.
-        values: The objectives, in their order; of an unfinished trial the last value of the first, if any.
-        interval: 95 % interval of the first objective over seeds, if there are several.
+        values: The objectives, in their order. An unfinished trial has the last value of the first, if any.
+        interval: The 95 % interval of the first objective over seeds, if there are several.
         scores: The first objective for each seed.
-        params: What was sampled.
-        settings: What it lays over the base config, by path.
-        origin: Who proposed it.
+        params: The sampled parameters.
+        settings: The settings that override the base config, by path.
+        origin: The source of the trial, such as the sampler.
         baseline: Whether it is the unmodified config.
-        retry_of: Number of the trial that it runs again.
+        retry_of: The number of the trial that it runs again.
         reason: Why it was not finished.
         metrics: All last metrics, with ``images`` and ``seconds``.
-        seconds: From start to end.
-        front: Whether no other trial is better (with several objectives: in all of them).
-        folder: Of its files, relative to the search's folder.
-        commands: That train it again, one for each of its trainings.
+        seconds: The seconds from start to end.
+        front: Whether no other trial is better. With several objectives, better in all of them.
+        folder: The folder of its files, relative to the search's folder.
+        commands: The commands that train it again, one for each of its trainings.
     """
 
     study: str
@@ -74,7 +74,7 @@ class Row:
 
     @property
     def gda(self) -> bool:
-        """Whether it trains by plain descent-ascent: the space took the min-max algorithm out."""
+        """Whether it trains by plain descent-ascent, because the space took the min-max algorithm out."""
         return self.settings.get("minmax") is False
 
     @property
@@ -83,13 +83,13 @@ class Row:
 
     @property
     def what(self) -> str:
-        """Its settings, in a line."""
+        """The settings of the trial, in a line."""
         line = settings_line(self.params) or "as in the config"
         return f"unmodified: {line}" if self.baseline else line
 
 
 def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
-    """Each study's trials: finished ones first, by the first objective; then the others."""
+    """Read each study's trials: the finished ones first, by the first objective, and then the others."""
     sign = -1 if record.objectives[0][1] == "max" else 1
 
     def rank(row: Row) -> tuple[Any, ...]:
@@ -106,13 +106,16 @@ def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
 
 
 def best(ranked: Sequence[Row]) -> Row | None:
-    """The best finished trial by the first objective."""
+    """Return the best finished trial by the first objective."""
     return ranked[0] if ranked and ranked[0].finished else None
 
 
 def compared(ranked: Sequence[Row]) -> list[tuple[str, Row]]:
-    """What tells what a search has gained: the best, the unmodified config, and where it chose the method, the
-    best of the other one (plain descent-ascent, GDA, or the min-max algorithm)."""
+    """Return the trials that show the gain of a search: the best one and the unmodified config.
+
+    Where the search chose the method, it adds the best trial of the other one: plain descent-ascent (GDA), or the
+    min-max algorithm.
+    """
     first = best(ranked)
     if first is None:
         return []
@@ -125,22 +128,22 @@ def compared(ranked: Sequence[Row]) -> list[tuple[str, Row]]:
 
 
 def course(trial: FrozenTrial) -> list[tuple[float, float]]:
-    """The first objective as the training went on: (images, value)."""
+    """Return the first objective in the course of the training, as (images, value)."""
     pairs = trial.user_attrs.get("history") or trial.intermediate_values.items()
     return sorted((float(step), float(value)) for step, value in pairs)
 
 
 def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
-    """The lines that train a trial again, one for each seed (and data set).
+    """Write the lines that train a trial again, one for each seed (and data set).
 
     Args:
         record: The search.
-        study: Of the trial.
-        number: Of the trial.
-        configs: Its config files, by the base's name; if not given, those in its folder.
+        study: The study of the trial.
+        number: The number of the trial.
+        configs: Its config files, by the base's name. If not given, those in its folder.
     """
     home = record.trial_folder(study, number)
-    # As in the search: with another number of threads results may differ in their last digits.
+    # As in the search, because with another number of threads results may differ in their last digits.
     threads = f"OMP_NUM_THREADS={max(1, int(record.options.cpus_per_trial))}"
     processes = record.options.processes
     start = ["python", *training(processes)] if processes > 1 else ["minmax-train"]
@@ -154,9 +157,10 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
 
 
 def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
-    """All trials, a line each, by study and number; what was sampled and measured in columns of their own.
+    """Make a table of all trials, a line each, by study and number.
 
-    A parameter that is named as another column is in ``params/NAME``.
+    Each parameter and each metric has a separate column. A parameter with the name of another column is in
+    ``params/NAME``.
     """
     lines = []
     for row in sorted(
@@ -193,7 +197,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
 
 
 def json_text(frame: pandas.DataFrame) -> str:
-    """A table as JSON, with numbers as they are (pandas rounds them), and ``null`` for what JSON does not know.
+    """Write a table as JSON. Numbers are not rounded, as pandas would, and NaN and infinity are ``null``.
 
     Examples:
         >>> print(json_text(pandas.DataFrame({"lr": [8.334e-12, math.inf]})))
@@ -212,7 +216,7 @@ def json_text(frame: pandas.DataFrame) -> str:
 
 
 def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
-    """A Markdown table: the trials of each study, best first."""
+    """Write a Markdown table with the trials of each study, best first."""
     names = " | ".join(name for name, _ in record.objectives)
     lines = [
         f"| data set | trial | {names} | state | settings |",
@@ -229,7 +233,7 @@ def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
 
 
 def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The search in short: for each study the counts, and the best beside the unmodified config and plain GDA."""
+    """Summarise the search: each study's counts, and its best trial beside the unmodified config and plain GDA."""
     studies: dict[str, Any] = {}
     for name, ranked in rows.items():
         beside = [{"what": label, **_outcome(record, row)} for label, row in compared(ranked)]
@@ -246,7 +250,7 @@ def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str
 
 
 def number(value: float | None) -> str:
-    """A value for people.
+    """Format a value for people.
 
     Examples:
         >>> number(0.123456), number(12345.6), number(0.0), number(None)
@@ -258,7 +262,7 @@ def number(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time for people.
+    """Format a time for people.
 
     Examples:
         >>> duration(42), duration(150), duration(9000), duration(None)
@@ -272,12 +276,12 @@ def duration(seconds: float | None) -> str:
 
 
 def interval(row: Row) -> str:
-    """A row's interval over seeds, for people; nothing with one seed."""
+    """Format a row's interval over seeds for people. With one seed it is empty."""
     return f" ({number(row.interval[0])} to {number(row.interval[1])})" if row.interval else ""
 
 
 def settings_line(params: Mapping[str, Any]) -> str:
-    """Settings in a line.
+    """Format settings in a line.
 
     Examples:
         >>> settings_line({"optimizer.generator.lr": 0.000123456, "method": "gda"})
