@@ -1,4 +1,4 @@
-"""The joint between Ray Tune and Optuna: Ray runs the trials, the Optuna studies remember them."""
+"""The connection of Ray Tune and Optuna: Ray runs the trials, and the Optuna studies remember them."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class _Running(Unkept):
 
 
 class StudySearcher(Unkept, Searcher):
-    """Asks the studies of a search for trials in turn, and tells them how the trials went.
+    """Asks the studies of a search for trials by turns, and tells them how the trials went.
 
-    How a trial ends in its study:
+    A trial ends in its study in one of these states:
 
     - COMPLETE: it trained to its end;
     - PRUNED, with its intermediate values: stopped early by the scheduler, collapsed, or cut by the time budget;
     - FAIL: an exception, a loss or objective that is not finite, a dead worker or node, an interruption.
 
-    ``reason`` in the user attributes says which. A trial reports ``outcome`` when it ends by itself
-    (``complete``, ``collapsed`` or ``failed``); what ends without one was stopped from outside.
+    ``reason`` in the user attributes says which. A trial reports ``outcome`` when it ends by itself (``complete``,
+    ``collapsed`` or ``failed``). A trial that ends without one was stopped from outside.
 
     Args:
         record: The search.
-        stopper: Is told when there is nothing more to be gained.
+        stopper: The stopper, which is told when the search has nothing more to gain.
     """
 
     def __init__(self, record: SearchRecord, stopper: SearchStopper) -> None:
@@ -107,7 +107,7 @@ class StudySearcher(Unkept, Searcher):
         }
 
     def _continues(self, name: str, attrs: dict[str, Any]) -> str | None:
-        """The folder of the earlier attempt that a retry goes on from."""
+        """Find the folder of the earlier attempt from which a retry resumes."""
         trials = self._record.studies[name].get_trials(deepcopy=False)
         while attrs.get("continues"):
             folder = self._record.trial_folder(name, attrs["retry_of"])
@@ -175,7 +175,7 @@ class StudySearcher(Unkept, Searcher):
             self._prune(name, trial, f"stopped early by {self._record.options.scheduler} at {images} images")
 
     def close(self, reason: str | None) -> None:
-        """Tell how the trials ended that still run: the search ends before they do."""
+        """End the trials that still run in their studies, because the search ends before they do."""
         reason = reason or FailureKind.INTERRUPTED
         for trial_id, running in list(self._running.items()):
             if running.ended:
@@ -220,7 +220,7 @@ class StudySearcher(Unkept, Searcher):
             self._stopper.end(f"nothing but failures: {self._failures[0]}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
-        """A storage that fails ends the search, and leaves Ray to stop its trials in order."""
+        """Run an action. A storage that fails ends the search, and Ray stops its trials in order."""
         try:
             return action()
         except Exception as error:
@@ -235,10 +235,10 @@ class StudySearcher(Unkept, Searcher):
 
 
 def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """What a trial keeps of its runs: scores by seed, their interval, and mean metrics.
+    """Summarise the runs of a trial: scores by seed, their interval, and mean metrics.
 
     Args:
-        runs: Each with ``base``, ``seed`` and ``metrics``.
+        runs: The runs, each with ``base``, ``seed`` and ``metrics``.
         metric: The primary objective.
 
     Examples:
@@ -257,7 +257,7 @@ def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
 
 
 def interval(scores: list[float], level: float = 0.95) -> list[float] | None:
-    """Student's t interval of the mean of ``scores``; ``None`` for fewer than two.
+    """Compute Student's t interval of the mean of ``scores``, or ``None`` for fewer than two.
 
     Examples:
         >>> interval([0.5])

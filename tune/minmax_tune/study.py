@@ -1,4 +1,4 @@
-"""All that is kept of a search, in its folder and its Optuna storage: enough to resume it and to report on it."""
+"""The record of a search in its folder and its Optuna storage: enough to resume it and to report on it."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from minmax_tune.unkept import Unkept
 
 NO_PASSWORD = "holds_no_password"  # in search.json, where no earlier version has written a part of the folder
 LOCK = "lock"  # file that the process of a search holds
-# what a search leaves that was killed before it was written down; SQLite has a journal for what it was at
+# Files of a search that was killed before it was written down. SQLite has a journal for open transactions.
 UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
-REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can go on after a restart
+REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can resume after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
-AGAIN = "again"  # folder in a trial's or a best config's, for whoever trains it once more
+AGAIN = "again"  # folder in a trial's or a best config's, for anyone who trains it again
 CODE = Path(__file__).parent
 SHARED = "shared"  # name of the one study over all data sets
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training of a trial: a trial has one for each seed, and in a shared study for each data set too.
+    """One training of a trial. A trial has one for each seed, and in a shared study for each data set too.
 
     Args:
-        base: Name of the base config that it trains.
-        seed: Of the training.
-        folder: Where it keeps its files.
+        base: The name of the base config that it trains.
+        seed: The seed of the training.
+        folder: The folder of its files.
     """
 
     base: str
@@ -59,31 +59,33 @@ class Run:
 
 
 class SearchRecord(Unkept):
-    """A search as it is kept.
+    """A stored search.
 
-    In the folder: ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py``
-    (the merged base configs), ``search.log``, ``trials/``; and unless ``--storage`` names another place, the
-    Optuna studies in ``optuna.db``; each tells its ``folder``. What the search adds to an Optuna trial is in its user
-    attributes:
+    The folder holds ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py`` (the
+    merged base configs), ``search.log`` and ``trials/``. The Optuna studies are in its ``optuna.db``, unless
+    ``--storage`` names another place. Each study stores its ``folder``. The search adds user attributes to an Optuna
+    trial:
 
-    - ``commit``: of the code that it was begun with, for a search may be resumed with another;
-    - ``baseline``: whether it is the unmodified config; ``settings``: what it lays over the base, by path;
+    - ``commit``: the commit of the code that it began with, because a search may be resumed with another;
+    - ``baseline``: whether it is the unmodified config;
+    - ``settings``: the settings that override the base, by path;
     - ``origin``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
-      ``retry_of``: number of the trial that it runs again;
+    - ``retry_of``: the number of the trial that it runs again;
     - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
     - ``reason``: why it was not finished;
-    - ``scores``: the primary objective's value for each seed (the mean over data sets), ``interval``: its 95 %
-      Student-t interval, if there are two seeds or more;
+    - ``scores``: the primary objective's value for each seed (the mean over data sets);
+    - ``interval``: the 95 % Student-t interval of the scores, if there are two seeds or more;
     - ``metrics``: the last metrics, averaged over runs, with the ``images`` and ``seconds`` of all of them together;
-      ``runs``: each run's ``base``, ``seed`` and ``metrics``;
-    - ``history``: with several objectives, ``[images, primary value]`` pairs (Optuna keeps intermediate values of
-      single-objective trials only; their steps are images too).
+    - ``runs``: each run's ``base``, ``seed`` and ``metrics``;
+    - ``history``: with several objectives, ``[images, primary value]`` pairs. Optuna keeps intermediate values of
+      single-objective trials only. Their steps are images too.
 
     Args:
         folder: The search's folder.
-        options: As given, with the later changes of a resumed search.
-        space: What is sampled; read when it is needed if ``None``, for a Python space is run then.
-        bases: Each base config's file, by name.
+        options: The options as given, with the later changes of a resumed search.
+        space: The space that is sampled. With ``None`` it is read when it is needed, because reading runs a Python
+            space.
+        bases: The file of each base config, by name.
         studies: The studies by name: those of ``bases``, or one named ``shared``.
 
     Examples:
@@ -109,8 +111,8 @@ class SearchRecord(Unkept):
 
         Args:
             folder: A folder that does not exist yet, or was left before the search was written down.
-            options: Of the search.
-            space: What is sampled.
+            options: The options of the search.
+            space: The space that is sampled.
             configs: The merged base configs, by name.
 
         Raises:
@@ -118,7 +120,7 @@ class SearchRecord(Unkept):
         """
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         prefix = f"{folder.name}-" if options.storage else ""  # others may keep their studies there too
-        new_folder(folder, options)  # looked at once more, now that its lock keeps others out
+        new_folder(folder, options)  # checked again, now that its lock keeps others out
         with writing(f"--storage-path={options.storage_path!r}: {folder}"):
             for path in folder.iterdir():
                 if path.name != LOCK:
@@ -149,7 +151,7 @@ class SearchRecord(Unkept):
 
     @classmethod
     def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
-        """A search that is kept in memory alone."""
+        """Make a search in memory alone."""
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
         record = cls(Path(options.storage_path), options, space, dict.fromkeys(configs, ""), studies)
@@ -158,7 +160,7 @@ class SearchRecord(Unkept):
 
     @classmethod
     def open(cls, folder: str | Path) -> SearchRecord:
-        """Read a search back.
+        """Read a stored search.
 
         Raises:
             ConfigError: If there is none, or its storage cannot be read.
@@ -179,13 +181,13 @@ class SearchRecord(Unkept):
         except KeyError as error:
             names = ", ".join(stored["studies"].values())
             raise ConfigError(f"{folder}: its storage {options.storage} lacks its studies, {names}.") from error
-        # by its place in the folder, which may have been moved or copied
+        # By its place in the folder, which may have been moved or copied.
         bases = {name: str(folder / "base" / f"{name}.py") for name in stored["bases"]}
         return cls(folder, options, None, bases, studies)
 
     @property
     def space(self) -> Space:
-        """What is sampled."""
+        """The space that is sampled."""
         if self._space is None:
             self._space = Space.load(json.loads((self.folder / "space.json").read_text()))
             self._space.points = json.loads((self.folder / "search.json").read_text())["points"]
@@ -198,18 +200,18 @@ class SearchRecord(Unkept):
 
     @property
     def objectives(self) -> list[tuple[str, str]]:
-        """(metric, ``min`` or ``max``); the first is the primary one."""
+        """The objectives as (metric, ``min`` or ``max``). The first is the primary one."""
         return self.options.directions
 
     @property
     def seeds(self) -> int:
-        """Trainings of each configuration (on each data set)."""
+        """The number of trainings of each configuration (on each data set)."""
         return self.options.seeds
 
     def trial_folder(self, study: str, number: int, seed_index: int | None = None, base: str | None = None) -> Path:
-        """Where a trial keeps its files; with ``seed_index`` (and ``base``, in a shared study) one of its runs.
+        """Return the folder of a trial, or with ``seed_index`` that of one of its runs.
 
-        A trial of a single run keeps them in its folder itself.
+        A run of a shared study needs ``base`` too. A trial of a single run has its files in its folder itself.
         """
         folder = trial_folder(self.folder, study, number)
         if seed_index is not None and self.options.layout == "shared" and base is not None:
@@ -219,9 +221,9 @@ class SearchRecord(Unkept):
         return folder
 
     def runs(self, study: str, number: int) -> list[Run]:
-        """A trial's trainings, in their order: seed by seed, and in a shared study data set by data set.
+        """List a trial's trainings, in their order: seed by seed, and in a shared study data set by data set.
 
-        The first seed is the search's, unless the space drives ``seed``.
+        The first seed is the search's, unless the space sets ``seed``.
         """
         bases = list(self.bases) if self.options.layout == "shared" else [study]
         trials = self.studies[study].get_trials(deepcopy=False)
@@ -232,15 +234,15 @@ class SearchRecord(Unkept):
         ]
 
     def config(self, base: str, trial: FrozenTrial) -> Config:
-        """The config that ``trial`` trains on ``base``, rebuilt from what is stored."""
+        """Rebuild the config that ``trial`` trains on ``base``, from the stored settings."""
         return self.merged(base, trial.user_attrs.get("settings", {}))
 
     def merged(self, base: str, settings: Mapping[str, Any]) -> Config:
-        """The config that a trial of these settings, by path, trains on a base."""
+        """Make the config that a trial with these settings, by path, trains on a base."""
         return trial_config(self.configs[base], settings)
 
     def counted(self, study: str) -> list[FrozenTrial]:
-        """The trials of a study that were begun and that no retry took the place of."""
+        """List the trials of a study that were begun, except those that a retry replaced."""
         trials = self.studies[study].get_trials(deepcopy=False)
         replaced = {t.user_attrs.get("retry_of") for t in trials}
         return [t for t in trials if t.state != TrialState.WAITING and t.number not in replaced]
@@ -251,11 +253,11 @@ class SearchRecord(Unkept):
         return any(study.get_trials(deepcopy=False, states=good) for study in self.studies.values())
 
     def remaining(self, study: str) -> int:
-        """How many trials of a study have not been begun."""
+        """Count the trials of a study that have not been begun."""
         return max(0, self.options.num_samples - len(self.counted(study)))
 
     def state(self) -> dict[str, dict[str, int]]:
-        """For each study, the number of trials in each state, and those that are left."""
+        """Count each study's trials in each state, and those that are left."""
         return {
             name: {
                 **{s.name: sum(t.state == s for t in self.counted(name)) for s in TrialState if s.name != "WAITING"},
@@ -272,17 +274,17 @@ class SearchRecord(Unkept):
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {hide(line)}\n")
 
     def lines(self) -> list[str]:
-        """What :meth:`log` wrote."""
+        """The lines that :meth:`log` wrote."""
         log = self.folder / "search.log"
         return log.read_text().splitlines() if log.exists() else []
 
     def update(self, options: Options, extend: int = 0) -> None:
-        """Take over the options of a resumed search, and ``extend`` each study by so many trials."""
+        """Take over the options of a resumed search, and add ``extend`` trials to each study."""
         self.options = dataclasses.replace(options, num_samples=options.num_samples + extend)
         self.write()
 
     def write(self, **more: Any) -> None:
-        """Write ``search.json``: the options, what it had before, and ``more``."""
+        """Write ``search.json``: the options, its earlier contents, and ``more``."""
         path = self.folder / "search.json"
         stored = json.loads(path.read_text()) if path.exists() else {}
         write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
@@ -304,22 +306,22 @@ def new_folder(folder: Path, options: Options) -> None:
 
 
 def trial_folder(search: Path, study: str, number: int) -> Path:
-    """Where a trial of the search in ``search`` keeps its files."""
+    """Return the folder of a trial of the search in ``search``."""
     return search / TRIALS / f"{study}_{number}"
 
 
 def numbered(folder: Path, pattern: str) -> list[Path]:
-    """The files ``iter_N.*`` of a training by N; not those of someone who has trained it again."""
+    """List the files ``iter_N.*`` of a training by N, except those of anyone who has trained it again."""
     files = [path for path in folder.glob(pattern) if AGAIN not in path.relative_to(folder).parts]
     return sorted(files, key=lambda path: int(path.stem.removeprefix("iter_")))
 
 
 @functools.cache
 def code_commit() -> str | None:
-    """The commit of this project's code as this process has it, if it is a clone; marked where files differ from it."""
+    """Return the commit of this process's code, if it is a clone, with a mark where files differ from it."""
 
     def git(*command: str) -> str:
-        # without a lock, which would be in the way of whoever commits just then
+        # Without a lock, which would block anyone who commits just then.
         command = ("git", "--no-optional-locks", "-C", str(CODE), *command)
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
@@ -331,7 +333,7 @@ def code_commit() -> str | None:
 
 
 def _new_study(storage: BaseStorage, name: str, folder: Path, options: Options) -> optuna.Study:
-    """A study for a new search: one that is not there yet, or that was left before the search was written down.
+    """Make a study for a new search, or take one that was left before the search was written down.
 
     Raises:
         ConfigError: If another search has such a study.

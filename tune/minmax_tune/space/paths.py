@@ -20,9 +20,9 @@ NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowher
 
 
 def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
-    """Lay settings, by path, over a config, in place and in their order.
+    """Write settings, by path, into a config, in place and in their order.
 
-    ``minmax: false`` takes MinMax out of the config.
+    ``minmax: false`` removes MinMax from the config.
 
     Raises:
         SpaceError: If a path is not in the config, or a setting would be lost again.
@@ -49,16 +49,16 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
 
 
 def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
-    """The config that a trial trains: the base config with its settings, by path, laid over it.
+    """Make the config that a trial trains: the base config with the trial's settings, by path.
 
-    With another batch size it trains on as many images as the base does, see :func:`equal_images`. Its checkpoints
-    go into its work dir. Both may be of a search that version 0.1.0 began, with the names that settings had then.
+    With another batch size it trains on as many images as the base does, see :func:`equal_images`. Its checkpoints are
+    in its work dir. Both arguments may be of a search that version 0.1.0 began, with its names of settings.
     """
     cfg = Config(base._cfg_dict.to_dict())
     _use_present_names(cfg)
     set_paths(cfg, {_present_path(path): value for path, value in settings.items()})
     equal_images(cfg, base)
-    # trials would share that folder, and none would find its own checkpoints again
+    # Trials would share that folder, and none would find its own checkpoints again.
     (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
     return cfg
 
@@ -66,11 +66,11 @@ def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
 def equal_images(cfg: Config, base: Config) -> None:
     """Give a config with another batch size as many images as its base has, in place.
 
-    It is measured and saved at the same numbers of images, too. What is set otherwise than in the base stays so, and
-    so do learning-rate schedules that count iterations.
+    It is measured and saved at the same numbers of images, too. Settings that differ from the base stay as they are.
+    So do learning-rate schedules that count iterations.
 
-    k, the ascent steps of a cycle, needs no such care: an iteration of the toolkit is one ascent step, and sees
-    one batch whatever k is.
+    The number k of ascent steps in a cycle needs no such care. An iteration of the toolkit is one ascent step, and
+    sees one batch for any k.
 
     Examples:
         >>> base = Config(dict(total_iters=100, data=dict(samples_per_gpu=32), checkpoint_config=dict(interval=50)))
@@ -90,7 +90,7 @@ def equal_images(cfg: Config, base: Config) -> None:
 
 
 def _measuring(cfg: Config) -> list[Any]:
-    """The parts of a config that measure or save at intervals."""
+    """List the parts of a config that measure or save at intervals."""
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] == "SampleMetrics"]
     return [cfg.get("checkpoint_config") or {}, cfg.get("evaluation") or {}, *hooks]
 
@@ -99,7 +99,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     """Set one existing setting of a config, or its ``seed``.
 
     Raises:
-        SpaceError: If the config has no such setting, with the nearest that it has.
+        SpaceError: If the config has no such setting. The message has the nearest one.
 
     Examples:
         >>> cfg = Config(dict(optimizer=dict(betas=(0.5, 0.999))))
@@ -138,7 +138,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
 
 
 def _check_number(path: str, value: Any, old: Any) -> None:
-    """Refuse text where there was a number: ``1e-4`` is text to YAML, which asks for ``1.0e-4``."""
+    """Refuse text in place of a number: ``1e-4`` is text to YAML, which asks for ``1.0e-4``."""
     if not isinstance(value, str) or not isinstance(old, (int, float)) or isinstance(old, bool):
         return
     try:
@@ -149,10 +149,10 @@ def _check_number(path: str, value: Any, old: Any) -> None:
 
 
 def get_path(cfg: Config, path: str) -> Any:
-    """The value at ``path``; of a MinMax setting that is not written in the config, what its preset says.
+    """Return the value at ``path``. A MinMax setting that is not in the config has its preset's value.
 
     Raises:
-        NO_SETTING: If there is none.
+        NO_SETTING: If there is no such setting.
 
     Examples:
         >>> hook = dict(type="MinMaxHook", preset="paper")
@@ -172,7 +172,7 @@ def get_path(cfg: Config, path: str) -> Any:
 
 
 def hint(name: Any, known: Iterable[Any]) -> str:
-    """The end of an error message: the nearest of the known names, or all of them."""
+    """Write the end of an error message: the nearest of the known names, or all of them."""
     names = [str(k) for k in known]
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; it has {names}" if names else ""

@@ -1,4 +1,4 @@
-"""Entries of a YAML search space: what may stand in the file, and what each entry samples."""
+"""The entries of a YAML search space: the contents of the file, and the values that each entry samples."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class _Entry(BaseModel):
     when: dict[str, Scalar | list[Scalar]] = {}
 
     def overlay(self, name: str, value: Any) -> dict[str, Any]:
-        """The settings, by path, that a sampled value makes."""
+        """Return the settings, by path, that a sampled value makes."""
         return dict.fromkeys(self.keys or [name], value)
 
     def candidates(self, cfg: Config, name: str) -> list[Any]:
-        """The values among which the config's own would be."""
+        """List the values among which the config's own would be."""
         try:
             return [get_path(cfg, (self.keys or [name])[0])]
         except NO_SETTING:
@@ -97,7 +97,7 @@ class Choice(_Options):
 
 
 class Fragments(_Options):
-    """A choice among labelled pieces of config; Optuna only sees the label."""
+    """A choice among labelled pieces of config. Optuna sees only the label."""
 
     type: Literal["fragments"]
     options: dict[str, dict[str, Any]] = Field(min_length=1)
@@ -107,7 +107,7 @@ class Fragments(_Options):
 
 
 class SpaceFile(BaseModel):
-    """The whole file."""
+    """The whole file of a search space."""
 
     model_config = ConfigDict(extra="forbid")
     space: dict[str, Annotated[Float | Int | Choice | Fragments, Field(discriminator="type")]] = Field(min_length=1)

@@ -29,11 +29,11 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 
 class Space:
-    """A search space: draws the settings, by path, that a trial lays over its config.
+    """A search space: draws the settings, by path, that override a trial's config.
 
     Args:
-        content: What :meth:`load` needs to make it again, fit for JSON.
-        points: To try first; what a point leaves open is sampled.
+        content: The content from which :meth:`load` makes it again, fit for JSON.
+        points: The points to try first. Parameters that a point lacks are sampled.
     """
 
     def __init__(self, content: Any, points: list[dict[str, Any]]) -> None:
@@ -41,7 +41,7 @@ class Space:
 
     @staticmethod
     def read(path: str | Path) -> Space:
-        """Read a ``.yaml`` file, in which nothing is executed, or run a ``.py`` file; yours, or one that ships.
+        """Read a ``.yaml`` file, in which nothing is executed, or run a ``.py`` file. It is yours or a shipped one.
 
         Raises:
             SpaceError: If it does not exist or is malformed.
@@ -61,7 +61,7 @@ class Space:
 
     @staticmethod
     def load(content: Any) -> Space:
-        """The space that has this ``content``.
+        """Make the space that has this ``content``.
 
         Examples:
             >>> entry = dict(type="float", low=1e-4, high=1e-2, log=True)
@@ -73,11 +73,11 @@ class Space:
         return YamlSpace(content)
 
     def draw(self, trial: Trial) -> dict[str, Any]:
-        """Draw one point: the settings by path; the trial keeps the values they came from."""
+        """Draw one point: the settings by path. The trial keeps the sampled values behind them."""
         raise NotImplementedError
 
     def baseline(self, cfg: Config) -> dict[str, Any]:
-        """The values of ``cfg`` itself, for those entries that can express them."""
+        """Return the values of ``cfg`` itself, for the entries that can express them."""
         return {}
 
     def is_whole(self, params: Mapping[str, Any]) -> bool:
@@ -85,13 +85,13 @@ class Space:
         return False
 
     def note(self, trial: Trial) -> None:
-        """Have a trial of the unmodified config keep those values that :meth:`baseline` gave it."""
+        """Store the values from :meth:`baseline` in a trial of the unmodified config."""
 
     def check(self, configs: Mapping[str, Config]) -> None:
         """Refuse a space that does not fit each of ``configs``, tried on points drawn with a fixed seed.
 
         Raises:
-            SpaceError: Naming the setting, the config and the nearest that there is.
+            SpaceError: If it does not fit. The message names the setting, the config and the nearest setting.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         drawn: dict[str, BaseDistribution] = {}
@@ -111,17 +111,17 @@ class Space:
                 raise SpaceError(f"points: {problem}")
 
     def misfit(self, point: Mapping[str, Any], known: Mapping[str, BaseDistribution] | None = None) -> str | None:
-        """What is wrong with a point to try, or ``None``.
+        """Say what is wrong with a point to try, or return ``None``.
 
         Args:
-            point: Values by name.
-            known: Distributions seen before, for the hints.
+            point: The values by name.
+            known: The distributions seen before, for the hints.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         study.enqueue_trial(dict(point))
         trial = study.ask()
         known = dict(known or {})
-        # Optuna raises for a value that is no choice, and warns of one that is out of range
+        # Optuna raises for a value that is no choice, and warns of one that is out of range.
         with contextlib.suppress(ValueError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.draw(trial)
@@ -137,7 +137,7 @@ class Space:
 
 
 class PythonSpace(Space):
-    """A space written in Python: ``def space(trial): ...`` returns the settings by path; ``POINTS`` may be given.
+    """A space written in Python: ``def space(trial): ...`` returns the settings by path. ``POINTS`` is optional.
 
     Args:
         source: The file's text.
@@ -183,10 +183,10 @@ class PythonSpace(Space):
 class YamlSpace(Space):
     """A space written as data: entries in the order of the file, and points to try first.
 
-    Each entry is named by the path of the setting it drives (``optimizer.generator.lr``; list items by
-    number, ``optimizer.generator.betas.0``), or has ``keys`` with several. ``minmax.*`` are the settings of
-    the config's ``MinMaxHook``, and ``minmax: false`` takes MinMax out. ``when`` samples an entry only where
-    earlier entries have the given values.
+    An entry's name is the path of its setting, such as ``optimizer.generator.lr``. List items go by number, as in
+    ``optimizer.generator.betas.0``. Or an entry has ``keys`` with several paths. ``minmax.*`` are the settings of the
+    config's ``MinMaxHook``, and ``minmax: false`` removes MinMax. ``when`` samples an entry only where earlier entries
+    have the given values.
 
     Args:
         content: The parsed file, with ``space`` and, if wanted, ``points``.
@@ -234,7 +234,7 @@ class YamlSpace(Space):
         return settings
 
     def _active(self, params: Mapping[str, Any]) -> Any:
-        """The entries whose conditions hold, as ``params`` is filled in."""
+        """Yield the entries whose conditions hold, as ``params`` is filled in."""
         for name, entry in self.entries.items():
             if all(c in params and params[c] in _as_list(v) for c, v in entry.when.items()):
                 yield name, entry
@@ -270,7 +270,7 @@ class YamlSpace(Space):
         super().check(configs)
 
     def _conditions(self, name: str) -> dict[str, Any]:
-        """Settings under which an entry is sampled: those of the first value that each condition allows."""
+        """Return settings under which an entry is sampled, from the first value that each condition allows."""
         settings: dict[str, Any] = {}
         for condition, wanted in self.entries[name].when.items():
             settings |= self._conditions(condition)
@@ -288,7 +288,7 @@ def _leaves_unchanged(cfg: Config, settings: Mapping[str, Any]) -> bool:
 
 
 def _meaning(cfg: Config) -> tuple[Any, ...]:
-    # a MinMaxHook's settings may be written in several ways: what they mean counts
+    # A MinMaxHook's settings may be written in several ways. Their meaning counts.
     settings = minmax_settings(cfg)
     other = Config(cfg._cfg_dict.to_dict())
     if settings is not None:

@@ -1,1 +1,1 @@
-"""One trial: its trainings, and how they tell what they measure."""
+"""One trial: its trainings, and the reports of their measurements."""

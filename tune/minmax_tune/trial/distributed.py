@@ -1,4 +1,4 @@
-"""A training on several GPUs: the toolkit's distributed launch in processes of its own, watched by its trial."""
+"""A training on several GPUs: the toolkit's distributed launch in separate processes, watched by its trial."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 
 
 def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, Any]]:
-    """Train a config in processes of its own, one for each GPU, and yield what the first of them measures.
+    """Train a config in separate processes, one for each GPU, and yield the measurements of the first.
 
-    Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with whoever reads
-    this: a trial that is stopped, or dies by an exception, leaves none behind, and those of one that is killed end
-    themselves at their next iteration, as does any whose :func:`measurements` are gone.
+    Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with the reader of
+    this generator. A trial that is stopped, or dies by an exception, leaves none behind. After a trial that is killed,
+    they end themselves at their next iteration. So does any process whose :func:`measurements` are gone.
 
     Args:
-        cfg: The merged config, with ``work_dir`` set; its hook :class:`~minmax_tune.trial.hooks.ReportToFile`, which is
-            told of this process, writes to :func:`measurements`.
-        seed: Of the training.
-        processes: Their number.
+        cfg: The merged config, with ``work_dir`` set. Its hook :class:`~minmax_tune.trial.hooks.ReportToFile` knows
+            this process, and writes to :func:`measurements`.
+        seed: The seed of the training.
+        processes: The number of processes.
 
     Yields:
         Lines of that file, as they come.
 
     Raises:
         FloatingPointError: If the training stops itself, because it diverged.
-        RuntimeError: If it fails otherwise, with its last words.
+        RuntimeError: If it fails otherwise. The message has its last words.
     """
     folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     cfg.dump(str(config))
     command = [sys.executable, *training(processes), str(config), "--seed", str(seed), "--work-dir", str(folder)]
     with open(output, "w") as words:
-        # in a session of their own, so that all of them can be ended together
+        # In a separate session, so that all of them can be ended together.
         run = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         with open(measured) as lines:
@@ -64,7 +64,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     finally:
         measured.unlink(missing_ok=True)
         stop(run, PATIENCE if processes > 1 else 0)
-        write_text(output, hide(output.read_text(errors="replace")))  # a traceback shows whatever it was given
+        write_text(output, hide(output.read_text(errors="replace")))  # a traceback shows all its arguments
     if run.returncode:
         said = last_words(output.read_text())
         if diverged := [line for line in said if line.startswith(STOPPED)]:
@@ -74,7 +74,7 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
 
 
 def training(processes: int) -> list[str]:
-    """What Python is told to run ``minmax-train`` in so many processes; its own arguments follow.
+    """Return Python's arguments that run ``minmax-train`` in ``processes`` processes. Its own arguments follow.
 
     Examples:
         >>> training(1)
@@ -91,8 +91,8 @@ def stop(run: subprocess.Popen[bytes], patience: float) -> None:
 
     Args:
         run: The process.
-        patience: Seconds that it is given to end what it has started: PyTorch's launcher puts each of its processes
-            in a session of its own, where no signal to the launcher's reaches it.
+        patience: The seconds that it has to end its processes. PyTorch's launcher puts each of them in a separate
+            session, which no signal to the launcher's reaches.
     """
     if patience and run.poll() is None:
         run.terminate()
@@ -104,7 +104,7 @@ def stop(run: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def last_words(output: str) -> list[str]:
-    """The last lines of a failed training, without what PyTorch's launcher has to say of it.
+    """Return the last lines of a failed training, without the lines of PyTorch's launcher.
 
     Examples:
         >>> last_words("RuntimeError: CUDA out of memory\\nW1 torch/distributed/elastic/api.py:9] Sending SIGTERM")
@@ -116,12 +116,12 @@ def last_words(output: str) -> list[str]:
 
 
 def measurements(folder: str | Path, watcher: int) -> Path:
-    """Where a training in processes of its own writes what it measures, for the process ``watcher`` alone."""
+    """Return the file of measurements of a training in separate processes, for the process ``watcher`` alone."""
     return Path(folder) / f"apart_{watcher}.jsonl"
 
 
 def _whole(lines: Any) -> Iterator[str]:
-    """The lines that have come whole; half a line is left for the next look."""
+    """Yield the lines that have come whole. Half a line is left for the next look."""
     while True:
         place = lines.tell()
         line = lines.readline()

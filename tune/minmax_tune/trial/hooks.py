@@ -1,4 +1,4 @@
-"""How a training tells its trial what it measures: hooks of the toolkit's runner."""
+"""Hooks of the toolkit's runner by which a training reports its measurements to its trial."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Diverged(FloatingPointError):
 
 @HOOKS.register_module(force=True)
 class ReportToTune(Hook):
-    """Watches a training for its trial: reports each fresh measurement, and stops at a loss that is not finite.
+    """Watches a training for its trial: reports each new measurement, and stops at a loss that is not finite.
 
-    Under :class:`~minmax_plugin.mmgen.hook.MinMaxHook` that is left to the algorithm, which may recover.
+    Under :class:`~minmax_plugin.mmgen.hook.MinMaxHook` it does not stop, because the algorithm may recover.
 
     Args:
-        job: The trial at work, or what takes its place; it has ``objectives`` and ``measure``.
-        batch_size: Images in an iteration, on one device.
+        job: The trial at work, or a stand-in for it. It has ``objectives`` and ``measure``.
+        batch_size: The number of images in an iteration, on one device.
     """
 
     reads_weights = False  # so that no pair need be shown to it
@@ -58,7 +58,7 @@ class ReportToTune(Hook):
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a hook has logged a number, of whatever library."""
+    """Whether a hook has logged a number, of any library."""
     return isinstance(value, numbers.Real) or (isinstance(value, (torch.Tensor, numpy.ndarray)) and value.ndim == 0)
 
 
@@ -71,7 +71,7 @@ def _lives(process: int) -> bool:
 
 
 class _Writer:
-    """Takes a trial's place in another process: writes its measurements down, for the trial to read."""
+    """A stand-in for a trial in another process. It writes the measurements down, for the trial to read."""
 
     def __init__(self, folder: str, watcher: int, objective: str) -> None:
         self.objectives = [(objective, "")]
@@ -87,13 +87,13 @@ class _Writer:
 
 @HOOKS.register_module(force=True)
 class ReportToFile(ReportToTune):
-    """As :class:`ReportToTune`, in one of several processes, of which the first one writes.
+    """Like :class:`ReportToTune`, in one of several processes. The first one writes.
 
     Args:
-        folder: The training's.
-        watcher: The trial's process; the training ends when it is gone.
-        objective: The primary one.
-        batch_size: Images in an iteration, on one device.
+        folder: The folder of the training.
+        watcher: The trial's process. The training ends when it is gone.
+        objective: The primary objective.
+        batch_size: The number of images in an iteration, on one device.
     """
 
     def __init__(self, folder: str, watcher: int, objective: str, batch_size: int) -> None:
@@ -101,7 +101,7 @@ class ReportToFile(ReportToTune):
         super().__init__(self._writer, batch_size)
 
     def after_train_iter(self, runner: Any) -> None:
-        # The process of a trial that has been stopped may live on, with another; its file does not.
+        # The process of a stopped trial may live on with another trial. Its file does not.
         if not (_lives(self._watcher) and self._writer.path.exists()):
             raise SystemExit("its trial has ended")
         self._report(runner)

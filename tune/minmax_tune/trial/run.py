@@ -47,17 +47,17 @@ class NeverMeasured(Exception):
 class TrialRunner:
     """A trial at work: trains its runs one after the other, and scores it by their mean.
 
-    ``images`` and ``seconds`` count over all its runs, and go on where they were after a restart, so that
-    trials compare on an equal resource.
+    ``images`` and ``seconds`` count over all its runs, and continue from their values after a restart. So trials
+    compare on an equal resource.
 
     Args:
-        folder: Of the trial.
-        runs: Its trainings.
+        folder: The folder of the trial.
+        runs: The trainings of the trial.
         bases: The base configs' files by name.
-        settings: Laid over them, by path.
-        objectives: (metric, mode), the primary one first.
-        collapse_below: The value of the primary objective that a trial must not stay worse than.
-        gpus: GPUs that it has; with several, each training runs in as many processes.
+        settings: The settings that override them, by path.
+        objectives: The objectives as (metric, mode), the primary one first.
+        collapse_below: The limit of the primary objective. A trial must not stay worse.
+        gpus: The number of its GPUs. With several, each training runs in as many processes.
     """
 
     folder: Path
@@ -74,11 +74,11 @@ class TrialRunner:
         self.measured: dict[int, dict[str, float]] = {}  # each run's last metrics
         self.values: list[float] = []  # the primary objective in the run at work
         self.reported: dict[str, Any] = {}
-        self._earlier: list[list[float]] = []  # what was measured before a restart, to be reported once more
+        self._earlier: list[list[float]] = []  # what was measured before a restart, to be reported again
         self._start = time.monotonic()
 
     def train(self) -> None:
-        """Train what is not yet trained, and report the trial complete."""
+        """Train the runs that are not yet trained, and report the trial complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / REPORTS
         path.touch()
@@ -99,13 +99,13 @@ class TrialRunner:
         """Report a measurement of the run at work.
 
         Args:
-            metrics: By name.
-            iterations: Of this run.
-            images: Real images that this run has seen.
+            metrics: The metrics by name.
+            iterations: The iterations of this run so far.
+            images: The number of real images that this run has seen.
             last: Whether the run ends here.
 
         Raises:
-            Collapsed: If it was one too many below the limit.
+            Collapsed: If too many measurements in a row were worse than the limit.
         """
         seconds = self.seconds_before + time.monotonic() - self._start
         self.measured[self.index] = metrics
@@ -167,7 +167,7 @@ class TrialRunner:
 
     def _train(self, run: Run) -> None:
         cfg = trial_config(load_config(self.bases[run.base]), self.settings)
-        # Not Ray's idea of the trial's folder: a warm worker keeps that of its first trial.
+        # Not the folder that Ray has for the trial, because a warm worker keeps that of its first trial.
         cfg.work_dir = str(run.folder)
         checkpoint = last_checkpoint(run.folder, before=cfg.total_iters)
         reached = 0
@@ -214,10 +214,10 @@ class TrialRunner:
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable: trains ``config["settings"]`` laid over the base configs.
+    """Ray Tune's trainable: trains the base configs with the settings ``config["settings"]``.
 
-    An exception of the training is reported, not raised: only a worker that dies is an error to Ray, and is
-    started again.
+    An exception of the training is reported, not raised. Only a worker that dies is an error to Ray, which starts it
+    again.
     """
     for address in config["addresses"]:
         know(address)  # so that what this process writes shows no password of theirs
@@ -246,7 +246,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def diagnose(error: Exception, folder: Path) -> tuple[FailureKind, str]:
-    """Why a trial failed: the kind of failure, and a line for people.
+    """Tell why a trial failed: the kind of failure, and a line for people.
 
     Examples:
         >>> diagnose(ValueError("lr must be above 0"), Path())[1]
@@ -270,7 +270,7 @@ def diagnose(error: Exception, folder: Path) -> tuple[FailureKind, str]:
 
 
 def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
-    """The newest checkpoint of a run that is whole; ``before``: of an earlier iteration than this."""
+    """Find the newest whole checkpoint of a run, of an iteration earlier than ``before`` if that is given."""
     for path in reversed(numbered(folder, "**/iter_*.pth")):
         if (before is None or _iteration(path) < before) and is_whole(path):
             return path
@@ -278,7 +278,7 @@ def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
 
 
 def take_over(earlier: str | None, folder: Path) -> None:
-    """Copy what an earlier attempt at the same trial left, unless that has been done."""
+    """Copy the files of an earlier attempt at the same trial, unless that has been done."""
     if earlier is None or not Path(earlier).exists() or (folder / REPORTS).exists():
         return
     # latest.pth: a link, of no use here, that a second copy would find in its way
