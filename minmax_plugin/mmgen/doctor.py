@@ -119,11 +119,11 @@ def _order(cfg: Config, model: nn.Module, adapter: GameAdapter) -> list[str]:
     )
     lines.append(f"{last}MinMaxHook: reads f, accepts the proposal, or restores the incumbent")
     lines.append(
-        f"{last}the {adapter.generator_steps} generator steps, taken at the decided pair: the next proposal"
+        f"{last}the {adapter.generator_steps} generator steps, taken at the incumbent: the next proposal"
         if several
-        else f"{last}the generator's pass at the decided pair; its step is left pending"
+        else f"{last}the generator's pass at the incumbent; its step is left pending"
     )
-    lines.append("MinMaxHook: logs the decision; shows the decided pair to the hooks that are due")
+    lines.append("MinMaxHook: logs the decision; shows the incumbent to the hooks that are due")
     # The toolkit makes this one of the config's ``evaluation`` when it trains, before all others.
     evaluation = [cfg.evaluation.get("type", "GenerativeEvalHook")] if cfg.get("evaluation") else []
     lines.append(f"other hooks: {', '.join([*evaluation, *_names(others, 'after_train_iter')]) or 'none'}")

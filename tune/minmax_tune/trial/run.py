@@ -281,10 +281,10 @@ def take_over(earlier: str | None, folder: Path) -> None:
     """Copy the files of an earlier attempt at the same trial, unless that has been done."""
     if earlier is None or not Path(earlier).exists() or (folder / REPORTS).exists():
         return
-    # latest.pth: a link, of no use here, that a second copy would find in its way
+    # latest.pth is a link, of no use here, and would block a second copy.
     skip = ("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json", "latest.pth", REPORTS)
     shutil.copytree(earlier, folder, ignore=shutil.ignore_patterns(*skip), symlinks=True, dirs_exist_ok=True)
-    # The reports come last and whole, for they say that it has been done.
+    # The reports come last and whole, because they mark that it has been done.
     partial = shutil.copy2(Path(earlier) / REPORTS, folder / f"{REPORTS}.tmp")
     os.replace(partial, folder / REPORTS)
 
