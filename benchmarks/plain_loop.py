@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.tables import commit, keep  # noqa: E402
 from benchmarks.turns import now  # noqa: E402
 from experiments.stats import paired_ratio  # noqa: E402
-from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, PairedBatch, build_baseline  # noqa: E402
-from minmax_plugin.baselines import BASELINES  # noqa: E402
+from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, PairedBatch  # noqa: E402
+from minmax_plugin.baselines import BASELINES, build_baseline  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "plain_loop.csv"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import griffe
 
-from minmax_plugin.acceptance import POLICIES
+from minmax_plugin.policies import POLICIES
 from minmax_plugin.settings import PRESETS, EstimatorSettings, MinMaxSettings
 
 PAGE = Path(__file__).parent / "settings.md"

@@ -10,27 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minmax_plugin.acceptance import (
-        Acceptance,
-        Always,
-        Annealed,
-        Comparison,
-        ConstantRate,
-        DecreasingTemperature,
-        Matched,
-        Never,
-        Periodic,
-        RandomRate,
-        Significant,
-        Strict,
-        build_acceptance,
-    )
-    from minmax_plugin.baselines import BASELINES, build_baseline
+    from minmax_plugin.acceptance import Acceptance, Always, Annealed, Comparison, ConstantRate, Strict
     from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
     from minmax_plugin.estimators import Estimate, Estimator, FreshBatch, LastBatch, PairedBatch
     from minmax_plugin.game import Decision, MinMaxGame
-    from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
     from minmax_plugin.player import Player
+    from minmax_plugin.policies import Significant, build_acceptance
     from minmax_plugin.randomness import inference
     from minmax_plugin.settings import PRESETS, MinMaxSettings
     from minmax_plugin.snapshot import Restore
@@ -39,22 +24,19 @@ __version__ = "0.2.0"
 
 # Loaded at the first use of the name (PEP 562), so that a command's --help does not wait for torch.
 _HOME = {
-    "acceptance": "Acceptance Always Annealed Comparison ConstantRate DecreasingTemperature Matched Never Periodic "
-    "RandomRate Significant Strict build_acceptance",
-    "baselines": "BASELINES build_baseline",
+    "acceptance": "Acceptance Always Annealed Comparison ConstantRate Strict",
     "equilibrium": "Certificate Solution certify solve",
-    "game": "Decision MinMaxGame",
-    "optimizers": "ExtraAdam LookaheadMinmax OptimisticAdam",
-    "settings": "PRESETS MinMaxSettings",
-    "player": "Player",
-    "snapshot": "Restore",
     "estimators": "Estimate Estimator FreshBatch LastBatch PairedBatch",
+    "game": "Decision MinMaxGame",
+    "player": "Player",
+    "policies": "Significant build_acceptance",
     "randomness": "inference",
+    "settings": "PRESETS MinMaxSettings",
+    "snapshot": "Restore",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
-    "BASELINES",
     "PRESETS",
     "Acceptance",
     "Always",
@@ -63,28 +45,19 @@ __all__ = [
     "Comparison",
     "ConstantRate",
     "Decision",
-    "DecreasingTemperature",
     "Estimate",
     "Estimator",
-    "ExtraAdam",
     "FreshBatch",
     "LastBatch",
-    "LookaheadMinmax",
-    "Matched",
     "MinMaxGame",
     "MinMaxSettings",
-    "Never",
-    "OptimisticAdam",
     "PairedBatch",
-    "Periodic",
     "Player",
-    "RandomRate",
     "Restore",
     "Significant",
     "Solution",
     "Strict",
     "build_acceptance",
-    "build_baseline",
     "certify",
     "inference",
     "solve",

@@ -12,12 +12,13 @@ from torch import Tensor, distributed
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from minmax_plugin.acceptance import Acceptance, Comparison, build_acceptance
+from minmax_plugin.acceptance import Acceptance, Comparison
 from minmax_plugin.checks import check_flags, check_kind, check_patience, check_seed
 from minmax_plugin.deferred import take_step
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
 from minmax_plugin.player import Player, found_inf, players_of
+from minmax_plugin.policies import build_acceptance
 from minmax_plugin.scaling import ScaledSteps
 from minmax_plugin.snapshot import PairSnapshot, Restore
 from minmax_plugin.watch import RATE_WINDOW, IdleWatch, warn_of_rate
@@ -25,17 +26,17 @@ from minmax_plugin.watch import RATE_WINDOW, IdleWatch, warn_of_rate
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one proposal.
+    """The decision about one proposal.
 
     Attributes:
-        index: the decision's number, from 0.
-        f_old: f at the incumbent; NaN where there was none yet.
-        f_new: f at the proposal, after the response.
-        standard_error: of f_new − f_old; NaN where it cannot be had.
-        accepted: whether the proposal was accepted.
-        reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``,
-            ``non-finite``, ``patience``, or a control's name.
-        rejections: rejections in a row, this one included.
+        index: The decision's number, from 0.
+        f_old: The value of f at the incumbent; NaN where there was none yet.
+        f_new: The value of f at the proposal, after the response.
+        standard_error: The standard error of f_new − f_old; NaN where there is none.
+        accepted: Whether the proposal was accepted.
+        reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``, ``non-finite``,
+            ``patience``, or a control's name.
+        rejections: The number of rejections in a row, this one included.
 
     Examples:
         >>> Decision(7, f_old=1.0, f_new=1.5, standard_error=0.1, accepted=False, reason="worse", rejections=2).accepted
@@ -54,38 +55,42 @@ class Decision:
 class MinMaxGame:
     """min over x, max over y of f(x, y), by proposals that are accepted or rolled back.
 
-    One cycle is that of arXiv:2006.12376, Algorithm 1, as the paper uses it for GANs. :meth:`propose` takes one
-    optimizer step of the min player, x' = x + v. The caller ascends f(x', ·) from y with k ordinary steps of
-    the max player's optimizer, which gives y'. :meth:`decide` is told f_new ≈ f(x', y'). It accepts (x', y')
-    as the incumbent, or restores (x, y), in place. The min player's next gradient is then taken at the incumbent.
+    One cycle is that of arXiv:2006.12376, Algorithm 1, as the paper uses it for GANs. It has three parts:
 
-    Under ``torch.distributed`` every rank makes the same decision. f is averaged over the ranks, what is not
-    finite on one rank is rejected on all, and the draws come from equal seeds.
+    1. In :meth:`propose` the min player takes one optimizer step, x' = x + v.
+    2. The caller ascends f(x', ·) from y with k ordinary steps of the max player's optimizer, which gives y'.
+    3. In :meth:`decide` the game gets f_new ≈ f(x', y'). It accepts (x', y') as the incumbent, or restores (x, y), in
+       place.
 
-    A rejection restores weights, buffers and all state of the optimizers, wherever they keep it. It does not
-    restore a learning rate that was set between two steps, by a schedule for one.
+    The min player's next gradient is then taken at the incumbent.
+
+    Under ``torch.distributed`` every rank makes the same decision. The game averages f over the ranks, and the draws
+    come from equal seeds. A proposal that is not finite on one rank is rejected on all.
+
+    A rejection restores weights, buffers and all state of the optimizers, in any place. It does not restore a learning
+    rate that was set between two steps, for example by a schedule.
 
     Args:
-        min_player: the optimizer of the min player (the generator), or a :class:`Player`.
-        max_player: the optimizer of the max player (the discriminator), or a :class:`Player`.
-        acceptance: the policy, its name, or a dict as :func:`build_acceptance` takes it; the practical rule with
-            rate 1/5 if not given.
-        restore: what a rejection restores; everything if not given, as in the theory.
-        estimator: of f; without one, the caller gives f to :meth:`decide`.
-        seed: of the acceptance draw, which has a random stream of its own; the same on all ranks.
-        update_reference_on_reject: whether a rejected proposal's f_new becomes f_old all the same. The released code
-            for four Gaussians does so; the theory does not.
-        patience: rejections in a row above which ``on_patience`` applies, the paper's r_max; ``None`` for never.
-        on_patience: ``"stop"`` sets :attr:`stopped`, as the theory's algorithm ends there; ``"accept"`` accepts the
-            proposal; ``"raise"`` raises.
-        recover_nonfinite: capture both players whole, so that any non-finite state can be undone; costs a copy of
-            whatever ``restore`` does not capture.
-        max_nonfinite: non-finite proposals in a row before giving up.
-        group: the process group; the default one if not given.
+        min_player: The optimizer of the min player (the generator), or a :class:`Player`.
+        max_player: The optimizer of the max player (the discriminator), or a :class:`Player`.
+        acceptance: The policy, its name, or a dict as :func:`build_acceptance` takes it. The default is the practical
+            rule with rate 1/5.
+        restore: The parts that a rejection restores. By default that is everything, as in the theory.
+        estimator: The estimator of f. Without one, the caller gives f to :meth:`decide`.
+        seed: The seed of the acceptance draw, which has a separate random stream. It must be the same on all ranks.
+        update_reference_on_reject: Whether a rejected proposal's f_new becomes f_old all the same. The released code
+            for four Gaussians does so. The theory does not.
+        patience: The rejections in a row above which ``on_patience`` applies, the paper's r_max. ``None`` for never.
+        on_patience: What happens above ``patience``. ``"stop"`` sets :attr:`stopped`, because the theory's algorithm
+            ends there. ``"accept"`` accepts the proposal, and ``"raise"`` raises.
+        recover_nonfinite: Whether to capture both players whole, so that any non-finite state can be undone. It costs
+            a copy of all parts that ``restore`` does not capture.
+        max_nonfinite: The number of non-finite proposals in a row before giving up.
+        group: The process group; the default one if not given.
 
     Raises:
-        ValueError: for an argument of the wrong kind or out of range, an optimizer that is only a wrapper, or players
-            that share parameters.
+        ValueError: If an argument is of the wrong kind or out of range. Also if an optimizer is only a wrapper, or the
+            players share parameters.
 
     There are two departures from the paper. The response is k optimizer steps by the caller, not an ascent to
     ‖∇y f‖ ≤ ε' (:func:`minmax_plugin.solve` does that). The first cycle has no proposal and only sets f_old.
@@ -149,13 +154,13 @@ class MinMaxGame:
         self.replace(min_player, max_player)
 
     def replace(self, min_player: Player | Optimizer, max_player: Player | Optimizer) -> None:
-        """Go on with other players: networks that grow, optimizers that are built anew.
+        """Continue with other players: networks that grow, optimizers that are built again.
 
-        f is another function then, so :attr:`f_old` is forgotten.
+        Then f is another function, so :attr:`f_old` is forgotten.
 
         Raises:
-            RuntimeError: if a proposal is open; :meth:`close` it first.
-            ValueError: as at the start, for what cannot be a player.
+            RuntimeError: If a proposal is open. Call :meth:`close` first.
+            ValueError: If an argument cannot be a player, as at the start.
         """
         if self.open:
             raise RuntimeError("a proposal is open: call decide() or close() before replace().")
@@ -186,21 +191,21 @@ class MinMaxGame:
         """Capture what a rejection would restore, then step the min player with its present gradient.
 
         Args:
-            scaler: the gradient scaler that the present gradient was scaled with. The game steps through it and then
-                calls its ``update()``. The caller's own ``update()`` belongs right after each
-                ``scaler.step(max_optimizer)``, before :meth:`decide`.
+            scaler: The gradient scaler that scaled the present gradient. The game steps through it and then calls its
+                ``update()``. The caller's own ``update()`` belongs right after each ``scaler.step(max_optimizer)``,
+                before :meth:`decide`.
 
         Returns:
-            Whether a proposal is open now; ``False`` where the min player has no gradient yet, or the
-            gradient scaler skipped its step.
+            Whether a proposal is open now. It is ``False`` where the min player has no gradient yet, or the gradient
+            scaler skipped its step.
 
         Raises:
-            RuntimeError: if the last proposal has not been decided, or the scaler has another scale than at the
-                last decision.
-            ValueError: if ``scaler`` is something else.
+            RuntimeError: If the last proposal has not been decided, or the scaler has another scale than at the last
+                decision.
+            ValueError: If ``scaler`` is no gradient scaler.
 
         Warns:
-            UserWarning: after three cycles in a row without a gradient.
+            UserWarning: After three cycles in a row without a gradient.
         """
         if self.open:
             raise RuntimeError("the last proposal is still open: call decide() before propose().")
@@ -229,20 +234,20 @@ class MinMaxGame:
         """Accept the open proposal or roll it back, given f after the response.
 
         Without an open proposal, or without an f_old to compare with, the present pair is accepted and ``f_new``
-        becomes f_old. This is how f_old comes about at the start.
+        becomes f_old. The first f_old is made this way.
 
         Args:
-            f_new: f at the present pair, in the units of f, or an :class:`Estimate`; the game's estimator
-                is asked if it is not given.
+            f_new: The value of f at the present pair, in the units of f, or an :class:`Estimate`. If it is not given,
+                the game asks its estimator.
 
         Returns:
             The decision.
 
         Raises:
-            ValueError: if ``f_new`` is not one number, or is not given and the game has no estimator.
-            FloatingPointError: if something is not finite and cannot be undone, or after ``max_nonfinite`` such
+            ValueError: If ``f_new`` is not one number, or is not given and the game has no estimator.
+            FloatingPointError: If a state is not finite and cannot be undone, or after ``max_nonfinite`` such
                 proposals in a row. It looks at f and all weights, and with ``recover_nonfinite`` at all else.
-            RuntimeError: after more than ``patience`` rejections in a row, with ``on_patience="raise"``; or if the
+            RuntimeError: After more than ``patience`` rejections in a row, with ``on_patience="raise"``. Also if the
                 incumbent is shown in the proposal's place.
         """
         self._check_shown()
@@ -254,7 +259,7 @@ class MinMaxGame:
         return decision
 
     def _judge(self, reading: Reading, draw: float) -> Decision:
-        """What the policy says of a reading, given a uniform ``draw``; changes nothing."""
+        """Ask the policy about a reading, given a uniform ``draw``. This changes nothing."""
         f_old, error = reading.f_old, reading.difference_error
         if f_old is None:
             f_old, error = self.f_old, math.hypot(reading.standard_error, self._f_old_error)
@@ -293,20 +298,20 @@ class MinMaxGame:
         self._check_limits()
 
     def capture(self) -> None:
-        """Capture the present pair though there is no proposal, so that a cycle that ends non-finite is undone.
+        """Capture the present pair without a proposal, so that a cycle that ends non-finite can be undone.
 
-        Of use with ``recover_nonfinite``, before the max player's first step.
+        It is useful with ``recover_nonfinite``, before the max player's first step.
         """
         self._incumbent.capture()
         self.phase = Phase.CAPTURED
 
     def close(self) -> None:
-        """Accept an open proposal without a test and forget f_old: f is about to become another function.
+        """Accept an open proposal without a test and forget f_old, because f is about to become another function.
 
-        As where a network grows a layer: what f would be read to be is no answer to this proposal.
+        This happens where a network grows a layer. The new f says nothing about this proposal.
 
         Raises:
-            RuntimeError: if the incumbent is shown in the proposal's place.
+            RuntimeError: If the incumbent is shown in the proposal's place.
         """
         self._check_shown()
         self.phase = Phase.BETWEEN
@@ -317,19 +322,19 @@ class MinMaxGame:
     def swap(self) -> None:
         """Exchange the open proposal and the incumbent, in place; call it again to return.
 
-        For hooks that must look at a decided pair in mid-cycle: an average of weights, a checkpoint. Parts that a
-        rejection would not restore are not exchanged: they are settled as soon as they move.
+        It is for hooks that must see the incumbent in mid-cycle: an average of weights, a checkpoint. Parts that a
+        rejection would not restore are not exchanged, because they are final as soon as they move.
         """
         if self.open:
             self._incumbent.swap(back=self.phase is Phase.SHOWN)
             self.phase = Phase.OPEN if self.phase is Phase.SHOWN else Phase.SHOWN
 
     def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs for an exact resume, at any phase of a cycle.
+        """Return all that :meth:`load_state_dict` needs for an exact resume, at any phase of a cycle.
 
-        Besides f_old, counters and the draw's random state, that is the min player's pending gradient
-        between two cycles, and the snapshot while a proposal is open. The players' own state (modules and
-        optimizers) is saved by the caller. Safe for ``torch.load(weights_only=True)``.
+        That is f_old, counters and the draw's random state. Between two cycles it includes the min player's pending
+        gradient, and while a proposal is open the snapshot. The caller saves the players' own state (modules and
+        optimizers). The result is safe for ``torch.load(weights_only=True)``.
         """
         state = {name: getattr(self, name) for name in _SAVED}
         state |= {"phase": self.phase.value, "settings": self._incumbent.settings, "draws": self._draws.get_state()}
@@ -343,13 +348,13 @@ class MinMaxGame:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load what :meth:`state_dict` gave; modules and optimizers must be loaded before.
+        """Load the result of :meth:`state_dict`. Modules and optimizers must be loaded before.
 
-        Where f was read by an estimator of another kind, :attr:`f_old` is forgotten, as it is where f changes: a
-        proposal that is open is then accepted untested.
+        Where an estimator of another kind read f, :attr:`f_old` is forgotten, as it is where f changes. An open
+        proposal is then accepted untested.
 
         Raises:
-            ValueError: if the state was saved with another ``restore`` or ``recover_nonfinite`` in mid-cycle.
+            ValueError: If the state was saved with another ``restore`` or ``recover_nonfinite`` in mid-cycle.
         """
         check_resumable(state, self._incumbent.settings)
         self._scaled.forget()

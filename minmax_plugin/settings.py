@@ -8,8 +8,9 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from minmax_plugin.acceptance import Acceptance, build_acceptance
+from minmax_plugin.acceptance import Acceptance
 from minmax_plugin.checks import check_above_0, check_flags, check_patience, is_count, is_number
+from minmax_plugin.policies import build_acceptance
 
 if TYPE_CHECKING:
     from minmax_plugin.snapshot import Restore

@@ -7,21 +7,9 @@ import oracle
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minmax_plugin import (
-    Always,
-    Annealed,
-    ConstantRate,
-    DecreasingTemperature,
-    FreshBatch,
-    Matched,
-    MinMaxGame,
-    Never,
-    PairedBatch,
-    Periodic,
-    RandomRate,
-    Restore,
-    Strict,
-)
+from minmax_plugin import Always, Annealed, ConstantRate, FreshBatch, MinMaxGame, PairedBatch, Restore, Strict
+from minmax_plugin.controls import Matched, Never, RandomRate
+from minmax_plugin.released import DecreasingTemperature, Periodic
 
 POLICIES = {
     "strict": (Strict(min_decrease=0.01), lambda i, old, new, draw: new <= old - 0.01),

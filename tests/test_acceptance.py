@@ -3,20 +3,9 @@ import math
 
 import pytest
 
-from minmax_plugin import (
-    Always,
-    Annealed,
-    Comparison,
-    ConstantRate,
-    DecreasingTemperature,
-    Matched,
-    Never,
-    Periodic,
-    RandomRate,
-    Significant,
-    Strict,
-    build_acceptance,
-)
+from minmax_plugin import Always, Annealed, Comparison, ConstantRate, Significant, Strict, build_acceptance
+from minmax_plugin.controls import Matched, Never, RandomRate
+from minmax_plugin.released import DecreasingTemperature, Periodic
 
 # policy, f_old, f_new, draw → accepted, reason
 CASES = [

@@ -9,9 +9,10 @@ import oracle
 import pytest
 import torch
 
-from minmax_plugin import MinMaxGame, Never
+from minmax_plugin import MinMaxGame
 from minmax_plugin.baselines import BASELINES, build_baseline
-from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+from minmax_plugin.controls import Never
 
 ROUNDS = 40
 LR = {"min": 0.05, "max": 0.1}

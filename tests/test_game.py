@@ -8,17 +8,8 @@ import pytest
 import torch
 from games import CYCLES, ESTIMATORS, OPTIMIZERS, POLICIES, SEED, Played, batch_estimator, noise, noise_of, small_game
 
-from minmax_plugin import (
-    ConstantRate,
-    Decision,
-    MinMaxGame,
-    Never,
-    Player,
-    RandomRate,
-    Restore,
-    Significant,
-    Strict,
-)
+from minmax_plugin import ConstantRate, Decision, MinMaxGame, Player, Restore, Significant, Strict
+from minmax_plugin.controls import Never, RandomRate
 
 
 def compare(policy, optimizer, estimator, k, players, moments, update):

@@ -20,13 +20,12 @@ from minmax_plugin import (
     FreshBatch,
     LastBatch,
     MinMaxGame,
-    Never,
     Player,
-    RandomRate,
     Restore,
     Strict,
     build_acceptance,
 )
+from minmax_plugin.controls import Never, RandomRate
 
 
 def sgd(net=None):

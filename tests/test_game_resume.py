@@ -8,7 +8,8 @@ import torch
 from exact import assert_identical
 from games import Played, small_game
 
-from minmax_plugin import Estimate, MinMaxGame, Never, Player, Restore, Strict
+from minmax_plugin import Estimate, MinMaxGame, Player, Restore, Strict
+from minmax_plugin.controls import Never
 from minmax_plugin.phase import Phase
 
 PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend

@@ -7,7 +7,8 @@ import pytest
 import torch
 from games import small_game
 
-from minmax_plugin import Always, ConstantRate, MinMaxGame, Never
+from minmax_plugin import Always, ConstantRate, MinMaxGame
+from minmax_plugin.controls import Never
 
 
 def scaler(**settings):

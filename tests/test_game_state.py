@@ -14,7 +14,8 @@ import torch
 from exact import assert_identical
 from torch import nn
 
-from minmax_plugin import Always, MinMaxGame, Never, Player, RandomRate, Restore
+from minmax_plugin import Always, MinMaxGame, Player, Restore
+from minmax_plugin.controls import Never, RandomRate
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.phase import Phase
 

@@ -6,15 +6,8 @@ import pytest
 import torch
 from games import small_game
 
-from minmax_plugin import (
-    Always,
-    Estimate,
-    MinMaxGame,
-    Never,
-    Player,
-    Restore,
-    Strict,
-)
+from minmax_plugin import Always, Estimate, MinMaxGame, Player, Restore, Strict
+from minmax_plugin.controls import Never
 
 NONFINITE = [
     # what breaks, after the first cycle, and whether restoring the generator alone can mend it

@@ -8,7 +8,8 @@ from exact import assert_identical
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minmax_plugin import MinMaxGame, RandomRate, Restore, Strict
+from minmax_plugin import MinMaxGame, Restore, Strict
+from minmax_plugin.controls import RandomRate
 
 EVENTS = st.lists(
     st.tuples(

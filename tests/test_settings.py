@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Periodic, Restore
+from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Restore
+from minmax_plugin.released import Periodic
 from minmax_plugin.settings import PRESETS, RENAMED, EstimatorSettings, present_settings
 
 MEANT = {

@@ -17,8 +17,8 @@ from mmcv.parallel import is_module_wrapper
 from mmcv.runner import HOOKS, OPTIMIZERS, Hook
 from torch.optim import Optimizer
 
+from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer, register_minmax_optimizers
-from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
 
 WITHOUT_MINMAX = ("LookaheadMinmaxHook", "RandomAscent")  # hooks that take its place
 NOT_TOGETHER = "{} and MinMaxHook cannot go together: remove one from custom_hooks."

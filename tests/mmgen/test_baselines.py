@@ -9,9 +9,9 @@ from mmgen.models import build_model
 from mmgen_runs import checkpoint, losses, run, small_config
 from torch.nn.functional import softplus
 
-from minmax_plugin import build_baseline
+from minmax_plugin.baselines import build_baseline
+from minmax_plugin.baselines.optimizers import ExtraAdam
 from minmax_plugin.mmgen.baselines import ClipWeights, LookaheadMinmaxHook, RandomAscent
-from minmax_plugin.optimizers import ExtraAdam
 
 PLAYERS = ("generator", "discriminator")
 

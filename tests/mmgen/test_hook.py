@@ -15,12 +15,13 @@ from mmgen.models import build_model
 from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
-from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Periodic, Restore
+from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Restore
 from minmax_plugin.mmgen.adapters import UnconditionalAdapter
 from minmax_plugin.mmgen.adapters.base import by_group
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.released import Periodic
 from minmax_plugin.settings import EstimatorSettings
 
 ALWAYS = dict(acceptance="always")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Adam, Optimizer
 
-from minmax_plugin.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam, adam_direction, check_count
+from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam, adam_direction, check_count
 
 Loss = Callable[[], Tensor]
 
