@@ -17,7 +17,7 @@ NO_DECISION = ("initial", "no proposal")  # reasons of a Decision in whose cycle
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a policy is asked about one proposal.
+    """The facts about one proposal by which a policy decides.
 
     Args:
         index: The decision's number, from 0.

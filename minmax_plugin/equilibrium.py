@@ -20,7 +20,7 @@ Bounds = tuple[float | Tensor, float | Tensor]
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """Where :func:`solve` ended, why, and what it cost.
+    """The result of :func:`solve`: where it ended, why, and at what cost.
 
     Attributes:
         x: The min player's point in the last accepted pair.

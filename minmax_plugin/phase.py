@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Phase(enum.Enum):
-    """Where a game is in its cycle."""
+    """The place of a game in its cycle."""
 
     BETWEEN = "between"  # the incumbent is in place, and nothing is captured
     CAPTURED = "captured"  # the incumbent is captured, but there is no proposal

@@ -83,7 +83,7 @@ RENAMED = {
 
 @dataclasses.dataclass(frozen=True)
 class EstimatorSettings:
-    """How f is estimated, the setting ``estimator``.
+    """The setting ``estimator``: how f is estimated.
 
     Args:
         type: The estimator. ``paired`` reads both values on one batch, with one noise, in inference mode. So most of
@@ -262,7 +262,7 @@ class MinMaxSettings:
 
     @property
     def restored(self) -> Restore:
-        """What a rejection restores."""
+        """The parts that a rejection restores."""
         from minmax_plugin.snapshot import Restore  # it needs torch, which a command's --help does not wait for
 
         chosen = self.resolved

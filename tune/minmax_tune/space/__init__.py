@@ -1,1 +1,1 @@
-"""What is sampled: search spaces, and settings of a config by path."""
+"""The space that is sampled: search spaces, and settings of a config by path."""
