@@ -47,11 +47,11 @@ class MinMaxHook(Hook):
     k comes from the config (``disc_steps``, and accumulation). After an iteration, other hooks only see decided pairs.
     So averaged weights and checkpoints lag one generator step behind the plain loop.
 
-    Several generator steps in a cycle are taken at once and are one proposal. Where the toolkit changes networks or
-    optimizers (progressive growing), the last step before that is accepted without a test. f is another function
-    afterwards, so f_old is read again.
+    Several generator steps in a cycle are taken at once and are one proposal. Progressive growing changes
+    networks and optimizers. The last step before that is accepted without a test. f is another function afterwards, so
+    f_old is read again.
 
-    The hook moves itself to the front of the runner's hooks, whatever priority it was given. The pending step must be
+    The hook moves itself to the front of the runner's hooks, at any priority. The pending step must be
     taken before the learning-rate hooks of the next iteration run.
 
     Args:
@@ -219,7 +219,7 @@ class MinMaxHook(Hook):
     # --- parts -------------------------------------------------------------------------------------------
 
     def _bind(self, optimizers: Any) -> None:
-        """Take the players over: at the start, and wherever the model has built its optimizers anew."""
+        """Take the players over: at the start, and wherever the model has built new optimizers."""
         players = self.adapter.bind(optimizers)
         for optimizer in (self.adapter.min_optimizer, self.adapter.max_optimizer):
             optimizer.driver = self

@@ -108,7 +108,7 @@ def register_minmax_optimizers() -> list[str]:
 
     Examples:
         >>> import minmax_plugin.mmgen
-        >>> OPTIMIZERS.get("MinMaxAdam").__mro__[2].__name__
+        >>> OPTIMIZERS.get("MinMaxAdam").__mro__[3].__name__
         'Adam'
     """
     added = []
