@@ -45,6 +45,7 @@ BAD = [
     (dict(ascent_tolerance=0), "ascent_tolerance must be above 0, but got 0"),
     (dict(patience="3"), "patience must be 1 or more rejections, or None, but got '3'"),
     (dict(on_patience="run"), "on_patience must be one of"),
+    (dict(acceptance=dict(type="periodic", every=0)), "every must be 1 or more decisions, but got 0"),
     (dict(max_nonfinite=0), "max_nonfinite must be 1 or more, but got 0"),
     (dict(pool="8"), "pool must be 1 batch or more, but got '8'"),
     (dict(seed="1"), r"seed must be a whole number from 0 to 2\*\*32 - 1, or None, but got '1'"),

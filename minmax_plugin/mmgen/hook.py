@@ -42,9 +42,9 @@ class MinMaxHook(Hook):
     The toolkit runs k discriminator steps and then one generator step. Under this hook the generator's ``step()`` is
     deferred: its gradient is pending. Before the next iteration the hook applies it, as the proposal. The
     discriminator's steps follow. When the toolkit turns to the generator again (its ``zero_grad()``), the hook reads f
-    and decides. The toolkit then computes the next generator gradient at the decided pair.
+    and decides. The toolkit then computes the next generator gradient at the incumbent.
 
-    k comes from the config (``disc_steps``, and accumulation). After an iteration, other hooks only see decided pairs.
+    k comes from the config (``disc_steps``, and accumulation). After an iteration, other hooks only see incumbents.
     So averaged weights and checkpoints lag one generator step behind the plain loop.
 
     Several generator steps in a cycle are taken at once and are one proposal. Progressive growing changes
@@ -66,7 +66,7 @@ class MinMaxHook(Hook):
         0.25
     """
 
-    reads_weights = False  # it is none of the hooks that it shows the decided pair to
+    reads_weights = False  # it is none of the hooks that it shows the incumbent to
 
     def __init__(self, **settings: Any) -> None:
         self.settings = MinMaxSettings.from_dict(settings)
@@ -137,7 +137,7 @@ class MinMaxHook(Hook):
         if game is None:
             return
         if game.open:
-            game.swap()  # what is left in memory is the decided pair, as in the last checkpoint
+            game.swap()  # what is left in memory is the incumbent, as in the last checkpoint
         runner.logger.info(
             f"MinMax: {game.decisions} cycles (k = {self.adapter.ascent_steps}), {game.accepted} of {game.proposals} "
             f"proposals accepted; {n['disc_steps']} discriminator steps on {n['images']} images."
@@ -209,10 +209,10 @@ class MinMaxHook(Hook):
                 "drawn anew.",
                 stacklevel=2,
             )
-        self.show_proposal()  # a checkpoint in mid-cycle holds the decided pair in its place
+        self.show_proposal()  # a checkpoint in mid-cycle holds the incumbent in its place
 
     def show_proposal(self) -> None:
-        """Undo the exchange that showed the other hooks the decided pair."""
+        """Undo the exchange that showed the other hooks the incumbent."""
         if self.game is not None and self.game.phase is Phase.SHOWN:
             self.game.swap()
 
