@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch.optim import Optimizer
@@ -12,8 +14,8 @@ class DeferredOptimizer:
     """Mixin of an optimizer that is stepped by a host's own loop, and whose step is really taken by ``apply()``.
 
     The loop calls ``step()`` where the algorithm is not ready for the step. A subclass defines ``step()``, marks it by
-    :func:`deferring`, and calls :meth:`apply` where the step is taken at once. The game calls :meth:`apply` as the
-    proposal. Step hooks run in :meth:`apply` alone, so that a deferred step counts as none.
+    :func:`deferring`, and calls :meth:`apply` where the step is taken at once. The game takes its steps within
+    :func:`steps_taken`. Step hooks run in :meth:`apply` alone, so that a deferred step counts as none.
 
     Examples:
         >>> import torch
@@ -30,6 +32,8 @@ class DeferredOptimizer:
         0.5
     """
 
+    taken = False  # whether step() takes its step at present, for :func:`steps_taken`
+
     def _apply(self, closure: Callable[[], float] | None = None) -> Any:
         step: Any = super().step  # type: ignore[misc]
         if getattr(step, "hooked", False):  # its hooks run around apply() already
@@ -41,13 +45,23 @@ class DeferredOptimizer:
 
 def deferring(step: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a ``step()`` that may take no step, so that torch runs no step hooks around it."""
-    step.hooked = True  # type: ignore[attr-defined]
-    return step
+
+    @functools.wraps(step)
+    def deferred(self: Any, closure: Callable[[], float] | None = None) -> Any:
+        return self.apply(closure) if self.taken else step(self, closure)
+
+    deferred.hooked = True  # type: ignore[attr-defined]
+    return deferred
 
 
-def take_step(optimizer: Optimizer) -> None:
-    """Step an optimizer, whether its own ``step()`` is deferred or not."""
-    if isinstance(optimizer, DeferredOptimizer):
-        optimizer.apply()
-    else:
-        optimizer.step()
+@contextlib.contextmanager
+def steps_taken(optimizers: Iterable[Optimizer]) -> Iterator[None]:
+    """Take each ``step()`` of some optimizers within a block, a gradient scaler's too."""
+    deferred = [optimizer for optimizer in optimizers if isinstance(optimizer, DeferredOptimizer)]
+    try:
+        for optimizer in deferred:
+            optimizer.taken = True
+        yield
+    finally:
+        for optimizer in deferred:
+            optimizer.taken = False

@@ -52,8 +52,12 @@ class Estimator:
         1.0
     """
 
-    kind: ClassVar[str] = "own"
+    kind: ClassVar[str] = "Estimator"
     """A game that resumes with an estimator of another kind forgets f_old; the names are those of version 0.1.0."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.kind = vars(cls).get("kind", cls.__name__)
 
     def evaluate_incumbent(self) -> None:
         """Read what the comparison needs of the incumbent. By default that is nothing."""
@@ -201,6 +205,8 @@ class PairedBatch(FreshBatch):
         >>> round(float(estimate.f_new - estimate.f_old), 3), round(float(estimate.difference_error), 3)
         (0.5, 0.0)
     """
+
+    kind = "FreshBatch"
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from minmax_plugin.acceptance import Acceptance, Comparison
 from minmax_plugin.checks import check_flags, check_kind, check_patience, check_seed
-from minmax_plugin.deferred import take_step
+from minmax_plugin.deferred import steps_taken
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
 from minmax_plugin.player import Player, found_inf, players_of
@@ -221,11 +221,12 @@ class MinMaxGame:
         if self.estimator is not None:
             self.estimator.evaluate_incumbent()
         self._stepped = False
-        if scaler is not None:
-            self._scaled.step(self.min_player.optimizers)
-        else:
-            for optimizer in self.min_player.optimizers:
-                take_step(optimizer)
+        with steps_taken(self.min_player.optimizers):
+            if scaler is not None:
+                self._scaled.step(self.min_player.optimizers)
+            else:
+                for optimizer in self.min_player.optimizers:
+                    optimizer.step()
         if self._stepped:
             self.phase = Phase.OPEN
         return self._stepped
@@ -340,10 +341,10 @@ class MinMaxGame:
         state |= {"phase": self.phase.value, "settings": self._incumbent.settings, "draws": self._draws.get_state()}
         state["value"] = {} if self.estimator is None else self.estimator.state_dict()
         state["estimator"] = self._kind
-        if self.phase is Phase.BETWEEN:
+        if not self.open:
             gradients = [p.grad for p in self.min_player.parameters]
             state["gradients"] = [None if g is None else g.clone() for g in gradients]
-        else:
+        if self.phase is not Phase.BETWEEN:
             state["snapshots"] = self._incumbent.state_dict()
         return state
 
@@ -369,9 +370,9 @@ class MinMaxGame:
             self.estimator.load_state_dict(state["value"])
         if self.phase is not Phase.BETWEEN:
             self._incumbent.load_state_dict(state["snapshots"])
-            return
-        for parameter, gradient in zip(self.min_player.parameters, state["gradients"], strict=True):
-            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        if "gradients" in state:
+            for parameter, gradient in zip(self.min_player.parameters, state["gradients"], strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     # --- parts -------------------------------------------------------------------------------------------
 

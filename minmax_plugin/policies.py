@@ -96,7 +96,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     known = list(inspect.signature(policy).parameters)
     unknown = sorted(set(settings) - set(known), key=str)
     if unknown:
-        hint = ": slack is named min_decrease now" if unknown == ["slack"] else ""
+        hint = ": slack is named min_decrease now" if "slack" in unknown else ""
         raise ValueError(f"acceptance {name!r} takes {known}, but got {unknown}{hint}.")
     try:
         return policy(**settings)

@@ -122,7 +122,7 @@ class EstimatorSettings:
         """Read the setting as a config has it: a name, or a dict with ``type`` and options."""
         options = _part("estimator", spec)
         kind = options["type"]
-        if kind not in cls.OPTIONS:
+        if not isinstance(kind, str) or kind not in cls.OPTIONS:
             raise ValueError(f"estimator must be one of {list(cls.OPTIONS)}, but got {kind!r}.")
         unknown = sorted(set(options) - {"type", *cls.OPTIONS[kind]})
         if unknown:
@@ -187,7 +187,7 @@ class MinMaxSettings:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
+        if not isinstance(self.preset, str) or self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {list(PRESETS)}, but got {self.preset!r}.")
         chosen = self.resolved
         if chosen["restore"] not in RESTORED:

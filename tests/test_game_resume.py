@@ -8,7 +8,7 @@ import torch
 from exact import assert_identical
 from games import Played, small_game
 
-from minmax_plugin import Estimate, MinMaxGame, Player, Restore, Strict
+from minmax_plugin import Estimate, Estimator, MinMaxGame, Player, Restore, Strict
 from minmax_plugin.controls import Never
 from minmax_plugin.phase import Phase
 
@@ -126,3 +126,36 @@ def test_snapshots_of_other_settings_are_refused(other):
         ValueError, match="was saved in mid-cycle with .*use the restore settings and recover_nonfinite that it was"
     ):
         resumed.load_state_dict(opened)
+
+
+def test_a_gradient_that_is_pending_survives_a_capture():
+    x, *_, game = small_game(recover_nonfinite=True)
+    game.decide(0.0)
+    x.grad = torch.ones_like(x)
+    game.capture()
+    state = game.state_dict()
+    x.grad = None
+    game.load_state_dict(state)
+    assert game.propose()
+
+
+class Own(Estimator):
+    def evaluate_proposal(self):
+        return Estimate(1.0)
+
+    def load_state_dict(self, state):
+        assert state == {}
+
+
+class Other(Own):
+    def load_state_dict(self, state):
+        raise AssertionError("it is of another class")
+
+
+def test_an_estimator_of_another_class_forgets_f_old():
+    *_, game = small_game(estimator=Own())
+    game.decide()
+    for estimator, f_old in ((Own(), 1.0), (Other(), math.nan)):
+        *_, again = small_game(estimator=estimator)
+        again.load_state_dict(game.state_dict())
+        assert again.f_old == f_old or (math.isnan(again.f_old) and math.isnan(f_old))

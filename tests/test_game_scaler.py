@@ -9,6 +9,7 @@ from games import small_game
 
 from minmax_plugin import Always, ConstantRate, MinMaxGame
 from minmax_plugin.controls import Never
+from minmax_plugin.deferred import DeferredOptimizer, deferring
 
 
 def scaler(**settings):
@@ -186,3 +187,20 @@ def test_what_is_no_scaler_is_named(given):
     with pytest.raises(ValueError, match="scaler must be a torch.amp.GradScaler, or None, .*: pass the scaler itself"):
         game.propose(given)
     assert not game.open
+
+
+def test_a_deferred_optimizer_steps_through_a_scaler():
+    class Waits(DeferredOptimizer, torch.optim.SGD):
+        @deferring
+        def step(self, closure=None):
+            return None
+
+    x, y = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    optimizer, scaler = Waits([x], lr=0.5), torch.amp.GradScaler("cpu")
+    game = MinMaxGame(optimizer, torch.optim.SGD([y], lr=0.1), Always())
+    game.decide(0.0)
+    scaler.scale((x * 1.0).sum()).backward()
+    optimizer.step()
+    assert x.item() == 1.0
+    assert game.propose(scaler=scaler)
+    assert x.item() == 0.5

@@ -32,6 +32,8 @@ def test_a_preset_is_what_it_says(preset):
 
 
 BAD = [
+    (dict(preset=["paper"]), r"preset must be one of .* but got \['paper'\]"),
+    (dict(estimator=dict(type=["last"])), "estimator must be one of"),
     (dict(preset="released"), "preset must be one of .* but got 'released'"),
     (dict(estimator=dict(type="last", batches=2)), r"estimator 'last' takes \[\], but got \['batches'\]"),
     (dict(estimator=dict(type="paired", reread=True)), r"estimator 'paired' takes \['batches', 'fraction'\]"),

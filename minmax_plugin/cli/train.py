@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(cfg.pretty_text)
             return 0
         default = Path("work_dirs") / Path(args.config).stem
-        cfg.work_dir = str(Path(args.work_dir or cfg.get("work_dir") or default).expanduser())
+        cfg.work_dir = os.path.expanduser(args.work_dir or cfg.get("work_dir") or default)
         cfg.gpu_ids = [args.gpu_id]
         if args.no_validate:
             cfg.evaluation = None  # nor are its data needed

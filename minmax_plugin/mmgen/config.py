@@ -34,7 +34,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     Raises:
         ConfigError: If the file does not exist or its imports fail.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         shipped = [folder / path for folder in SHIPPED if (folder / path).is_file()]
         if not shipped:

@@ -22,9 +22,6 @@ from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.train import build_network
 from minmax_plugin.settings import MinMaxSettings
 
-PACKAGES = (
-    "minmax-plugin", "torch", "torchvision", "mmcv", "mmcv-full", "mmgen", "mmcls", "numpy", "ray", "optuna"
-)  # fmt: skip
 MIB = 2**20
 
 

@@ -185,7 +185,7 @@ class MinMaxHook(Hook):
         """What an exact resume needs, as the generator's checkpoint carries it."""
         phase = {turn.value: self._turn is turn for turn in (Turn.PENDING, Turn.ANSWERED)}
         phase["responded"] = self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED)
-        run: dict[str, Any] = {"gan": self.adapter.state_dict(), "run": self._state.state_dict()}
+        run: dict[str, Any] = {"gan": self.adapter.progress(self.adapter.model), "run": self._state.state_dict()}
         if self.decision is not None:
             run["decision"] = dataclasses.asdict(self.decision)
         if self._accumulating:
@@ -201,7 +201,7 @@ class MinMaxHook(Hook):
         for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
         if "run" in state:
-            self.adapter.load_state_dict(state["gan"])
+            self.adapter.load_progress(self.adapter.model, state["gan"])
             self._state.load_state_dict(state["run"])
         else:
             warnings.warn(

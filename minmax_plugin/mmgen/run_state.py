@@ -14,7 +14,7 @@ from mmgen.core.hooks import VisualizeUnconditionalSamples
 from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Sampler
 
-from minmax_plugin.mmgen.adapters import adapter_of, find_adapter
+from minmax_plugin.mmgen.adapters import find_adapter
 from minmax_plugin.randomness import random_state, set_random_state
 
 
@@ -113,9 +113,8 @@ class ExactResume(Hook):
         self._saved = saved
 
     def before_run(self, runner: Any) -> None:
-        self._state, self._runner, model = RunState(runner), runner, bare(runner.model)
-        kind = find_adapter(type(model))
-        self._adapter = adapter_of(model) if kind and getattr(model, kind.names[1], None) is not None else None
+        self._state, self._runner, self._model = RunState(runner), runner, bare(runner.model)
+        self._kind = find_adapter(type(self._model))
         if self._saved is not None:
             self._load(self._saved.content)
         # Safe while the runner iterates over this list: later entries do not move.
@@ -135,25 +134,29 @@ class ExactResume(Hook):
     def before_train_iter(self, runner: Any) -> None:
         self._state.before_batch(getattr(runner, "data_batch", None))
 
+    @property
+    def _discriminator(self) -> Any:
+        return getattr(self._model, self._kind.names[1], None) if self._kind else None
+
     def _content(self) -> dict[str, Any]:
         content = self._state.state_dict()
-        if self._adapter is not None:
-            content["gan"] = self._adapter.state_dict()
-            accumulation = (self._adapter.model.train_cfg or {}).get("batch_accumulation_steps", 1)
-            if (self._runner.iter + 1) % accumulation:  # a gradient is half summed up
-                parameters = self._adapter.discriminator.parameters()
-                content["accumulated"] = [None if p.grad is None else p.grad.clone() for p in parameters]
+        if self._kind is not None:
+            content["gan"] = self._kind.progress(self._model)
+        accumulation = (getattr(self._model, "train_cfg", None) or {}).get("batch_accumulation_steps", 1)
+        if (self._runner.iter + 1) % accumulation and self._discriminator is not None:  # a gradient is half summed up
+            parameters = self._discriminator.parameters()
+            content["accumulated"] = [None if p.grad is None else p.grad.clone() for p in parameters]
         return content
 
     def _load(self, content: Mapping[str, Any]) -> None:
         self._state.load_state_dict(content)
-        if self._adapter is None:
+        if self._kind is None:
             return
-        self._adapter.load_state_dict(content["gan"])
-        self._adapter.model.iteration = self._runner.iter  # where the toolkit counts by itself, it would start from 0
-        gradients = content.get("accumulated", [])
-        for parameter, gradient in zip(self._adapter.discriminator.parameters(), gradients, strict=False):
-            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        self._kind.load_progress(self._model, content["gan"])
+        self._model.iteration = self._runner.iter  # where the toolkit counts by itself, it would start from 0
+        if "accumulated" in content:
+            for parameter, gradient in zip(self._discriminator.parameters(), content["accumulated"], strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
 
 class RunMeta:

@@ -116,8 +116,12 @@ def train(
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
         meta = dict(env_info=env, config=_public(cfg).pretty_text, seed=seed, exp_name=name)
-        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *hooks, *own]
-        train_model(model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta)
+        given = cfg.get("custom_hooks") or []
+        try:
+            cfg.custom_hooks = [*given, *hooks, *own]
+            train_model(model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta)
+        finally:
+            cfg.custom_hooks = given  # the config is the caller's
         logger.info("Everything of this run is in %s%s", work_dir, _what_is_in(work_dir))
 
 

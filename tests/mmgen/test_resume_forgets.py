@@ -14,12 +14,15 @@ from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 from mmgen.core.evaluation.metrics import Metric
 from mmgen.core.registry import METRICS
+from mmgen.models.builder import MODELS
+from mmgen.models.gans import StaticUnconditionalGAN
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.checkpoints import last_whole
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.resume import read_settings
+from minmax_plugin.mmgen.train import train
 
 NEVER = dict(acceptance="never", estimator="fresh")
 HERE = Path(__file__)
@@ -267,3 +270,32 @@ def test_the_settings_of_a_saved_config_are_read_without_running_it(data, tmp_pa
     for text in ("x = __import__('os').getcwd()", "x = open('a')", "optimizer = dict(lr=1/0)"):
         with pytest.raises(ValueError, match="malformed"):
             read_settings(text)
+
+
+@MODELS.register_module()
+class StepsInItsOwnWay(StaticUnconditionalGAN):
+    def train_step(self, *args, **kwargs):
+        return super().train_step(*args, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:.*Unnecessary conv bias before batch/instance norm")
+@pytest.mark.parametrize("case", ["own step", "accumulation that makes no cycle"])
+def test_a_plain_run_needs_nothing_of_what_minmax_does(tmp_path, data, case):
+    if case == "own step":
+        cfg = small_config(1, None, total_iters=4, **{"model.type": "StepsInItsOwnWay"})
+    else:
+        (stock,) = [f for f in FAMILIES if f.name == "BigGAN"]
+        cfg = load(stock, data, tmp_path, total_iters=4)
+        cfg.train_cfg.update(disc_steps=1, batch_accumulation_steps=4)
+    assert run(cfg, tmp_path)[-1]["iter"] == 4
+
+
+@pytest.mark.parametrize("hook", [None, NEVER], ids=["plain", "MinMax"])
+def test_a_config_can_be_trained_twice(tmp_path, hook):
+    cfg = small_config(2, hook, total_iters=4, lr_config=None, **{"checkpoint_config.interval": 4})
+    cfg.work_dir = str(tmp_path)
+    given = list(cfg.custom_hooks)
+    train(cfg, seed=3)
+    cfg.resume_from, cfg.total_iters = last_whole(tmp_path), 8
+    train(cfg, seed=3)
+    assert cfg.custom_hooks == given

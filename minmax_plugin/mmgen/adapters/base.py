@@ -21,6 +21,7 @@ from minmax_plugin.player import Player
 Predictions = list[tuple[Tensor, bool]]
 """The discriminators' outputs on some images, and whether those are real."""
 OURS = ("mmgen.", "minmax_plugin.")  # modules whose classes train by the losses that f is read from
+NO_GRADIENT = ("does not require grad", "does not have a grad_fn", "have been used in the graph")  # torch's words
 DECLARED = "trains_by_disc_loss"  # attribute by which a class that overrides train_step says so
 
 
@@ -136,12 +137,14 @@ class GameAdapter:
     def after_rejection(self) -> None:
         """Repair what the generator's forward pass left behind, after a rejection has restored its weights."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the parts of the model's own progress that the toolkit's checkpoint lacks."""
+    @classmethod
+    def progress(cls, model: Any) -> dict[str, Any]:
+        """Return the parts of a model's own progress that the toolkit's checkpoint lacks."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        pass
+    @classmethod
+    def load_progress(cls, model: Any, state: Mapping[str, Any]) -> None:
+        """Load what :meth:`progress` gave."""
 
     # --- f -----------------------------------------------------------------------------------------------
 
@@ -191,6 +194,8 @@ class GameAdapter:
         try:
             losses = [model._get_disc_loss({**seen, **{k: v[i] for k, v in chunks.items()}})[0] for i in range(groups)]
         except RuntimeError as error:
+            if not any(sign in str(error) for sign in NO_GRADIENT):
+                raise
             raise ValueError(
                 f"{type(model).__name__}._get_disc_loss cannot be read without gradients ({error}): put penalties into "
                 "disc_auxiliary_loss, which f leaves out."

@@ -58,13 +58,15 @@ class ProgressiveAdapter(GameAdapter):
 
     # A stock checkpoint lacks these. Resumed after the first stage, the toolkit then takes its stage for a new one.
     # It drops the optimizers that it has just loaded, and fades the scale in again.
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self.model, name) for name in ("prev_stage", "curr_stage", "_actual_nkimgs")}
+    @classmethod
+    def progress(cls, model: Any) -> dict[str, Any]:
+        return {name: getattr(model, name) for name in ("prev_stage", "curr_stage", "_actual_nkimgs")}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    @classmethod
+    def load_progress(cls, model: Any, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
-            setattr(self.model, name, value)
-        self.model.curr_scale = self.model.scales[self.model.curr_stage]
+            setattr(model, name, value)
+        model.curr_scale = model.scales[model.curr_stage]
 
 
 class SingleImageAdapter(GameAdapter):

@@ -86,17 +86,20 @@ class UnpairedTranslationAdapter(TranslationAdapter):
         return outputs
 
     # The discriminators see past fakes too, which a stock checkpoint lacks.
-    def state_dict(self) -> dict[str, Any]:
-        return {domain: [image.clone() for image in buffer.image_buffer] for domain, buffer in self._past()}
+    @classmethod
+    def progress(cls, model: Any) -> dict[str, Any]:
+        return {domain: [image.clone() for image in buffer.image_buffer] for domain, buffer in cls._past(model)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        device = next(self.generator.parameters()).device
-        for domain, buffer in self._past():
+    @classmethod
+    def load_progress(cls, model: Any, state: Mapping[str, Any]) -> None:
+        device = next(model.parameters()).device
+        for domain, buffer in cls._past(model):
             buffer.image_buffer = [image.to(device) for image in state[domain]]
             buffer.img_num = len(buffer.image_buffer)
 
-    def _past(self) -> Any:
-        return [(d, b) for d, b in self.model.image_buffers.items() if b.buffer_size > 0]
+    @staticmethod
+    def _past(model: Any) -> Any:
+        return [(d, b) for d, b in model.image_buffers.items() if b.buffer_size > 0]
 
     def discriminate(self, batch: Mapping[str, Tensor]) -> tuple[Predictions, Tensor]:
         domains = self.model._reachable_domains
