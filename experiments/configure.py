@@ -15,7 +15,8 @@ from experiments.experiment import Experiment
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.settings import PRESETS
-from minmax_tune.space.paths import MINMAX, set_paths
+from minmax_tune.space.paths import set_paths
+from minmax_tune.space.renamed import MINMAX
 
 BEST = ROOT / "experiments/best"  # settings that searches have found: CONFIG/METHOD.json
 

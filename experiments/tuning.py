@@ -17,7 +17,7 @@ from experiments.experiment import EXPERIMENTS, TUNING, Experiment
 from experiments.methods import METHODS
 from experiments.search import search
 from minmax_plugin.mmgen.check import minmax_settings
-from minmax_tune.space.paths import MINMAX
+from minmax_tune.space.renamed import MINMAX
 from minmax_tune.study import SearchRecord
 
 SPACES = ROOT / "experiments/spaces"

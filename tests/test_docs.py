@@ -72,7 +72,7 @@ def test_the_commands_of_opting_in_run(tmp_path):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for command in commands.strip().splitlines():
         # the console scripts of an install are these modules
-        command = re.sub(r"^minmax-(\w+)", rf"{sys.executable} -m minmax_plugin.mmgen.\1", command)
+        command = re.sub(r"^minmax-(\w+)", rf"{sys.executable} -m minmax_plugin.cli.\1", command)
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, capture_output=True, text=True,
             env={**os.environ, "PATH": path, "PYTHONPATH": str(DOCS.parent)},
@@ -87,7 +87,7 @@ def test_a_stock_config_is_tuned_as_the_page_says(tmp_path):
         (tmp_path / part).symlink_to(DOCS.parent / part)
     page = "tuned-stock-config.md"
     commands = re.sub(
-        r"^minmax-(\w+)", rf"{sys.executable} -m minmax_plugin.mmgen.\1", "".join(snippets(page, "bash")), flags=re.M
+        r"^minmax-(\w+)", rf"{sys.executable} -m minmax_plugin.cli.\1", "".join(snippets(page, "bash")), flags=re.M
     )
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(

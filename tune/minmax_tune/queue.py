@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind, is_retryable
+from minmax_tune.space.renamed import by_present_paths
 from minmax_tune.space.space import Space
 from minmax_tune.study import SearchRecord
 
@@ -59,12 +60,12 @@ def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[
     points: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for other in sorted(earlier.studies, key=lambda other: other != name):
         for best in _best(earlier.studies[other]):
-            partial = best.user_attrs.get("partial")
-            problem = "it is the unmodified config" if partial else record.space.misfit(best.params)
+            partial, params = best.user_attrs.get("partial"), by_present_paths(best.params)
+            problem = "it is the unmodified config" if partial else record.space.misfit(params)
             if problem:
                 record.log(f"{name}: warm start passes over trial {best.number} of {other}: {problem}")
-            elif best.params not in [params for params, _ in points]:
-                points.append((best.params, {"origin": f"{WARM}: {other} trial {best.number}"}))
+            elif params not in [known for known, _ in points]:
+                points.append((params, {"origin": f"{WARM}: {other} trial {best.number}"}))
     return points
 
 

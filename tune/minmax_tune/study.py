@@ -28,6 +28,7 @@ from minmax_tune.addresses import take_out
 from minmax_tune.files import write_text, writing
 from minmax_tune.options import ADDRESSES, Options
 from minmax_tune.space.paths import trial_config
+from minmax_tune.space.renamed import present_space, use_present_names
 from minmax_tune.space.space import Space
 from minmax_tune.storage import DATABASE, open_storage
 from minmax_tune.unkept import Unkept
@@ -189,14 +190,14 @@ class SearchRecord(Unkept):
     def space(self) -> Space:
         """The space that is sampled."""
         if self._space is None:
-            self._space = Space.load(json.loads((self.folder / "space.json").read_text()))
+            self._space = Space.load(present_space(json.loads((self.folder / "space.json").read_text())))
             self._space.points = json.loads((self.folder / "search.json").read_text())["points"]
         return self._space
 
     @functools.cached_property
     def configs(self) -> dict[str, Config]:
         """The merged base configs, by name."""
-        return {name: load_config(path) for name, path in self.bases.items()}
+        return {name: use_present_names(load_config(path)) for name, path in self.bases.items()}
 
     @property
     def objectives(self) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ from mmcv import Config
 from minmax_plugin.errors import SpaceError
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import opt_out
-from minmax_plugin.settings import SEEDS, MinMaxSettings, present_name, present_settings
+from minmax_plugin.settings import SEEDS, MinMaxSettings
+from minmax_tune.space.renamed import MINMAX, by_present_paths, replace_settings, use_present_names
 
-MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
 K = "train_cfg.disc_steps"
 NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowhere, or through what has no parts
 
@@ -55,8 +55,8 @@ def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
     in its work dir. Both arguments may be of a search that version 0.1.0 began, with its names of settings.
     """
     cfg = Config(base._cfg_dict.to_dict())
-    _use_present_names(cfg)
-    set_paths(cfg, {_present_path(path): value for path, value in settings.items()})
+    use_present_names(cfg)
+    set_paths(cfg, by_present_paths(settings))
     equal_images(cfg, base)
     # Trials would share that folder, and none would find its own checkpoints again.
     (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
@@ -190,25 +190,7 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         changed = MinMaxSettings.from_dict(entry).with_setting(".".join(rest), value)
     except ValueError as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
-    _replace(entry, changed.to_dict())
-
-
-def _replace(entry: Any, settings: Mapping[str, Any]) -> None:
-    """Give a hook's entry in a config other settings, in place."""
-    registered = {key: entry[key] for key in ("type", "priority") if key in entry}
-    entry.clear()
-    entry.update({**registered, **settings})
-
-
-def _use_present_names(cfg: Config) -> None:
-    entry: Any = minmax_settings(cfg)
-    if entry is not None:
-        _replace(entry, present_settings({k: v for k, v in entry.items() if k not in ("type", "priority")}))
-
-
-def _present_path(path: str) -> str:
-    head, *rest = path.split(".")
-    return ".".join([head, *map(present_name, rest)]) if head == MINMAX else path
+    replace_settings(entry, changed.to_dict())
 
 
 def _holds(cfg: Config, path: str, value: Any) -> bool:
