@@ -298,7 +298,8 @@ class MinMaxSettings:
         name, _, rest = path.partition(".")
         if rest:
             if name not in PARTS:
-                raise ValueError(f"{name!r} has no settings of its own.")
+                hint = f" It is named {RENAMED[name]!r} now." if name in RENAMED else ""
+                raise ValueError(f"{name!r} has no settings of its own.{hint}")
             part = _part(name, self.resolved.get(name))
             changed = {"type": value} if rest == "type" and part["type"] != value else {**part, rest: value}
             value = changed

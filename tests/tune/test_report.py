@@ -410,7 +410,7 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 def test_the_command_shown_is_the_command_given(line):
     options = parse(shlex.split(line)).options()
-    assert parse(shlex.split(command(options))[2:]).options() == options
+    assert parse(shlex.split(command(options))[1:]).options() == options
 
 
 def test_the_study_opens_in_optuna(tmp_path):

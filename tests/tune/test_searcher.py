@@ -597,3 +597,12 @@ def test_the_commit_is_marked_where_files_differ_from_it(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("2")
     assert len(clean) == 40
     assert code_commit.__wrapped__() == f"{clean}-dirty"
+
+
+def test_the_unmodified_config_is_queued_once_though_its_parameters_were_other_ones(make):
+    record = make(names=["a"], num_samples=3)
+    renamed = {"type": "float", "low": 0.1, "high": 1.0, "keys": ["lr"]}
+    record._space = Space.load({"space": {"rate": renamed}})
+    plan(record, record.configs)
+    origins = [t.user_attrs.get("origin") for t in record.studies["a"].get_trials()]
+    assert origins.count("baseline") == 1

@@ -42,7 +42,9 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
             study.set_user_attr(WARM_POINTS, warm_points(record, name, _earlier(options.warm_start)))
         queue += study.user_attrs.get(WARM_POINTS, [])
         for params, attrs in queue[: options.num_samples]:
-            if (attrs["origin"], params) not in known:
+            tried = [known_params for origin, known_params in known if origin == attrs["origin"]]
+            # there is one unmodified config, though a later version may express it by other parameters
+            if params not in tried and not (tried and attrs["origin"] == "baseline"):
                 enqueue(study, params, **attrs)
         if options.sampler == "grid":
             queue_grid(record, name)

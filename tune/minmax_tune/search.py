@@ -88,8 +88,12 @@ def resume(request: Command) -> int:
             errored = retry_errored(record) if request.retry_errored else 0
             plan(record, record.configs)
             record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
+        except Exception:  # nothing ran, so the corrected line must not extend it again
+            record.update(record.options, extend=-request.extend)
+            raise
+        try:
             return execute(record)
-        except ConfigError:  # nothing ran, so the corrected line must not extend it again
+        except ConfigError:  # nothing ran either
             record.update(record.options, extend=-request.extend)
             raise
 

@@ -105,6 +105,7 @@ class SearchRecord(Unkept):
     ) -> None:
         self.folder, self.options, self._space = folder, options, space
         self.bases, self.studies = dict(bases), dict(studies)
+        self.is_rehearsal = False  # kept in memory alone
 
     @classmethod
     def create(cls, folder: Path, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
@@ -156,7 +157,7 @@ class SearchRecord(Unkept):
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
         record = cls(Path(options.storage_path), options, space, dict.fromkeys(configs, ""), studies)
-        record.configs = dict(configs)
+        record.configs, record.is_rehearsal = dict(configs), True
         return record
 
     @classmethod
@@ -269,7 +270,7 @@ class SearchRecord(Unkept):
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``search.log``."""
-        if not self.folder.is_dir():  # a rehearsal
+        if self.is_rehearsal:
             return
         with open(self.folder / "search.log", "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {hide(line)}\n")

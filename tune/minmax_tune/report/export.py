@@ -22,9 +22,8 @@ def write_configs(record: SearchRecord, row: Row) -> None:
     for base in _bases(record, row):
         path = record.trial_folder(row.study, row.number) / f"{base}.py"
         # A trial's settings never change. But the training leaves other files there, and one may have the base's
-        # name. A retry has those of the attempt before it.
-        if not (path.exists() and path.read_text().startswith(_title(row))):
-            write_text(path, _config(record, row, base))
+        # name. A retry has those of the attempt before it, and an earlier version has written other names.
+        write_text(path, _config(record, row, base))
 
 
 def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:

@@ -15,7 +15,7 @@ import jinja2
 import markupsafe
 
 from minmax_tune.addresses import without_password
-from minmax_tune.options import Options, flag
+from minmax_tune.options import PROG, Options, flag
 from minmax_tune.report import tables
 from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row
@@ -62,11 +62,13 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         lines=record.lines(),
         command=command(record.options),
         space=(record.folder / "space.json").read_text(),
-        resume=f"python tune/search.py --resume {shlex.quote(str(record.folder))}",
+        resume=shlex.join([*START, "--resume", str(record.folder)]),
+        program=PROG,
         storage=shlex.quote(without_password(record.options.storage or database_url(record.folder))),
     )
 
 
+START = ["python", PROG] if PROG == "tune/search.py" else [PROG]
 _FILES = ("trials.csv", "trials.json", "summary.json", "leaderboard.md", "search.json", "space.json", "search.log")
 
 
@@ -75,9 +77,9 @@ def command(options: Options) -> str:
 
     Examples:
         >>> command(Options(configs=("a.py",), num_samples=9, baseline=False))
-        'python tune/search.py a.py --num-samples 9 --no-baseline'
+        'minmax-search a.py --num-samples 9 --no-baseline'
     """
-    words = ["python", "tune/search.py", *options.configs]
+    words = [*START, *options.configs]
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if field.name == "configs" or value == field.default:

@@ -16,7 +16,7 @@ from typing import Any
 from mmcv import Config
 
 from minmax_plugin.secrets import hide
-from minmax_tune.files import write_text
+from minmax_tune.files import replaced
 
 POLL_INTERVAL_S = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
@@ -64,7 +64,9 @@ def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, An
     finally:
         measured.unlink(missing_ok=True)
         stop(run, PATIENCE if processes > 1 else 0)
-        write_text(output, hide(output.read_text(errors="replace")))  # a traceback shows all its arguments
+        text = hide(output.read_text(errors="replace"))  # a traceback shows all its arguments
+        with replaced(output) as aside:
+            aside.write_text(text)
     if run.returncode:
         said = last_words(output.read_text())
         if diverged := [line for line in said if line.startswith(STOPPED)]:
