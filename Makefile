@@ -38,7 +38,7 @@ experiments: setup
 
 # a gross regression of the training step fails here
 speed: setup
-	$(VENV)/bin/python benchmarks/step_cost.py --quick
+	$(VENV)/bin/python -m benchmarks.step_cost --quick
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

@@ -1,6 +1,6 @@
 """How good are decisions by each estimator of f, beside what they cost?
 
-``python benchmarks/decision_quality.py`` trains, and at some decisions over the training it reads f by every estimator.
+``python -m benchmarks.decision_quality`` trains, and at some decisions over the training it reads f by every estimator.
 A reference on some 50,000 samples, paired, decides there. How often do they agree on whether f fell, and how large is
 their error in f_new − f_old? It writes ``benchmarks/results/decision_quality.csv``, in some twenty minutes.
 """
@@ -8,27 +8,22 @@ their error in f_new − f_old? It writes ``benchmarks/results/decision_quality.
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas
 import torch
 from mmcv.runner import HOOKS, Hook
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import commit, keep  # noqa: E402
-from benchmarks.turns import bare  # noqa: E402
-from minmax_plugin.estimators import Estimate, Estimator  # noqa: E402
-from minmax_plugin.mmgen.config import load_config, opt_in  # noqa: E402
-from minmax_plugin.mmgen.estimates import make_estimator  # noqa: E402
-from minmax_plugin.mmgen.hook import MinMaxHook  # noqa: E402
-from minmax_plugin.mmgen.train import train  # noqa: E402
-from minmax_plugin.settings import EstimatorSettings, MinMaxSettings  # noqa: E402
+from benchmarks.tables import ROOT, commit, keep
+from benchmarks.turns import bare
+from minmax_plugin.estimators import Estimate, Estimator
+from minmax_plugin.mmgen.config import load_config, opt_in
+from minmax_plugin.mmgen.estimates import make_estimator
+from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.mmgen.train import train
+from minmax_plugin.settings import EstimatorSettings, MinMaxSettings
 
 RESULT = ROOT / "benchmarks" / "results" / "decision_quality.csv"
 CASES = {"four Gaussians": "configs/four_gaussians_gda.py", "MNIST networks": "configs/mnist01_gda.py"}

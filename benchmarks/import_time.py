@@ -1,4 +1,4 @@
-"""How long ``import minmax_plugin`` takes over ``import torch``: ``python benchmarks/import_time.py``.
+"""How long ``import minmax_plugin`` takes over ``import torch``: ``python -m benchmarks.import_time``.
 
 Each time in a fresh process, after a first one that has read the files. It writes
 ``benchmarks/results/import_time.csv``.
@@ -9,14 +9,10 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import commit  # noqa: E402
+from benchmarks.tables import ROOT, commit
 
 RESULT = ROOT / "benchmarks" / "results" / "import_time.csv"
 CODE = """

@@ -1,4 +1,4 @@
-"""Whether many seeds at once in one process train faster than one by one: ``python benchmarks/many_seeds.py``.
+"""Whether many seeds at once in one process train faster than one by one: ``python -m benchmarks.many_seeds``.
 
 A cycle of plain descent-ascent on the networks of four Gaussians, those of all seeds stacked (``torch.func.vmap``), on
 one CPU thread. It writes ``benchmarks/results/many_seeds.csv``: milliseconds of a cycle for each seed.
@@ -7,23 +7,17 @@ one CPU thread. It writes ``benchmarks/results/many_seeds.csv``: milliseconds of
 from __future__ import annotations
 
 import platform
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmgen.models.builder import MODULES
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import softplus
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import commit, keep  # noqa: E402
-from minmax_plugin.mmgen.config import load_config  # noqa: E402
+from benchmarks.tables import ROOT, commit, keep
+from minmax_plugin.mmgen.config import load_config
 
 RESULT = ROOT / "benchmarks" / "results" / "many_seeds.csv"
 SEEDS, BATCH, K, CYCLES = (1, 5, 20), 512, 6, 60
@@ -33,6 +27,8 @@ class Stacked:
     """One network for each seed, called as one."""
 
     def __init__(self, settings: dict[str, Any], seeds: int) -> None:
+        from mmgen.models.builder import MODULES  # after the shims of minmax_plugin.mmgen, which it needs
+
         networks = [MODULES.build(settings) for _ in range(seeds)]
         self._params, self._buffers = stack_module_state(networks)
         self._network = networks[0]

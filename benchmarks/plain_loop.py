@@ -1,6 +1,6 @@
 """What a cycle costs in a plain PyTorch loop: beside other methods, and as networks and k grow.
 
-``python benchmarks/plain_loop.py`` times each method in turns with plain descent-ascent, on networks, batches and
+``python -m benchmarks.plain_loop`` times each method in turns with plain descent-ascent, on networks, batches and
 learning rates that are the same, and writes ``benchmarks/results/plain_loop.csv``, from which docs/performance.md is
 made. A cycle is one update of the generator, with all that its method does for it. Competitive gradient descent takes
 part if its package is there (``pip install CGDs``). Some ten minutes; it runs on a GPU if there is one.
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import commit, keep  # noqa: E402
-from benchmarks.turns import now  # noqa: E402
-from experiments.stats import paired_ratio  # noqa: E402
-from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, PairedBatch  # noqa: E402
-from minmax_plugin.baselines import BASELINES, build_baseline  # noqa: E402
+from benchmarks.tables import ROOT, commit, keep
+from benchmarks.turns import now
+from experiments.stats import paired_ratio
+from minmax_plugin import ConstantRate, FreshBatch, MinMaxGame, PairedBatch
+from minmax_plugin.baselines import BASELINES, build_baseline
 
 RESULT = ROOT / "benchmarks" / "results" / "plain_loop.csv"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
 """Is a search as fast as the same trainings run by hand, two at a time?
 
-``python benchmarks/search_throughput.py`` times ``tune/search.py`` from its start to its end (Ray's start and the
+``python -m benchmarks.search_throughput`` times ``tune/search.py`` from its start to its end (Ray's start and the
 report included), then trains each of its trials once more, from its own config, by ``minmax-train`` in processes of
 its own, as many at a time, one thread each. It writes ``benchmarks/results/search_throughput.md``. Some 25 minutes on
 2 cores, which should have nothing else to do.
@@ -20,12 +20,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import commit, markdown  # noqa: E402
-from minmax_tune.report.tables import commands  # noqa: E402
-from minmax_tune.study import SearchRecord  # noqa: E402
+from benchmarks.tables import ROOT, commit, markdown
+from minmax_tune.report.tables import commands
+from minmax_tune.study import SearchRecord
 
 RESULT = ROOT / "benchmarks" / "results" / "search_throughput.md"
 # Settings that leave the cost of a training alone.
@@ -92,7 +89,7 @@ def main() -> int:
         ["ratio (target: 0.90 or more)", "", f"{rates[0] / rates[1]:.2f}"],
     ]
     lines = [
-        f"`python benchmarks/search_throughput.py --trials {args.trials} --at-once {args.at_once} --iterations "
+        f"`python -m benchmarks.search_throughput --trials {args.trials} --at-once {args.at_once} --iterations "
         f"{args.iterations}` at {commit()}; {platform.machine()}, {os.cpu_count()} cores, one thread a training. "
         f"A training by hand took {statistics.median(each):.0f} s (median; {min(each):.0f} to {max(each):.0f}).",
         "",

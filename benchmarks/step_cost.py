@@ -1,6 +1,6 @@
 """What a training step costs under MinMax, as a ratio to the plain toolkit in the same run.
 
-``python benchmarks/step_cost.py`` trains each pair of configs in turns of a few iterations, each config in a separate
+``python -m benchmarks.step_cost`` trains each pair of configs in turns of a few iterations, each config in a separate
 process. It compares their times turn by turn, and their peak memory. It writes ``benchmarks/results/step_cost.csv``,
 from which docs/performance.md is made. ``--quick`` runs two cases in under two minutes. It fails if one is surely
 slower than 1.5 times the plain toolkit, in three measurements. A GPU is used if there is one.
@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import platform
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,13 +19,10 @@ from mmcv import Config
 from mmgen.datasets.builder import DATASETS
 from torch.utils.data import Dataset
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.tables import commit, keep  # noqa: E402
-from benchmarks.turns import bare, compare  # noqa: E402
-from minmax_plugin.mmgen.config import load_config, opt_in  # noqa: E402
-from minmax_plugin.mmgen.doctor import examine  # noqa: E402
+from benchmarks.tables import ROOT, commit, keep
+from benchmarks.turns import bare, compare
+from minmax_plugin.mmgen.config import load_config, opt_in
+from minmax_plugin.mmgen.doctor import examine
 
 RESULT = ROOT / "benchmarks" / "results" / "step_cost.csv"
 GROSS = 1.5  # a ratio that --quick takes for a regression: the default costs up to 1.3 there

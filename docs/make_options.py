@@ -9,7 +9,7 @@ from pathlib import Path
 from minmax_tune.cli import build_parser
 
 DOCUMENT = Path(__file__).parent / "searching.md"
-BEGIN, END = "<!-- options: begin, written by python docs/make_options.py -->", "<!-- options: end -->"
+BEGIN, END = "<!-- options: begin, written by python -m docs.make_options -->", "<!-- options: end -->"
 
 
 def options_table(parser: argparse.ArgumentParser) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas
 
+from benchmarks.tables import between, markdown
+from experiments.stats import wilson
+
 DOCS = Path(__file__).parent
-sys.path.insert(0, str(DOCS.parent))
-
-from benchmarks.tables import between, markdown  # noqa: E402
-from experiments.stats import wilson  # noqa: E402
-
 PAGE = DOCS / "performance.md"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 WHOLE = ("StyleGAN2-32",)  # batches of 4, of which a part is all
@@ -44,7 +41,7 @@ def steps() -> str:
         rows.append([row.case, row.k, row.variant, row.threads, f"{row.plain_ms:.1f}"])
         rows[-1] += [f"**{ratio}**" if row.ratio > time else ratio, f"{time:.2f}"]
         rows[-1] += [f"**{more}**" if row.more_mib > most else more, f"{most:.1f}"]
-    about = f"`python benchmarks/step_cost.py`; {where(frame)}. Bold: the target is missed."
+    about = f"`python -m benchmarks.step_cost`; {where(frame)}. Bold: the target is missed."
     return f"{markdown([*header, 'at most, MiB'], rows)}\n\n{about}\n"
 
 
@@ -58,7 +55,7 @@ def quality() -> str:
         rows.append([row.case, row.estimator, row.decisions, share, f"{row.error:.2g}", f"{row.median_change:.2g}"])
     header = ["networks", "f read", "decisions", "agrees", "error of f_new − f_old, sd", "median change"]
     commits = ", ".join(sorted(set(frame["commit"])))
-    return f"{markdown(header, rows)}\n\n`python benchmarks/decision_quality.py` at {commits}.\n"
+    return f"{markdown(header, rows)}\n\n`python -m benchmarks.decision_quality` at {commits}.\n"
 
 
 def loop() -> str:
@@ -69,7 +66,7 @@ def loop() -> str:
         ratio = f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})"
         rows.append([row.method, f"{row.weights:,}", row.k, f"{row.plain_ms:.1f}", ratio])
     text = markdown(["method", "weights", "k", "plain cycle, ms", "time, ratio"], rows)
-    return f"{text}\n\n`python benchmarks/plain_loop.py`; one thread, {where(frame)}.\n"
+    return f"{text}\n\n`python -m benchmarks.plain_loop`; one thread, {where(frame)}.\n"
 
 
 def importing() -> str:
@@ -78,7 +75,7 @@ def importing() -> str:
     ms = frame["ms"]
     return (
         f"`import minmax_plugin` takes {ms.median():.0f} ms over `import torch` (median of {len(ms)}, {ms.min():.0f} "
-        f"to {ms.max():.0f}; target 50). `python benchmarks/import_time.py`; {where(frame)}.\n"
+        f"to {ms.max():.0f}; target 50). `python -m benchmarks.import_time`; {where(frame)}.\n"
     )
 
 

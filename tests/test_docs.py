@@ -23,13 +23,13 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_page_of_settings_is_the_code_s():
     made = runpy.run_path(str(DOCS / "make_settings.py"))
-    assert made["PAGE"].read_text() == made["page"](), "run python docs/make_settings.py"
+    assert made["PAGE"].read_text() == made["page"](), "run python -m docs.make_settings"
 
 
 def test_the_page_of_performance_is_made_of_the_measurements():
     made = runpy.run_path(str(DOCS / "make_performance.py"))
     page = made["PAGE"].read_text()
-    assert page == made["page"](page), "run python docs/make_performance.py"
+    assert page == made["page"](page), "run python -m docs.make_performance"
 
 
 def test_the_messages_in_troubleshooting_are_the_code_s():
