@@ -16,18 +16,18 @@ from ray.tune.search import Searcher
 
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind
+from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
 from minmax_tune.samplers import make_sampler
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.study import REPORTS, SearchRecord, code_commit
-from minmax_tune.unkept import Unkept
 from minmax_tune.validation import COSTS
 
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
 
 
 @dataclasses.dataclass
-class _Running(Unkept):
+class _Running(EmptyPickle):
     study: str
     trial: optuna.Trial
     result: dict[str, Any] = dataclasses.field(default_factory=dict)  # its last measurement
@@ -35,7 +35,7 @@ class _Running(Unkept):
     ended: dict[str, Any] | None = None  # the result with which it ended by itself, before Ray took note
 
 
-class StudySearcher(Unkept, Searcher):
+class StudySearcher(EmptyPickle, Searcher):
     """Asks the studies of a search for trials by turns, and tells them how the trials went.
 
     A trial ends in its study in one of these states:

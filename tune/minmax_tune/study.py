@@ -27,11 +27,11 @@ from minmax_plugin.secrets import hide
 from minmax_tune.addresses import take_out
 from minmax_tune.files import write_text, writing
 from minmax_tune.options import ADDRESSES, Options
+from minmax_tune.pickling import EmptyPickle
 from minmax_tune.space.paths import trial_config
 from minmax_tune.space.renamed import present_space, use_present_names
 from minmax_tune.space.space import Space
 from minmax_tune.storage import DATABASE, open_storage
-from minmax_tune.unkept import Unkept
 
 NO_PASSWORD = "holds_no_password"  # in search.json, where no earlier version has written a part of the folder
 LOCK = "lock"  # file that the process of a search holds
@@ -59,7 +59,7 @@ class Run:
     folder: Path
 
 
-class SearchRecord(Unkept):
+class SearchRecord(EmptyPickle):
     """A stored search.
 
     The folder holds ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py`` (the

@@ -13,9 +13,9 @@ from ray import tune
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import fill_in, shown
+from minmax_tune.pickling import EmptyPickle
 from minmax_tune.report import tables
 from minmax_tune.study import SearchRecord
-from minmax_tune.unkept import Unkept
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anything else has failed
 
@@ -42,7 +42,7 @@ def connect(uri: str) -> Any:
     return client
 
 
-class MlflowLogger(Unkept, tune.Callback):
+class MlflowLogger(EmptyPickle, tune.Callback):
     """A run for each trial: what was sampled, the metrics by images, and how it ended.
 
     Ray's own MLflow callback counts reports, not images, and knows no early stop. A server that cannot be reached later

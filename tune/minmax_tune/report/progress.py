@@ -11,15 +11,15 @@ from ray import tune
 from tqdm import tqdm
 
 from minmax_plugin.secrets import hide
+from minmax_tune.pickling import EmptyPickle
 from minmax_tune.report import tables
 from minmax_tune.report.results import Report
 from minmax_tune.study import SearchRecord
-from minmax_tune.unkept import Unkept
 
 HEARTBEAT_S = 300.0  # seconds after which a log without news gets a sign of life
 
 
-class Progress(Unkept, tune.Callback):
+class Progress(EmptyPickle, tune.Callback):
     """Says how a search goes, and has its results written after each trial.
 
     Args:

@@ -1,11 +1,11 @@
-"""Pickles of a search for Ray, with nothing in them."""
+"""Empty pickles of what Ray writes to the folder of a search, so that no password lands there."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class Unkept:
+class EmptyPickle:
     """Pickles to an empty object of its class.
 
     Ray writes the searcher and the callbacks to the search's folder. They would include the storage, and the password
@@ -13,11 +13,11 @@ class Unkept:
 
     Examples:
         >>> import pickle
-        >>> class Connected(Unkept):
+        >>> class Connected(EmptyPickle):
         ...     def __init__(self, url):
         ...         self.url = url
-        >>> Unkept.__reduce__(Connected("postgresql://me:abc@host/db"))[1]
-        (<class 'minmax_tune.unkept.Connected'>,)
+        >>> EmptyPickle.__reduce__(Connected("postgresql://me:abc@host/db"))[1]
+        (<class 'minmax_tune.pickling.Connected'>,)
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
