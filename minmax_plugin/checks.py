@@ -46,6 +46,27 @@ def check_above_0(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be above 0, but got {value!r}.")
 
 
+def check_positive(**numbers: Any) -> None:
+    """Refuse a value that is no finite number above 0."""
+    for name, number in numbers.items():
+        if not (is_number(number) and 0 < number < math.inf):
+            raise ValueError(f"{name} must be above 0 and finite, but got {number!r}.")
+
+
+def check_not_negative(**numbers: Any) -> None:
+    """Refuse a value that is no finite number of 0 or more."""
+    for name, number in numbers.items():
+        if not (is_number(number) and 0 <= number < math.inf):
+            raise ValueError(f"{name} must be 0 or more and finite, but got {number!r}.")
+
+
+def check_whole(**numbers: Any) -> None:
+    """Refuse a value that is no whole number of 64 bits, its sign included."""
+    for name, number in numbers.items():
+        if not is_count(number, least=-(2**63)) or number >= 2**63:
+            raise ValueError(f"{name} must be a whole number of 64 bits, but got {number!r}.")
+
+
 def check_seed(seed: Any) -> None:
     """Refuse a seed that is no whole number of 64 bits."""
     if not is_count(seed, least=-(2**63)) or seed >= 2**64:

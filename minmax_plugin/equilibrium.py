@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from minmax_plugin.checks import check_not_negative, check_positive, check_whole
+
 Function = Callable[[Tensor, Tensor], Tensor]
 Proposal = Callable[[Tensor, Tensor, Function, torch.Generator], Tensor]
 Bounds = tuple[float | Tensor, float | Tensor]
@@ -161,9 +163,9 @@ def solve(
         (True, True)
     """
     _check_pair(x, y, bounds)
-    _check_positive(epsilon=epsilon, max_iterations=max_iterations, tau=1.0 if tau is None else tau)
-    _check_not_negative(min_decrease=min_decrease, r_max=r_max)
-    _check_whole(r_max=r_max, max_iterations=max_iterations, max_ascent_steps=max_ascent_steps, seed=seed)
+    check_positive(epsilon=epsilon, max_iterations=max_iterations, tau=1.0 if tau is None else tau)
+    check_not_negative(min_decrease=min_decrease, r_max=r_max)
+    check_whole(r_max=r_max, max_iterations=max_iterations, max_ascent_steps=max_ascent_steps, seed=seed)
     x, y = x.detach(), y.detach()
     oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
     draw_proposal = _proposal(oracle, proposal, sigma, step_size)
@@ -280,8 +282,8 @@ def certify(
     except ImportError as error:
         raise ImportError("certify() needs scipy: pip install 'minmax-plugin[theory]'.") from error
     _check_pair(x, y, bounds)
-    _check_positive(epsilon=epsilon, delta=delta)
-    _check_whole(samples=samples, max_ascent_steps=max_ascent_steps, seed=seed)
+    check_positive(epsilon=epsilon, delta=delta)
+    check_whole(samples=samples, max_ascent_steps=max_ascent_steps, seed=seed)
     for name, number in {"omega": omega, "confidence": confidence}.items():
         if not 0 < number < 1:
             raise ValueError(f"{name} must be between 0 and 1, but got {number!r}.")
@@ -325,7 +327,7 @@ class _Oracle:
     def __init__(
         self, f: Function, like: Tensor, bounds: Bounds | None, eta: float, max_ascent_steps: int, limit: float
     ) -> None:
-        _check_positive(eta=eta, max_ascent_steps=max_ascent_steps, limit=limit)
+        check_positive(eta=eta, max_ascent_steps=max_ascent_steps, limit=limit)
         self._f = f
         self._box = None if bounds is None else tuple(torch.as_tensor(side).to(like) for side in bounds)
         self._eta = eta
@@ -397,8 +399,8 @@ def _proposal(
 ) -> Callable[[Tensor, Tensor, torch.Generator], Tensor]:
     if not callable(proposal) and proposal not in ("gaussian", "gradient"):
         raise ValueError(f"proposal must be 'gaussian', 'gradient' or a callable, but got {proposal!r}.")
-    _check_not_negative(sigma=sigma)
-    _check_positive(step_size=step_size)
+    check_not_negative(sigma=sigma)
+    check_positive(step_size=step_size)
 
     def draw(x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         if callable(proposal):
@@ -430,21 +432,3 @@ def _check_pair(x: Tensor, y: Tensor, bounds: Bounds | None) -> None:
             raise ValueError(f"bounds must have low below high, but got {bounds!r}.")
         if not bool(((low <= point) & (point <= high)).all()):
             raise ValueError(f"{name} must lie within bounds {bounds!r}, but got {point!r}.")
-
-
-def _check_positive(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name} must be above 0 and finite, but got {number!r}.")
-
-
-def _check_whole(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if not isinstance(number, int) or not -(2**63) <= number < 2**63:
-            raise ValueError(f"{name} must be a whole number of 64 bits, but got {number!r}.")
-
-
-def _check_not_negative(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not 0 <= number < math.inf:
-            raise ValueError(f"{name} must be 0 or more and finite, but got {number!r}.")

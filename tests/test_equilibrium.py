@@ -314,6 +314,8 @@ def test_random_streams_are_their_own():
     ("setting", "message"),
     [
         (dict(eta=0.0), "eta must be above 0 and finite, but got 0.0"),
+        (dict(eta="0.1"), "eta must be above 0 and finite, but got '0.1'"),
+        (dict(seed=True), "seed must be a whole number of 64 bits, but got True"),
         (dict(epsilon=math.nan), "epsilon must be above 0 and finite, but got nan"),
         (dict(max_ascent_steps=0), "max_ascent_steps must be above 0 and finite, but got 0"),
         (dict(limit=math.inf), "limit must be above 0 and finite, but got inf"),
