@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minmax_plugin.acceptance import Acceptance, Always, Annealed, Comparison, ConstantRate, Strict
+    from minmax_plugin.decision import Decision
     from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
     from minmax_plugin.estimators import Estimate, Estimator, FreshBatch, LastBatch, PairedBatch
-    from minmax_plugin.game import Decision, MinMaxGame
+    from minmax_plugin.game import MinMaxGame
     from minmax_plugin.player import Player
     from minmax_plugin.policies import Significant, build_acceptance
     from minmax_plugin.randomness import inference
@@ -25,9 +26,10 @@ __version__ = "0.2.0"
 # Loaded at the first use of the name (PEP 562), so that a command's --help does not wait for torch.
 _HOME = {
     "acceptance": "Acceptance Always Annealed Comparison ConstantRate Strict",
+    "decision": "Decision",
     "equilibrium": "Certificate Solution certify solve",
     "estimators": "Estimate Estimator FreshBatch LastBatch PairedBatch",
-    "game": "Decision MinMaxGame",
+    "game": "MinMaxGame",
     "player": "Player",
     "policies": "Significant build_acceptance",
     "randomness": "inference",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 
 from minmax_plugin.acceptance import Acceptance, Comparison
 from minmax_plugin.checks import check_flags, check_kind, check_patience, check_seed
+from minmax_plugin.decision import Decision
 from minmax_plugin.deferred import steps_taken
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
@@ -22,34 +22,6 @@ from minmax_plugin.policies import build_acceptance
 from minmax_plugin.scaling import ScaledSteps
 from minmax_plugin.snapshot import PairSnapshot, Restore
 from minmax_plugin.watch import RATE_WINDOW, IdleWatch, warn_of_rate
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Decision:
-    """The decision about one proposal.
-
-    Attributes:
-        index: The decision's number, from 0.
-        f_old: The value of f at the incumbent; NaN where there was none yet.
-        f_new: The value of f at the proposal, after the response.
-        standard_error: The standard error of f_new − f_old; NaN where there is none.
-        accepted: Whether the proposal was accepted.
-        reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``, ``non-finite``,
-            ``patience``, or a control's name.
-        rejections: The number of rejections in a row, this one included.
-
-    Examples:
-        >>> Decision(7, f_old=1.0, f_new=1.5, standard_error=0.1, accepted=False, reason="worse", rejections=2).accepted
-        False
-    """
-
-    index: int
-    f_old: float
-    f_new: float
-    standard_error: float
-    accepted: bool
-    reason: str
-    rejections: int
 
 
 class MinMaxGame:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minmax_plugin.game import Decision
+from minmax_plugin.decision import Decision
 
 
 class DecisionRecorder:

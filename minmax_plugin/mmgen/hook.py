@@ -12,8 +12,9 @@ from typing import Any
 from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import get_dist_info
 
+from minmax_plugin.decision import Decision
 from minmax_plugin.estimators import Estimator
-from minmax_plugin.game import Decision, MinMaxGame
+from minmax_plugin.game import MinMaxGame
 from minmax_plugin.mmgen.adapters import adapter_of
 from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer

@@ -1,0 +1,33 @@
+"""What the game decided about one proposal."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision about one proposal.
+
+    Attributes:
+        index: The decision's number, from 0.
+        f_old: The value of f at the incumbent; NaN where there was none yet.
+        f_new: The value of f at the proposal, after the response.
+        standard_error: The standard error of f_new − f_old; NaN where there is none.
+        accepted: Whether the proposal was accepted.
+        reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``, ``non-finite``,
+            ``patience``, or a control's name.
+        rejections: The number of rejections in a row, this one included.
+
+    Examples:
+        >>> Decision(7, f_old=1.0, f_new=1.5, standard_error=0.1, accepted=False, reason="worse", rejections=2).accepted
+        False
+    """
+
+    index: int
+    f_old: float
+    f_new: float
+    standard_error: float
+    accepted: bool
+    reason: str
+    rejections: int
