@@ -278,11 +278,11 @@ def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
 
 def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monkeypatch):
     seen = []
-    play = UnconditionalAdapter.discriminate
+    discriminate = UnconditionalAdapter.discriminate
     monkeypatch.setattr(
         UnconditionalAdapter,
         "discriminate",
-        lambda adapter, batch: (seen.append(batch["real_img"]), play(adapter, batch))[1],
+        lambda adapter, batch: (seen.append(batch["real_img"]), discriminate(adapter, batch))[1],
     )
     run(small_config(1, dict(ALWAYS, estimator=dict(type="paired", fraction=0.125), pool=1)), tmp_path)
     batch = small_config(1).data.samples_per_gpu
@@ -294,11 +294,11 @@ def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monke
 
 def test_every_batch_of_the_pool_is_used(tmp_path, recorded, monkeypatch):
     seen = set()
-    play = UnconditionalAdapter.discriminate
+    discriminate = UnconditionalAdapter.discriminate
 
     def noted(adapter, batch):
         seen.add(tuple(batch["real_img"].flatten().tolist()))
-        return play(adapter, batch)
+        return discriminate(adapter, batch)
 
     monkeypatch.setattr(UnconditionalAdapter, "discriminate", noted)
     run(small_config(1, dict(ALWAYS, estimator="fresh", pool=3)), tmp_path)
