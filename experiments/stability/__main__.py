@@ -12,10 +12,13 @@ from pathlib import Path
 
 import torch
 
+from experiments.stability.bad_steps import LOSSES, write_bad_steps
 from experiments.stability.maps import write_map
 from experiments.stability.methods import METHODS
+from experiments.stability.remedies import REMEDIES
 from experiments.stability.results import RESULTS
 from experiments.stability.tasks import TASKS
+from experiments.stability.troubles import TROUBLES
 
 
 def main() -> None:
@@ -26,9 +29,17 @@ def main() -> None:
     drawn.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     drawn.add_argument("--seeds", type=int, help="of each method; by default 4, 8 for those that decide")
     drawn.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    bad = commands.add_parser("bad-steps", help="train with bad steps under every remedy")
+    bad.add_argument("--losses", nargs="+", choices=LOSSES, default=list(LOSSES), metavar="LOSSES")
+    bad.add_argument("--troubles", nargs="+", choices=TROUBLES, default=list(TROUBLES), metavar="TROUBLE")
+    bad.add_argument("--remedies", nargs="+", choices=REMEDIES, default=list(REMEDIES), metavar="REMEDY")
+    bad.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    write_map(args.task, args.methods, args.seeds, args.out)
+    if args.command == "map":
+        write_map(args.task, args.methods, args.seeds, args.out)
+    else:
+        write_bad_steps(args.losses, args.troubles, args.remedies, args.out)
 
 
 if __name__ == "__main__":

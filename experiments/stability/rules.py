@@ -137,6 +137,10 @@ def outlier(signal: str = "paired", samples: int = BATCH, threshold: float = THR
     return Rule(Outlier(threshold), signal, track=signal == "last", samples=samples)
 
 
+def strict() -> Rule:
+    return Rule(Practical(rate=0.0))
+
+
 def random(rate: Tensor, of: Rule) -> Rule:
     """Random acceptance at a rate, with what another rule restores."""
     return Rule(RandomRate(rate), "none", of.both, of.moments)

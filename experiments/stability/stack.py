@@ -34,6 +34,11 @@ class Network:
         """The numbers of weights: a matrix and a bias for each layer, in turn, as ``torch.nn.Linear`` has them."""
         return [n for a, b in self.layers for n in (a * b, b)]
 
+    def place(self, layer: int, bias: bool = False) -> slice:
+        """Where a layer's matrix is in a row of weights, with its bias if asked for."""
+        start = sum(self.parts[: 2 * layer])
+        return slice(start, start + sum(self.parts[2 * layer : 2 * layer + 1 + bias]))
+
     def init(self, runs: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw the weights of a stack, as ``torch.nn.Linear`` does: uniform within 1/√inputs."""
         bounds = torch.tensor([1 / math.sqrt(a) for a, _ in self.layers for _ in (0, 1)], dtype=torch.float64)
