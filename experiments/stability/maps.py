@@ -24,11 +24,16 @@ RATES = tuple(10 ** (math.log10(3e-4) + i / 2) for i in range(5))  # 3e-4 to 3e-
 CELLS = [(g, d) for g in RATES for d in RATES]
 
 
+def annealing(cycle: int, cycles: int) -> float:
+    """Half a cosine, from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * cycle / cycles))
+
+
 def train(training: Training, method: Method, cycles: int, every: int) -> Tensor:
     """Train to the end, and return the most modes of each run at the measurements on the way."""
     best = torch.zeros(training.batches.runs, dtype=torch.long)
     for cycle in range(cycles):
-        training.cycle(0.5 * (1 + math.cos(math.pi * cycle / cycles)) if method.anneal else 1.0)
+        training.cycle(annealing(cycle, cycles) if method.anneal else 1.0)
         if (cycle + 1) % every == 0 and cycle + 1 < cycles:
             best = torch.maximum(best, training.batches.task.measure(training.samples())[0])
     return best

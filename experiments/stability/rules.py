@@ -86,19 +86,25 @@ class Outlier:
 
     Args:
         threshold: As for :class:`Window`.
+        window: The number of recent proposals.
+        warmup: As for :class:`Window`.
         rejected_enter: Whether rejected changes enter the window too. Otherwise each takes the place of none.
     """
 
     threshold: float = THRESHOLD
+    window: int = WINDOW
+    warmup: int = WARMUP
     rejected_enter: bool = False
-    window: Window | None = None
+
+    def __post_init__(self) -> None:
+        self._recent: Window | None = None
 
     def __call__(self, index: int, old: Tensor, new: Tensor, draw: Tensor) -> Tensor:
-        if self.window is None:
-            self.window = Window(len(new), self.threshold)
+        if self._recent is None:
+            self._recent = Window(len(new), self.threshold, self.window, self.warmup)
         change = (new - old).double()
-        accepted = ~self.window.stands_out(change, old.double().abs().clamp(min=1.0))
-        self.window.add(change if self.rejected_enter else torch.where(accepted, change, torch.nan))
+        accepted = ~self._recent.stands_out(change, old.double().abs().clamp(min=1.0))
+        self._recent.add(change if self.rejected_enter else torch.where(accepted, change, torch.nan))
         return accepted
 
 
