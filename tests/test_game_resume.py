@@ -50,7 +50,21 @@ def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optim
 
 
 VALUES = [1.0, 0.5, 0.75, 0.4, 0.6, math.nan, math.nan]
-DRIFT = [0.0, 0.1, 0.19, 0.3, 0.39, 9.0, math.nan, 0.5, -9.0, 0.59, 9.0, 9.1, 9.19]  # a jump that fails, and one that stays
+DRIFT = [
+    0.0,
+    0.1,
+    0.19,
+    0.3,
+    0.39,
+    9.0,
+    math.nan,
+    0.5,
+    -9.0,
+    0.59,
+    9.0,
+    9.1,
+    9.19,
+]  # a jump that fails, and one that stays
 
 
 @pytest.mark.parametrize(

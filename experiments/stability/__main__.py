@@ -15,6 +15,7 @@ import torch
 from experiments.stability.bad_steps import LOSSES, write_bad_steps
 from experiments.stability.maps import write_map
 from experiments.stability.methods import METHODS
+from experiments.stability.pictures import IMAGES, draw_all
 from experiments.stability.remedies import REMEDIES
 from experiments.stability.results import RESULTS
 from experiments.stability.tasks import TASKS
@@ -34,10 +35,14 @@ def main() -> None:
     bad.add_argument("--troubles", nargs="+", choices=TROUBLES, default=list(TROUBLES), metavar="TROUBLE")
     bad.add_argument("--remedies", nargs="+", choices=REMEDIES, default=list(REMEDIES), metavar="REMEDY")
     bad.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    pictures = commands.add_parser("pictures", help="draw what the committed tables have, and print it")
+    pictures.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.command == "map":
         write_map(args.task, args.methods, args.seeds, args.out)
+    elif args.command == "pictures":
+        draw_all(RESULTS, args.out)
     else:
         write_bad_steps(args.losses, args.troubles, args.remedies, args.out)
 

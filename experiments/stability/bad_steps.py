@@ -34,8 +34,9 @@ WITHIN = 0.9  # of the undisturbed run
 KEYS = ("losses", "trouble", "remedy")
 
 
-def run(losses: str, trouble: str, remedy: str, seeds: int, cycles: int, rate: float | None = None
-        ) -> list[dict[str, Any]]:
+def run(
+    losses: str, trouble: str, remedy: str, seeds: int, cycles: int, rate: float | None = None
+) -> list[dict[str, Any]]:
     """Train all seeds of a line at once, and return a row for each. ``rate``: of a random control."""
     choice: Choice = REMEDIES[remedy]
     rule = choice.rule() if choice.rule else None
@@ -53,14 +54,23 @@ def run(losses: str, trouble: str, remedy: str, seeds: int, cycles: int, rate: f
     outcome = classify(task, samples, modes[-1], quality[-1], modes.max(0).values)
     lost = training.remedy.lost + (training.proposals - training.accepted if rule else 0.0)
     columns = dict(
-        modes=modes[-LAST:].mean(0), quality=quality[-LAST:].mean(0), modes_at_end=modes[-1],
-        accepted=training.share_accepted, lost=torch.as_tensor(lost).expand(seeds),
+        modes=modes[-LAST:].mean(0),
+        quality=quality[-LAST:].mean(0),
+        modes_at_end=modes[-1],
+        accepted=training.share_accepted,
+        lost=torch.as_tensor(lost).expand(seeds),
         hits=getattr(wrong, "hits", torch.zeros(seeds)),
     )
     rows = zip(*(values.tolist() for values in columns.values()), strict=True)
     return [
-        dict(losses=losses, trouble=trouble, remedy=remedy, seed=seed, outcome=outcome[seed],
-             **dict(zip(columns, row, strict=True)))
+        dict(
+            losses=losses,
+            trouble=trouble,
+            remedy=remedy,
+            seed=seed,
+            outcome=outcome[seed],
+            **dict(zip(columns, row, strict=True)),
+        )
         for seed, row in enumerate(rows)
     ]
 
@@ -72,8 +82,14 @@ def survived(frame: pandas.DataFrame) -> pandas.Series:
     return (frame["modes"] >= WITHIN * there["modes"]) & (frame["quality"] >= WITHIN * there["quality"])
 
 
-def write_bad_steps(losses: Sequence[str], troubles: Sequence[str], remedies: Sequence[str], folder: Path,
-                    seeds: int = SEEDS, cycles: int = CYCLES) -> None:
+def write_bad_steps(
+    losses: Sequence[str],
+    troubles: Sequence[str],
+    remedies: Sequence[str],
+    folder: Path,
+    seeds: int = SEEDS,
+    cycles: int = CYCLES,
+) -> None:
     """Add the missing lines to the table. A random control accepts as often as its rule did on the same line.
 
     Raises:

@@ -39,8 +39,9 @@ def train(training: Training, method: Method, cycles: int, every: int) -> Tensor
     return best
 
 
-def run(name: str, task: Task, seed: int, rate: Tensor | None, cells: Sequence[tuple[float, float]], cycles: int,
-        every: int) -> list[dict[str, Any]]:
+def run(
+    name: str, task: Task, seed: int, rate: Tensor | None, cells: Sequence[tuple[float, float]], cycles: int, every: int
+) -> list[dict[str, Any]]:
     """Train one seed of a method in all cells at once, and return a line for each cell."""
     method = METHODS[name]
     lr_g, lr_d = torch.tensor(cells, dtype=torch.float64).T
@@ -49,8 +50,12 @@ def run(name: str, task: Task, seed: int, rate: Tensor | None, cells: Sequence[t
     samples = training.samples()
     modes, quality = task.measure(samples)
     columns = zip(
-        cells, modes.tolist(), quality.tolist(), classify(task, samples, modes, quality, best),
-        training.share_accepted.tolist(), strict=True,
+        cells,
+        modes.tolist(),
+        quality.tolist(),
+        classify(task, samples, modes, quality, best),
+        training.share_accepted.tolist(),
+        strict=True,
     )
     return [
         dict(method=name, seed=seed, lr_g=g, lr_d=d, modes=m, quality=q, outcome=o, accepted=a)
@@ -65,8 +70,15 @@ def matched_rate(frame: pandas.DataFrame, method: str, cells: Sequence[tuple[flo
     return torch.tensor([shares[key] for key in keys]) if all(key in shares.index for key in keys) else None
 
 
-def write_map(task: str, methods: Sequence[str], seeds: int | None, folder: Path, cycles: int = CYCLES,
-              every: int = EVERY, cells: Sequence[tuple[float, float]] = CELLS) -> None:
+def write_map(
+    task: str,
+    methods: Sequence[str],
+    seeds: int | None,
+    folder: Path,
+    cycles: int = CYCLES,
+    every: int = EVERY,
+    cells: Sequence[tuple[float, float]] = CELLS,
+) -> None:
     """Add the missing seeds of methods to a task's map.
 
     A random control accepts as often as its method did in the same cell, on average over the method's seeds.
@@ -96,4 +108,6 @@ def write_map(task: str, methods: Sequence[str], seeds: int | None, folder: Path
             rows = run(name, TASKS[task], seed, rate, cells, cycles, every)
             table.add(rows, began, cycles=cycles)
             trained = sum(row["outcome"] == "trained" for row in rows)
-            print(f"{task}, {name}, seed {seed}: {trained}/{len(rows)} trained, {time.time() - began:.0f} s", flush=True)
+            print(
+                f"{task}, {name}, seed {seed}: {trained}/{len(rows)} trained, {time.time() - began:.0f} s", flush=True
+            )

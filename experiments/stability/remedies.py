@@ -112,7 +112,5 @@ REMEDIES = {
     "outlier-16": Choice("outlier rule, f on 16 samples", rule=lambda: rules.outlier(samples=16)),
     "strict": Choice("strict rule", rule=rules.strict),
     "released": Choice("released rule", rule=rules.released),
-    "outlier-enter": Choice(
-        "outlier rule, rejected changes enter", rule=lambda: Rule(Outlier(rejected_enter=True))
-    ),
+    "outlier-enter": Choice("outlier rule, rejected changes enter", rule=lambda: Rule(Outlier(rejected_enter=True))),
 }

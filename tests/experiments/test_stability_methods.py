@@ -100,9 +100,7 @@ class Product:
             more = dict(estimator=LastBatch(lambda: self.last), update_reference_on_reject=True)
             return MinMaxGame(*self.optimizers, policy, Restore.named("generator", False, False), **more)
         random = name.startswith("random-")  # which looks at no f
-        return MinMaxGame(
-            *self.optimizers, policy, estimator=LastBatch(lambda: self.last) if random else Paired(self)
-        )
+        return MinMaxGame(*self.optimizers, policy, estimator=LastBatch(lambda: self.last) if random else Paired(self))
 
     def draw(self, kind, test=False):
         return next(self.queue[kind, test]).T
