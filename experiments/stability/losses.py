@@ -51,7 +51,8 @@ class Losses:
 
     def f(self, scores: Tensor) -> Tensor:
         """f of each run, from the scores of as many real samples as generated ones after them."""
-        return f_of(*scores.chunk(2, dim=2), self.relativistic)
+        real, fake = scores.chunk(2, dim=2)
+        return f_of(real, fake, self.relativistic)
 
     def generator(self, discriminator: Player, fake: Tensor, real: Tensor | None) -> Tensor:
         """The generator's loss of each run; ``real`` is for relativistic pairs."""

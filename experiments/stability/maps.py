@@ -65,6 +65,8 @@ def run(
 
 def matched_rate(frame: pandas.DataFrame, method: str, cells: Sequence[tuple[float, float]]) -> Tensor | None:
     """The share of proposals that a method accepted in each cell, over its seeds; None if a cell has no run."""
+    if not (frame["method"] == method).any():
+        return None
     shares = frame[frame["method"] == method].groupby(["lr_g", "lr_d"])["accepted"].mean()
     keys = [(float(f"{g:.4g}"), float(f"{d:.4g}")) for g, d in cells]  # as the table has them
     return torch.tensor([shares[key] for key in keys]) if all(key in shares.index for key in keys) else None

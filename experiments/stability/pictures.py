@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,15 +57,21 @@ def draw_map(source: Path, task: str, images: Path) -> str | None:
 
 def _draw_cells(axes: Axes, runs: pandas.DataFrame) -> None:
     trained = runs.pivot_table("trained", "lr_g", "lr_d")
-    others = runs[~runs["trained"]].groupby(["lr_g", "lr_d"])["outcome"].agg(lambda o: o.mode()[0])
+    rates = [[f"{lr:.0e}".replace("e-0", "e-") for lr in of_player] for of_player in (trained.index, trained.columns)]
     axes.imshow(trained, cmap=COLOURS, vmin=0, vmax=1, origin="lower")
-    for (g, d), outcome in others.items():
-        i, j = trained.index.get_loc(g), trained.columns.get_loc(d)
-        colour = "black" if trained.iloc[i, j] > 0.6 else "white"
-        axes.text(j, i, MARKS[outcome], ha="center", va="center", fontsize=6, color=colour)
-    axes.set_xticks(range(len(trained.columns)), [f"{lr:.0e}".replace("e-0", "e-") for lr in trained.columns])
-    axes.set_yticks(range(len(trained.index)), [f"{lr:.0e}".replace("e-0", "e-") for lr in trained.index])
+    for (i, j), value in numpy.ndenumerate(trained.to_numpy(float)):
+        cell = runs[(runs["lr_g"] == trained.index[i]) & (runs["lr_d"] == trained.columns[j]) & ~runs["trained"]]
+        if len(cell):
+            _write(axes, i, j, MARKS[cell["outcome"].mode()[0]], value, 6)
+    axes.set_yticks(range(len(rates[0])), rates[0])
+    axes.set_xticks(range(len(rates[1])), rates[1])
     axes.tick_params(labelsize=6)
+
+
+def _write(axes: Axes, row: int, column: int, text: str, value: float, size: int) -> None:
+    """Write on a cell, so that it can be read on the colour of its value."""
+    colour = "black" if value > 0.6 else "white"
+    axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
 
 def _summary(frame: pandas.DataFrame, name: str) -> list[str]:
@@ -99,33 +106,41 @@ def draw_bad_steps(source: Path, losses: str, images: Path) -> str | None:
     if frame.empty:
         return None
     frame["survived"] = survived(frame)
-    lines = frame.groupby(["remedy", "trouble"]).agg(
-        hits=("survived", "sum"), runs=("survived", "size"), lost=("lost", "mean"), modes=("modes", "mean")
-    )
-    remedies = [name for name in REMEDIES if name in lines.index.levels[0]]
-    troubles = [name for name in TROUBLES if name in lines.index.levels[1]]
-    shares = (lines["hits"] / lines["runs"]).unstack().reindex(index=remedies, columns=troubles)
-    figure = Figure(
-        figsize=(2.6 + 0.95 * len(troubles), 1.6 + 0.42 * len(remedies)), layout="constrained", facecolor="white"
-    )
+    lines = {key: line for key, line in frame.groupby(["remedy", "trouble"])}
+    remedies = [name for name in REMEDIES if (frame["remedy"] == name).any()]
+    troubles = [name for name in TROUBLES if (frame["trouble"] == name).any()]
+    cells = {
+        (i, j): lines[remedy, trouble]
+        for i, remedy in enumerate(remedies)
+        for j, trouble in enumerate(troubles)
+        if (remedy, trouble) in lines
+    }
+    size = (2.6 + 0.95 * len(troubles), 1.6 + 0.42 * len(remedies))
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
     axes = figure.subplots()
-    axes.imshow(shares.astype(float), cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
-    for (remedy, trouble), line in lines.iterrows():
-        i, j = remedies.index(remedy), troubles.index(trouble)
-        colour = "black" if shares.iloc[i, j] > 0.6 else "white"
-        text = f"{line['hits']:.0f}/{line['runs']:.0f}\n{line['lost']:.0f} lost"
-        axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+    shares = numpy.full((len(remedies), len(troubles)), numpy.nan)
+    for (i, j), line in cells.items():
+        shares[i, j] = line["survived"].mean()
+        text = f"{line['survived'].sum()}/{len(line)}\n{line['lost'].mean():.0f} lost"
+        _write(axes, i, j, text, shares[i, j], 7)
+    axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(troubles)), [TROUBLES[name][0] for name in troubles], rotation=30, ha="left")
     axes.set_yticks(range(len(remedies)), [REMEDIES[name].title for name in remedies])
     axes.tick_params(labelsize=8, top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.set_xlabel(f"runs that survived, of {int(lines['runs'].max())}, and cycles lost; {TITLES[losses]}", fontsize=9)
+    axes.set_xlabel(f"runs that survived, and cycles lost; {TITLES[losses]}", fontsize=9)
     figure.savefig(images / f"stability_bad_steps_{losses}.png", dpi=100)
-    cells = {
-        key: f"{share(int(line['hits']), int(line['runs']))}; {line['modes']:.1f} modes; {line['lost']:.0f} lost"
-        for key, line in lines.iterrows()
-    }
-    rows = [[REMEDIES[r].title, *(cells.get((r, t), "–") for t in troubles)] for r in remedies]
+    rows = [
+        [REMEDIES[remedy].title, *(_cell(cells.get((i, j))) for j in range(len(troubles)))]
+        for i, remedy in enumerate(remedies)
+    ]
     return markdown(["remedy", *(TROUBLES[name][0] for name in troubles)], rows)
+
+
+def _cell(line: pandas.DataFrame | None) -> str:
+    if line is None:
+        return "–"
+    hits = share(int(line["survived"].sum()), len(line))
+    return f"{hits}; {line['modes'].mean():.1f} modes; {line['lost'].mean():.0f} lost"
 
 
 def draw_all(source: Path, images: Path = IMAGES) -> None:

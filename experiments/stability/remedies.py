@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from experiments.stability import rules
-from experiments.stability.rules import Outlier, Rule, Window
+from experiments.stability.rules import WINDOW, Outlier, Rule, Window
 from experiments.stability.training import Remedy, Training
 
 SIGMAS = 6.0  # of a step that is skipped
+WARMUP = WINDOW // 2  # as in OLMo-core's SkipStepOptimizer
 CHECKPOINT = 250  # cycles from one to the next
 
 
@@ -42,7 +43,7 @@ class Skip(Remedy):
 
     def skips(self, player: str, loss: Tensor, gradient: Tensor) -> Tensor:
         value = (loss if self._signal == "loss" else _norm(gradient)).double()
-        window = self._windows.setdefault(player, Window(len(value), SIGMAS))
+        window = self._windows.setdefault(player, Window(len(value), SIGMAS, warmup=WARMUP))
         skipped = window.stands_out(value) | ~_norm(gradient).isfinite()
         window.add(value)
         self.lost = self.lost + skipped / 2  # of a cycle's two steps
@@ -65,7 +66,7 @@ class Restart(Remedy):
     def after_response(self, training: Training) -> None:
         assert training.answered is not None
         loss = training.answered[0].double()
-        window = self._window = self._window or Window(len(loss), SIGMAS)
+        window = self._window = self._window or Window(len(loss), SIGMAS, warmup=WARMUP)
         bad = ~(loss + training.g.norm() + training.d.norm()).isfinite()
         if self._outliers:
             bad |= window.stands_out(loss)

@@ -80,9 +80,9 @@ class Training:
     remedy: Remedy = dataclasses.field(default_factory=Remedy)
 
     def __post_init__(self) -> None:
-        runs, draw = self.batches.runs, dict(generator=self.batches.init, dtype=self.batches.dtype)
-        self.g = Player(GENERATOR, GENERATOR.init(runs, **draw), self.lr_g)
-        self.d = Player(DISCRIMINATOR, DISCRIMINATOR.init(runs, **draw), self.lr_d)
+        runs, drawn = self.batches.runs, (self.batches.runs, self.batches.init, self.batches.dtype)
+        self.g = Player(GENERATOR, GENERATOR.init(*drawn), self.lr_g)
+        self.d = Player(DISCRIMINATOR, DISCRIMINATOR.init(*drawn), self.lr_d)
         self.cycles = 0
         self.proposals, self.accepted = 0, torch.zeros(runs)
         self.pending: Gradient | None = None
@@ -92,7 +92,7 @@ class Training:
     def cycle(self, scale: float = 1.0) -> None:
         """Play one cycle. ``scale`` multiplies the generator's learning rate."""
         self.trouble.before(self)
-        draw = self.batches.uniform() if self.rule else None
+        draw = self.batches.uniform()
         saved = (self.g.snapshot(), self.d.snapshot()) if self.rule else None
         old = self._read_incumbent(self.rule) if self.rule and self.pending else None
         if self.pending is not None:

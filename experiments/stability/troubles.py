@@ -77,9 +77,10 @@ class Weights(Hits):
 
 
 def large_weight(trouble: Weights, player: Player, row: int) -> None:
-    matrices = [player.network.place(i) for i in range(len(player.network.layers))]
-    places = [i for m in matrices for i in range(m.start, m.stop)]
-    player.weights[row, places[trouble.choice(row, len(places))]] = 100.0 * trouble.sign(row)
+    layers = len(player.network.layers)  # each as likely, however many weights it has
+    place = player.network.place(trouble.choice(row, layers))
+    index = place.start + trouble.choice(row, layers * (place.stop - place.start)) % (place.stop - place.start)
+    player.weights[row, index] = 100.0 * trouble.sign(row)
 
 
 def wrong_sign(trouble: Weights, player: Player, row: int) -> None:

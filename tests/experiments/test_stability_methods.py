@@ -15,7 +15,7 @@ from experiments.stability.tasks import TASKS, Batches
 from minmax_plugin import Acceptance, Estimate, Estimator, LastBatch, MinMaxGame, Restore, build_acceptance
 from minmax_plugin.baselines import BASELINES, build_baseline
 
-CYCLES, RUNS, LR_G, LR_D, RATE = 50, 3, (1e-3, 5e-3, 2e-2), (3e-3, 1e-3, 1e-2), 0.6
+CYCLES, RUNS, LR_G, LR_D, RATE = 50, 2, (1e-3, 2e-2), (3e-3, 1e-2), 0.6
 BETAS = (0.5, 0.999)
 TIGHT = dict(threshold=2.0, window=20, warmup=5)
 CASES = {**METHODS, "outlier, tight": Method("", rule=lambda: Rule(Outlier(**TIGHT)))}
