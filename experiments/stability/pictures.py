@@ -106,7 +106,7 @@ def draw_bad_steps(source: Path, losses: str, images: Path) -> str | None:
     if frame.empty:
         return None
     frame["survived"] = survived(frame)
-    lines = {key: line for key, line in frame.groupby(["remedy", "trouble"])}
+    lines = dict(iter(frame.groupby(["remedy", "trouble"])))
     remedies = [name for name in REMEDIES if (frame["remedy"] == name).any()]
     troubles = [name for name in TROUBLES if (frame["trouble"] == name).any()]
     cells = {
