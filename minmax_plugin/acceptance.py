@@ -26,8 +26,8 @@ class Comparison:
         f_new: The value of f at the proposal, after the response.
         draw: A uniform number on [0, 1).
         standard_error: The standard error of f_new − f_old, in the units of f; NaN where there is none.
-        changes: f_new − f_old of the last proposals, in the units of f, up to the policy's ``memory``. It is NaN
-            where the proposal was rejected.
+        changes: f_new − f_old of the last proposals, accepted or not, in the units of f: as many as the policy's
+            ``memory``.
 
     Examples:
         >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error

@@ -268,7 +268,7 @@ class MinMaxGame:
         if self.open:
             self.proposals += 1
             self.accepted += decision.accepted
-            self._changes.append(decision.f_new - decision.f_old if decision.accepted else math.nan)
+            self._changes.append(decision.f_new - decision.f_old)
             self._watch(decision.accepted)
         self.phase = Phase.BETWEEN
         self._scaled.note()

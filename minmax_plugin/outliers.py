@@ -1,4 +1,4 @@
-"""The two-sided rule: reject a proposal whose change of f stands out of the recent ones, and accept all others."""
+"""The two-sided rule: reject a proposal whose change of f is an outlier among the recent ones, and no other."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ LEAST_SCALE = 1e-4  # in units of f: changes that are nearly equal do not make t
 
 @dataclasses.dataclass(frozen=True)
 class Outlier(Acceptance):
-    """Reject a proposal if its change of f, f_new − f_old, stands out of the recent changes, in either direction.
+    """Reject a proposal if its change of f, f_new − f_old, is far from the recent changes, in either direction.
 
     It undoes bad steps: a corrupted weight, an overflow, a broken batch. It departs from the paper, whose test is
     one-sided: a damaged discriminator lowers f, so that test accepts it. An outlier is more than ``threshold`` robust
     standard deviations away from the median. The robust standard deviation is 1.4826 times the median absolute
     deviation (MAD), plus 10⁻⁴ · max(1, abs(f_old)).
 
-    The window moves on by one place for each proposal. A rejected change takes a place but does not count. So the
-    rule cannot reject for ever: after a lasting shift of f the window runs empty, and the rule starts again.
+    Rejected changes enter the window too. So the rule cannot reject for ever: after a lasting shift of f, the new
+    changes soon fill half of the window, and become the usual ones.
 
     Args:
         threshold: The number of robust standard deviations, above 0.
         window: The number of recent proposals, 1 or more.
-        warmup: The number of accepted changes in the window below which everything finite is accepted. It is 1 or
-            more, and at most ``window``.
+        warmup: The number of changes in the window below which everything finite is accepted. It is 1 or more, and
+            at most ``window``.
 
     Raises:
         ValueError: If an argument is out of range.

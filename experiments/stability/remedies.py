@@ -30,7 +30,7 @@ class Clip(Remedy):
 
 
 class Skip(Remedy):
-    """A player's step is skipped if its loss or its gradient's norm stands out of the recent ones, or is not finite.
+    """A player's step is skipped if its loss or its gradient's norm is an outlier among the recent ones, or not finite.
 
     All finite values enter the window, so that the skipping ends after a lasting shift.
 
@@ -51,10 +51,10 @@ class Skip(Remedy):
 
 
 class Restart(Remedy):
-    """Go back to the last checkpoint where the discriminator's loss or a weight is not finite.
+    """Restore the last checkpoint where the discriminator's loss or a weight is not finite.
 
     Args:
-        outliers: Whether to go back where the loss stands out of the recent ones too.
+        outliers: Whether to restore it where the loss is an outlier among the recent ones too.
     """
 
     def __init__(self, outliers: bool) -> None:
@@ -113,5 +113,7 @@ REMEDIES = {
     "outlier-16": Choice("outlier rule, f on 16 samples", rule=lambda: rules.outlier(samples=16)),
     "strict": Choice("strict rule", rule=rules.strict),
     "released": Choice("released rule", rule=rules.released),
-    "outlier-enter": Choice("outlier rule, rejected changes enter", rule=lambda: Rule(Outlier(rejected_enter=True))),
+    "outlier-leave": Choice(
+        "outlier rule, rejected changes left out", rule=lambda: Rule(Outlier(rejected_enter=False))
+    ),
 }

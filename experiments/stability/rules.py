@@ -15,13 +15,13 @@ FLOOR = 1e-4  # of the scale, in units of f
 
 
 class Window:
-    """The last values of each run, and whether the next one stands out of them.
+    """The last values of each run, and whether the next one is an outlier among them.
 
     Args:
         runs: Their number.
         threshold: The number of robust standard deviations, 1.4826 · MAD, off the median.
         size: The number of values.
-        warmup: The number of values below which nothing finite stands out.
+        warmup: The number of values below which nothing finite is an outlier.
         floor: Added to the scale, in units of the value.
     """
 
@@ -33,7 +33,7 @@ class Window:
         self._next = 0
 
     def stands_out(self, value: Tensor, unit: Tensor | float = 1.0) -> Tensor:
-        """Whether each run's value is not finite, or stands out. ``unit`` multiplies the floor."""
+        """Whether each run's value is not finite, or an outlier. ``unit`` multiplies the floor."""
         median = self._values.nanquantile(0.5, dim=0)
         scale = 1.4826 * (self._values - median).abs().nanquantile(0.5, dim=0) + self.floor * unit
         far = (value - median).abs() > self.threshold * scale  # False where it is NaN
@@ -82,19 +82,19 @@ class RandomRate:
 
 @dataclasses.dataclass
 class Outlier:
-    """Accept unless the change stands out of its recent values, in either direction.
+    """Accept unless the change is an outlier among the recent ones, in either direction.
 
     Args:
         threshold: As for :class:`Window`.
         window: The number of recent proposals.
         warmup: As for :class:`Window`.
-        rejected_enter: Whether rejected changes enter the window too. Otherwise each takes the place of none.
+        rejected_enter: Whether rejected changes enter the window too, as in the product.
     """
 
     threshold: float = THRESHOLD
     window: int = WINDOW
     warmup: int = WARMUP
-    rejected_enter: bool = False
+    rejected_enter: bool = True
 
     def __post_init__(self) -> None:
         self._recent: Window | None = None
