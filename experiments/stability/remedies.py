@@ -58,10 +58,10 @@ class Restart(Remedy):
     """
 
     def __init__(self, outliers: bool) -> None:
-        self._outliers, self._window, self._saved = outliers, None, None
-
-    _window: Window | None
-    _saved: Any
+        self._outliers = outliers
+        self._window: Window | None = None
+        self._saved: Any = None
+        self._since: Any = 0  # the cycle of the last checkpoint or restart
 
     def after_response(self, training: Training) -> None:
         assert training.answered is not None
@@ -71,13 +71,13 @@ class Restart(Remedy):
         if self._outliers:
             bad |= window.stands_out(loss)
             window.add(loss)
-        if self._saved is None:
-            self._saved = training.g.snapshot(), training.d.snapshot(), torch.zeros(len(loss))
-        training.g.restore(self._saved[0], bad)
-        training.d.restore(self._saved[1], bad)
-        self.lost = self.lost + torch.where(bad, training.cycles - self._saved[2], 0.0)
+        if self._saved is not None:
+            training.g.restore(self._saved[0], bad)
+            training.d.restore(self._saved[1], bad)
+            self.lost = self.lost + torch.where(bad, training.cycles - self._since, 0)
+            self._since = torch.where(bad, training.cycles, self._since)
         if training.cycles % CHECKPOINT == 0:
-            self._saved = training.g.snapshot(), training.d.snapshot(), torch.full((len(loss),), training.cycles)
+            self._saved, self._since = (training.g.snapshot(), training.d.snapshot()), training.cycles
 
 
 @dataclasses.dataclass(frozen=True)
