@@ -17,7 +17,7 @@ from minmax_plugin.decision import Decision
 from minmax_plugin.deferred import steps_taken
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
-from minmax_plugin.player import Player, found_inf, players_of
+from minmax_plugin.player import Player, found_inf, norm, players_of
 from minmax_plugin.policies import build_acceptance
 from minmax_plugin.scaling import ScaledSteps
 from minmax_plugin.snapshot import PairSnapshot, Restore
@@ -225,7 +225,7 @@ class MinMaxGame:
         """
         self._check_shown()
         everything = self.recover_nonfinite
-        weights = self.min_player.norm(everything) + self.max_player.norm(everything)
+        weights = norm([self.min_player, self.max_player], everything)
         reading = read(self._estimate(f_new), weights, self._group)
         decision = self._judge(reading, torch.rand((), generator=self._draws).item())
         self._commit(decision, reading)
@@ -253,8 +253,12 @@ class MinMaxGame:
 
     def _commit(self, decision: Decision, reading: Reading) -> None:
         """Carry a decision out: restore the incumbent or replace it, and count."""
-        if not decision.accepted and self.phase is not Phase.BETWEEN:
+        restored = not decision.accepted and self.phase is not Phase.BETWEEN
+        if restored:
             self._incumbent.restore(everything=not reading.finite)
+        if self.estimator is not None:
+            # After a value that is not finite another batch is read, because the batch may be the reason.
+            self.estimator.settle(decision.accepted, restored and self.restore.determines_f and reading.finite)
         if not reading.finite:
             self._check_undone()
         elif decision.accepted or self.update_reference_on_reject:

@@ -55,19 +55,16 @@ class Player:
     def has_gradient(self) -> bool:
         return any(p.grad is not None for p in self.parameters)
 
-    def norm(self, whole: bool = False) -> Tensor:
-        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not.
-
-        ``whole`` takes in the buffers and the optimizer states.
-        """
+    def tensors(self, whole: bool = False) -> list[Tensor]:
+        """The weights; ``whole`` takes in the buffers and the optimizer states."""
         if not whole:
-            return _norm(self.parameters)
+            return self.parameters
         states = [t for o in self.all_optimizers for state in o.state.values() for t in leaves(state)]
-        return _norm([*self.parameters, *self.buffers, *states])
+        return [*self.parameters, *self.buffers, *states]
 
     def is_finite(self) -> bool:
         """Whether all weights, buffers and optimizer states are finite; reads them all."""
-        return bool(self.norm(whole=True).isfinite())
+        return bool(norm([self], whole=True).isfinite())
 
     def gradient_norm(self) -> Tensor:
         """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
@@ -184,6 +181,23 @@ def found_inf(optimizer: Optimizer) -> bool:
     return found is not None and bool(found)
 
 
+def norm(players: Iterable[Player], whole: bool = False) -> Tensor:
+    """Compute the Euclidean norm of all weights of some players, a scalar on their device.
+
+    It is not finite if any weight is not.
+
+    Args:
+        players: The players.
+        whole: Whether to take in the buffers and the optimizer states.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([nn.Parameter(torch.tensor([3.0, 4.0]))])
+        >>> norm([Player(optimizer)]).item()
+        5.0
+    """
+    return _norm([tensor for player in players for tensor in player.tensors(whole)])
+
+
 @torch.no_grad()
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
     floats = [t for t in tensors if t.is_floating_point() or t.is_complex()]
@@ -191,7 +205,7 @@ def _norm(tensors: Sequence[Tensor]) -> Tensor:
     if not reals:
         return torch.zeros((), dtype=torch.float64)
     norms = torch._foreach_norm(reals)
-    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device, torch.float64) for n in norms]))
+    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]), dtype=torch.float64)
 
 
 SINGLES = frozenset({torch.float32, torch.float64})

@@ -21,7 +21,7 @@ RESTORED = ("both", "generator")
 # Both values of f on one small part of a batch, with the same noise. A departure: the paper keeps f_old from its own
 # batch (estimator="fresh"), and the released code reads both from the ascent steps (estimator="last"). Those values
 # differ by their batches more than by the proposal.
-PAIRED = dict(type="paired", fraction=0.125)
+PAIRED = dict(type="paired", fraction=0.25, hold=8)
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The default: the paper's practical rule. A rejection restores all that belongs to the incumbent.
@@ -94,27 +94,33 @@ class EstimatorSettings:
         fraction: The share of the batch that an evaluation uses, above 0 and at most 1. It uses at least 8 samples.
             Not for ``last``.
         reread: Whether ``fresh`` reads f_old again too, on another batch.
+        hold: The number of decisions for which ``paired`` holds a batch. A decision then costs one evaluation of f,
+            and each new batch one more. Where a rejection does not restore both players and their buffers, or where f
+            changes by itself (progressive growing), each decision costs two.
 
     Raises:
         ValueError: If the type is unknown, or an option is out of range or has no effect.
 
     Examples:
         >>> EstimatorSettings.parse(dict(type="paired", batches=2))
-        EstimatorSettings(type='paired', batches=2, fraction=1.0, reread=False)
+        EstimatorSettings(type='paired', batches=2, fraction=1.0, reread=False, hold=1)
     """
 
     type: str = "paired"
     batches: int = 1
     fraction: float = 1.0
     reread: bool = False
+    hold: int = 1
 
-    OPTIONS = {"last": (), "fresh": ("batches", "fraction", "reread"), "paired": ("batches", "fraction")}
+    OPTIONS = {"last": (), "fresh": ("batches", "fraction", "reread"), "paired": ("batches", "fraction", "hold")}
 
     def __post_init__(self) -> None:
         if not is_count(self.batches):
             raise ValueError(f"batches must be 1 or more, but got {self.batches!r}.")
         if not (is_number(self.fraction) and 0 < self.fraction <= 1):
             raise ValueError(f"fraction must be above 0 and at most 1, but got {self.fraction!r}.")
+        if not is_count(self.hold):
+            raise ValueError(f"hold must be 1 decision or more, but got {self.hold!r}.")
         check_flags(reread=self.reread)
 
     @classmethod

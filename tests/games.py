@@ -47,6 +47,7 @@ ESTIMATORS = {
     "reread": (dict(reread=True), lambda noise: oracle.Reread(noise)),
     "paired": (dict(), lambda noise: oracle.Paired(noise)),
     "paired, 2 batches": (dict(batches=2), lambda noise: oracle.Paired(noise, batches=2)),
+    "paired, held": (dict(hold=3), lambda noise: oracle.Held(noise, hold=3)),
 }
 
 

@@ -18,6 +18,7 @@ from minmax_plugin import Always, MinMaxGame, Player, Restore
 from minmax_plugin.controls import Never, RandomRate
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.phase import Phase
+from minmax_plugin.player import norm
 
 
 class OwnRate(torch.optim.SGD):
@@ -422,7 +423,7 @@ def test_complex_players_are_restored_and_looked_at(dtype):
     y = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.Adam([module.weight], 0.1)
     player = Player(optimizer, module)
-    assert player.norm().item() == pytest.approx(5.0)
+    assert norm([player]).item() == pytest.approx(5.0)
     game = MinMaxGame(player, torch.optim.SGD([y]), Never())
     module.weight.grad = torch.ones(2, dtype=dtype)
     optimizer.step()

@@ -244,7 +244,7 @@ class MinMaxHook(Hook):
 
     def make_estimator(self, batch: Callable[[], Any], seed: int) -> Estimator:
         """The estimator of f that the settings ask for; ``batch`` draws real images from the pool."""
-        return make_estimator(self.settings.estimated, self.adapter, batch, seed)
+        return make_estimator(self.settings.estimated, self.adapter, batch, seed, self.settings.policy.needs_error)
 
     def _bind_new(self) -> None:
         # Runs when the generator first does, and that is in the discriminator's phase, past its zero_grad().
