@@ -201,10 +201,9 @@ class ComparesEstimators(Hook):
     def before_run(self, runner: Any) -> None:  # after MinMaxHook's, which makes the game
         (minmax,) = [hook for hook in runner.hooks if isinstance(hook, MinMaxHook)]
         game, adapter, case = minmax.game, minmax.adapter, self._case
-        loader = runner.data_loader._dataloader
-
         def drawing(batches: int) -> Callable[[], Any]:
-            return BatchPool(lambda: adapter.load_pool(loader, batches), seed=5).draw
+            # the runner has no loader yet
+            return BatchPool(lambda: adapter.load_pool(runner.data_loader._dataloader, batches), seed=5).draw
 
         usable = {n: v for n, v in ESTIMATORS.items() if n != "last" or adapter.ascent_steps > 1}
         held = drawing(MinMaxSettings().pool)
