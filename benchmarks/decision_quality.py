@@ -201,6 +201,7 @@ class ComparesEstimators(Hook):
     def before_run(self, runner: Any) -> None:  # after MinMaxHook's, which makes the game
         (minmax,) = [hook for hook in runner.hooks if isinstance(hook, MinMaxHook)]
         game, adapter, case = minmax.game, minmax.adapter, self._case
+
         def drawing(batches: int) -> Callable[[], Any]:
             # the runner has no loader yet
             return BatchPool(lambda: adapter.load_pool(runner.data_loader._dataloader, batches), seed=5).draw
