@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from minmax_plugin.checks import check_above_0, check_count, check_not_negative
+
 
 def adam_direction(
     gradient: Tensor, m: Tensor | float, v: Tensor | float, step: int, betas: tuple[float, float], eps: float
@@ -39,12 +41,10 @@ class _AdamDirections(Optimizer):
         eps: float = 1e-8,
         maximize: bool = False,
     ) -> None:
-        if not (math.isfinite(lr) and lr >= 0):
-            raise ValueError(f"lr must be 0 or more and finite, but got {lr!r}.")
+        check_not_negative(lr=lr)
         if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
             raise ValueError(f"betas must be two numbers of 0 or more and below 1, but got {betas!r}.")
-        if not eps > 0:
-            raise ValueError(f"eps must be above 0, but got {eps!r}.")
+        check_above_0("eps", eps)
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, maximize=maximize))
 
     def _directions(self) -> Iterator[tuple[Tensor, dict[str, Any], float, Tensor]]:
@@ -251,8 +251,3 @@ def _evaluate(closure: Callable[[], float] | None) -> float | None:
         return None
     with torch.enable_grad():
         return closure()
-
-
-def check_count(name: str, value: int) -> None:
-    if not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"{name} must be a whole number of 1 or more, but got {value!r}.")

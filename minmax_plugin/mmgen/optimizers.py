@@ -119,6 +119,3 @@ def register_minmax_optimizers() -> list[str]:
         OPTIMIZERS.register_module(module=type(deferred, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
         added.append(deferred)
     return added
-
-
-register_minmax_optimizers()
