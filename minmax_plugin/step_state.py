@@ -70,7 +70,7 @@ class StepState:
             for key in sorted(changed):
                 aside = {key: mapped(place[key], _kept)} if key in place else {}
                 if key in captured:
-                    place[key] = mapped(captured.pop(key), _Kept.put_back, leaf=_Kept)
+                    place[key] = mapped(captured.pop(key), _Kept.restore, leaf=_Kept)
                 else:
                     place.pop(key, None)  # the first step has made it
                 captured.update(aside)
@@ -162,7 +162,7 @@ class _Kept(NamedTuple):
     copy: Tensor
 
     @torch.no_grad()
-    def put_back(self) -> Tensor:
+    def restore(self) -> Tensor:
         return self.tensor.copy_(self.copy)
 
 
