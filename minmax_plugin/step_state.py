@@ -196,7 +196,7 @@ _ABSENT = _Seen(None)
 
 def _trace(value: Any) -> Any:
     """Return the trace that is compared to see whether a value has changed."""
-    if type(value) in PLAIN or value is _ABSENT:
+    if _is_constant(value) or value is _ABSENT:
         return value
     if isinstance(value, (list, tuple)):
         return [_trace(v) for v in value]

@@ -176,6 +176,24 @@ def test_a_rate_that_is_set_between_steps_stays(kind, rate):
         assert x.tolist() == [1.0, 1.0]
 
 
+def test_a_tuple_that_is_set_between_steps_stays_where_a_step_changes_the_rate():
+    class Decaying(torch.optim.Adam):
+        def step(self, closure=None):
+            super().step(closure)
+            self.param_groups[0]["lr"] *= 0.9
+
+    x, y = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = Decaying([x], lr=0.1)
+    game = MinMaxGame(optimizer, torch.optim.SGD([y]), Never())
+    game.decide(0.0)
+    x.grad = torch.ones(2)
+    game.propose()
+    optimizer.param_groups[0]["betas"] = (0.5, 0.9)
+    game.decide(0.0)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.param_groups[0]["betas"] == (0.5, 0.9)
+
+
 class Deferring:
     """Drives a deferred optimizer as the hook does: its step only marks the gradient as pending."""
 
