@@ -105,7 +105,8 @@ class OptimisticAdam(_AdamDirections):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = _evaluate(closure)
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for p, state, lr, direction in self._directions():
             p.add_(direction, alpha=-2 * lr)
             if "previous_direction" in state:
@@ -168,7 +169,8 @@ class ExtraAdam(_AdamDirections):
         """
         if not self.extrapolated:
             raise RuntimeError("there is no extrapolation to step from: call extrapolate() before step().")
-        loss = _evaluate(closure)
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for p, state in self.state.items():
             if "origin" in state:
                 p.copy_(state.pop("origin"))
@@ -244,10 +246,3 @@ class LookaheadMinmax:
                 slow.lerp_(p.to(slow), self.alpha)  # .to: what was loaded may lie on another device
                 p.copy_(slow)
         return True
-
-
-def _evaluate(closure: Callable[[], float] | None) -> float | None:
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
