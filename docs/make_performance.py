@@ -85,7 +85,7 @@ def where(frame: pandas.DataFrame) -> str:
 
 
 def page(text: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables made again."""
     for name, make in (("steps", steps), ("quality", quality), ("loop", loop), ("import", importing)):
         text = between(text, name, make())
     return text

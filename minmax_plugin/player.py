@@ -86,13 +86,13 @@ def players_of(
         >>> optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters())
         >>> players_of(optimizer, optimizer)
         Traceback (most recent call last):
-        ValueError: max_player must have parameters of its own, but got 2 of those of min_player.
+        ValueError: max_player must not have parameters of min_player, but got 2 of them.
     """
     given = {"min_player": min_player, "max_player": max_player}
     low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
     shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
     if shared:
-        raise ValueError(f"max_player must have parameters of its own, but got {len(shared)} of those of min_player.")
+        raise ValueError(f"max_player must not have parameters of min_player, but got {len(shared)} of them.")
     return low, high
 
 

@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
     parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
     parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
-    parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="a seed of its own for each rank")
+    parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="another seed for each rank")
     parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
     add_options(parser)
     parser.add_argument(
