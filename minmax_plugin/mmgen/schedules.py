@@ -43,9 +43,6 @@ class OfPlayerLrUpdaterHook(Hook):
             raise ValueError(f"lr_config.player must be one of {players}, but got {self.player!r}.")
         self.schedule.before_run(_OnePlayer(runner, self.player))
 
-    def before_train_epoch(self, runner: Any) -> None:
-        self.schedule.before_train_epoch(_OnePlayer(runner, self.player))
-
     def before_train_iter(self, runner: Any) -> None:
         self.schedule.before_train_iter(_OnePlayer(runner, self.player))
 
