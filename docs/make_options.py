@@ -35,7 +35,7 @@ def options_table(parser: argparse.ArgumentParser) -> str:
 
 
 def with_table(text: str) -> str:
-    """A document with its table of options written anew."""
+    """A document with its table of options written again."""
     head, rest = text.split(BEGIN)
     return f"{head}{BEGIN}\n\n{options_table(build_parser())}\n\n{END}{rest.split(END)[1]}"
 

@@ -76,9 +76,7 @@ def quality() -> str:
 def loop() -> str:
     """Other methods, and growing networks, in a plain loop."""
     frame = pandas.read_csv(RESULTS / "plain_loop.csv").sort_values(["weights", "k"], kind="stable")
-    rows = [
-        [row.method, f"{row.weights:,}", row.k, f"{row.plain_ms:.1f}", ratio(row)] for row in frame.itertuples()
-    ]
+    rows = [[row.method, f"{row.weights:,}", row.k, f"{row.plain_ms:.1f}", ratio(row)] for row in frame.itertuples()]
     text = markdown(["method", "weights", "k", "plain cycle, ms", "time, ratio"], rows)
     return f"{text}\n\n`python -m benchmarks.plain_loop`; one thread, {where(frame)}.\n"
 

@@ -83,13 +83,13 @@ def players_of(
         >>> optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters())
         >>> players_of(optimizer, optimizer)
         Traceback (most recent call last):
-        ValueError: max_player must have parameters of its own, but got 2 of those of min_player.
+        ValueError: max_player must not have parameters of min_player, but got 2 of them.
     """
     given = {"min_player": min_player, "max_player": max_player}
     low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
     shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
     if shared:
-        raise ValueError(f"max_player must have parameters of its own, but got {len(shared)} of those of min_player.")
+        raise ValueError(f"max_player must not have parameters of min_player, but got {len(shared)} of them.")
     return low, high
 
 
@@ -104,11 +104,11 @@ def modules_of(name: str, given: Any) -> list[nn.Module]:
         Traceback (most recent call last):
         ValueError: modules must be torch modules, but got 'generator'.
     """
-    several = _several(given, nn.Module)
-    for module in [given] if several is None else several:
+    modules = _several(given)
+    for module in modules:
         if not isinstance(module, nn.Module):
             raise ValueError(f"{name} must be torch modules, but got {_kind(module)}.")
-    return several or []
+    return modules
 
 
 def optimizers_of(name: str, given: Any) -> list[Optimizer]:
@@ -122,14 +122,14 @@ def optimizers_of(name: str, given: Any) -> list[Optimizer]:
         Traceback (most recent call last):
         ValueError: min_player must be a torch optimizer, but got a Linear: pass the optimizer of its parameters.
     """
-    several = _several(given, Optimizer)
-    for optimizer in [given] if several is None else several:
+    optimizers = _several(given)
+    for optimizer in optimizers:
         _check_optimizer(name, optimizer)
-    if not several:
+    if not optimizers:
         raise ValueError(f"{name} must hold at least one optimizer, but got none.")
-    if len({id(optimizer) for optimizer in several}) < len(several):
+    if len({id(optimizer) for optimizer in optimizers}) < len(optimizers):
         raise ValueError(f"{name} must be different optimizers, but got one of them twice.")
-    return several
+    return optimizers
 
 
 def inner_optimizers(optimizer: Any) -> dict[str, Optimizer]:
@@ -160,19 +160,16 @@ def _check_optimizer(name: str, given: Any) -> None:
     raise ValueError(f"{name} must be a torch optimizer, but got {_kind(given)}{mend}.")
 
 
-def _several(given: Any, kind: type) -> list[Any] | None:
-    """One object of a kind, or an iterable of them, as a list; ``None`` for what is neither."""
-    if isinstance(given, kind):
-        return [given]
-    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes, nn.Module)) else None
+def _several(given: Any) -> list[Any]:
+    """The items of an iterable, or one object, as a list. A module is one, also where it can be iterated over."""
+    single = isinstance(given, (str, bytes, nn.Module)) or not isinstance(given, Iterable)
+    return [given] if single else list(given)
 
 
 def _kind(value: Any) -> str:
-    return (
-        repr(value)
-        if isinstance(value, (str, bytes, int, float, type)) or value is None
-        else f"a {type(value).__name__}"
-    )
+    if value is None or isinstance(value, (str, bytes, int, float, type)):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 def found_inf(optimizer: Optimizer) -> bool:

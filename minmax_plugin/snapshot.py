@@ -153,7 +153,7 @@ class Snapshot:
                 (holder, loaded(names, held, self._pair))
                 for (holder, held), names in zip(self._buffers, state["buffers"], strict=True)
             ]
-        elif self._with_buffers:  # an earlier version had them among the tensors
+        elif self._with_buffers:  # version 0.1.0 had them among the tensors
             present += self._player.buffers
         for tensor, live in zip(state["tensors"], present, strict=True):
             self._pair(tensor, live)

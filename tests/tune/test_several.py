@@ -51,7 +51,7 @@ def test_what_a_training_apart_measures_comes_as_it_is_measured(tmp_path):
 def test_a_training_apart_that_fails_says_why(tmp_path):
     cfg = config(tmp_path)
     cfg.data.train.sigma = -1
-    with pytest.raises(RuntimeError, match=r"(?s)exit code 2: .*sigma must be 0 or more, but got -1"):
+    with pytest.raises(RuntimeError, match=r"(?s)exit code 2: .*sigma must be 0 or more and finite, but got -1"):
         list(train_apart(cfg, seed=3, processes=1))
 
 
