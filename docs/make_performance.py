@@ -53,8 +53,16 @@ def steps() -> str:
     frame = pandas.read_csv(RESULTS / "step_cost.csv").sort_values(["case", "variant"])
     header = ["networks", "k", "f read", "plain, ms", "limit", "time, ratio", "memory more, MiB", "captured, MiB"]
     rows = [
-        [row.case, row.k, row.variant, f"{row.plain_ms:.1f}", f"{row.limit:.2f}", ratio(row)]
-        + [f"{row.more_mib:.1f}", f"{row.snapshots_mib:.1f}"]
+        [
+            row.case,
+            row.k,
+            row.variant,
+            f"{row.plain_ms:.1f}",
+            f"{row.limit:.2f}",
+            ratio(row),
+            f"{row.more_mib:.1f}",
+            f"{row.snapshots_mib:.1f}",
+        ]
         for row in frame.itertuples()
     ]
     return f"{markdown(header, rows)}\n\n`python -m benchmarks.step_cost`; one thread, {where(frame)}.\n"
@@ -64,8 +72,15 @@ def quality() -> str:
     """How good the decisions of each estimator are."""
     frame = pandas.read_csv(RESULTS / "decision_quality.csv")
     rows = [
-        [row["case"], row["estimator"], row["decisions"], row["unsure"], agreement(row)]
-        + [f"{row['error']:.2g}", f"{row['median_change']:.2g}"]
+        [
+            row["case"],
+            row["estimator"],
+            row["decisions"],
+            row["unsure"],
+            agreement(row),
+            f"{row['error']:.2g}",
+            f"{row['median_change']:.2g}",
+        ]
         for _, row in frame.iterrows()
     ]
     header = ["networks", "f read", "sure", "unsure", "agrees", "error of f_new − f_old, sd", "median change"]
