@@ -35,7 +35,7 @@ def search(
     command = [sys.executable, str(ROOT / "tune/search.py")]
     if (folder / "search.json").exists():
         ((_, begun),) = (record := SearchRecord.open(folder)).configs.items()
-        if begun._cfg_dict != load_config(config)._cfg_dict or record.space.content != space:
+        if dict(begun) != dict(load_config(config)) or record.space.content != space:
             return f"the search in {folder} was begun with another config or space than now: remove that folder"
         more = trials - record.options.num_samples
         command += ["--resume", str(folder)] + (["--extend", str(more)] if more > 0 else [])

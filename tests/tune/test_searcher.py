@@ -19,7 +19,7 @@ from minmax_tune.report import tables
 from minmax_tune.searcher import StudySearcher, summary
 from minmax_tune.space.space import Space
 from minmax_tune.stopping import SearchStopper
-from minmax_tune.study import REPORTS, SearchRecord, code_commit
+from minmax_tune.study import REPORTS, Run, SearchRecord, code_commit
 
 CONTENT = {"space": {"lr": {"type": "float", "low": 0.1, "high": 1.0}}, "points": [{"lr": 0.5}]}
 CONFIG = Config(dict(lr=0.3, optimizer=dict()))
@@ -179,7 +179,7 @@ def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypa
         folder.mkdir(parents=True)
         (folder / REPORTS).touch()
     searcher, [again, none] = ask(record, 2)
-    assert (again["number"], again["params"], again["continues"]) == (3, killed.params, str(folder))
+    assert (again["number"], again["params"], again["continues"]) == (3, killed.params, folder)
     assert none == StudySearcher.FINISHED
     assert record.studies["a"].trials[3].user_attrs["retry_of"] == 2
     searcher.on_trial_complete("0", result(0.8, outcome="complete"))
@@ -201,7 +201,7 @@ def test_a_retry_goes_on_from_the_last_attempt_that_began(make):
     ask(record)  # asked for, and killed before it began
     reconcile(record)
     _, [third] = ask(record)
-    assert (third["number"], third["continues"]) == (2, str(folder))
+    assert (third["number"], third["continues"]) == (2, folder)
     assert third["settings"] == {}
     assert record.studies["a"].trials[2].user_attrs["baseline"]
 
@@ -386,8 +386,8 @@ def test_a_config_named_shared_is_one_as_any_other(tmp_path, layout):
     plan(record, configs)
     _, [first] = ask(record)
     folder, together = record.trial_folder("shared", 0), layout == "shared"
-    runs = [["shared", 1, str(folder / "shared")], ["b", 1, str(folder / "b")]]
-    assert first["runs"] == (runs if together else [["shared", 1, str(folder)]])
+    runs = [Run("shared", 1, folder / "shared"), Run("b", 1, folder / "b")]
+    assert first["runs"] == (runs if together else [Run("shared", 1, folder)])
     assert first["params"] == ({} if together else {"lr": 0.3}), "what all of its configs share"
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from mmcv import Config
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.errors import ConfigError, SpaceError
+from minmax_plugin.hosts import Config
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind, is_retryable
 from minmax_tune.space.renamed import by_present_paths
@@ -61,7 +61,7 @@ def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[
     """Return the best parameters of each study of another search, with the study of the same name first."""
     points: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for other in sorted(earlier.studies, key=lambda other: other != name):
-        for best in _best(earlier.studies[other]):
+        for best in earlier.studies[other].best_trials[:3]:  # of one objective, those that share the best value
             partial, params = best.user_attrs.get("partial"), by_present_paths(best.params)
             problem = "it is the unmodified config" if partial else record.space.misfit(params)
             if problem:
@@ -179,7 +179,3 @@ def _earlier(folder: str) -> SearchRecord:
         return SearchRecord.open(folder)
     except ConfigError as error:
         raise ConfigError(f"--warm-start: {error}") from error
-
-
-def _best(study: optuna.Study) -> list[FrozenTrial]:
-    return study.best_trials[:3]  # of a single objective, those that share the best value

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from ray import tune
 
 from minmax_plugin.errors import ClusterError, ConfigError
+from minmax_plugin.hosts import host_of
 from minmax_plugin.secrets import hide
 from minmax_tune.files import writing
 from minmax_tune.nodes import check_nodes, source_folders
@@ -26,7 +27,6 @@ from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import SearchStopper
 from minmax_tune.study import LOCK, TRIALS, SearchRecord
 from minmax_tune.trial.run import run_trial
-from minmax_tune.validation import images_of
 
 ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 ATTEMPTS = 3  # to start a node
@@ -46,10 +46,9 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
     """
     options = record.options
     searcher = StudySearcher(record, ending)
-    images = {
-        name: images_of({run.base: record.configs[run.base] for run in record.runs(name, 0)}, record.seeds)
-        * max(1, int(options.gpus_per_trial or 1))  # a batch for each
-        for name in record.studies
+    sizes = {n: host_of(cfg).iterations(cfg) * host_of(cfg).batch_size(cfg) for n, cfg in record.configs.items()}
+    images = {  # of a trial of each study; a batch for each process
+        name: options.processes * sum(sizes[run.base] for run in record.runs(name, 0)) for name in record.studies
     }
     connect(options.address)
     try:
@@ -60,9 +59,8 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": gpus}),
             param_space={
-                "folder": str(record.folder),
                 "bases": record.bases,
-                "objectives": [list(objective) for objective in record.objectives],
+                "objectives": record.objectives,
                 "collapse_below": options.collapse_below,
                 "cpus": options.cpus_per_trial,
                 "gpus": gpus,
