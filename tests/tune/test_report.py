@@ -59,7 +59,7 @@ def add(record, state=TrialState.COMPLETE, values=None, study=None, method=None,
             k: d for k, v, d in [("method", method, METHOD), ("optimizer.generator.lr", rate, RATE)] if v is not None
         },
         intermediate_values=dict(steps),
-        user_attrs={"settings": settings, "origin": "sampler", **attrs},
+        user_attrs={"settings": settings, "source": "sampler", **attrs},
     )
     trial.datetime_start = START
     if state.is_finished():
@@ -71,7 +71,7 @@ def everything(record):
     """One trial of each kind, and some more to draw."""
     spread = {"scores": [0.4, 0.6], "interval": [0.3, 0.7]} if record.seeds > 1 else {}
     more = [30.0] * (len(record.objectives) - 1)
-    add(record, values=[0.5, *more], baseline=True, origin="baseline", **spread)
+    add(record, values=[0.5, *more], baseline=True, source="baseline", **spread)
     for i in range(6):
         add(
             record,
@@ -87,7 +87,7 @@ def everything(record):
     else:
         add(record, TrialState.PRUNED, values=[0.01], method="gda", rate=5e-3, steps={100: 0.01}, reason="collapsed")
     add(record, TrialState.FAIL, method="minmax", rate=2e-3, reason="ValueError: <b>no | data</b>\nsecond line")
-    add(record, TrialState.COMPLETE, values=[0.2, *more], method="minmax", rate=2e-3, retry_of=8, origin="retry")
+    add(record, TrialState.COMPLETE, values=[0.2, *more], method="minmax", rate=2e-3, retry_of=8, source="retry")
     add(record, TrialState.RUNNING, method="minmax", rate=3e-3)
     for row in (r for ranked in read_rows(record).values() for r in ranked):
         for run in record.runs(row.study, row.number):

@@ -55,8 +55,8 @@ def test_studies_are_asked_in_turn_and_start_with_the_unmodified_config(make):
     assert [a["settings"] for a in asked[:4]] == [{}, {}, {"lr": 0.5}, {"lr": 0.5}]
     assert asked[0]["params"] == {"lr": 0.3}  # the config's own value, for the sampler to learn from
     assert searcher.suggest("7") == StudySearcher.FINISHED
-    origins = [t.user_attrs["origin"] for t in record.studies["a"].trials]
-    assert origins == ["baseline", "point", "sampler"]
+    sources = [t.user_attrs["source"] for t in record.studies["a"].trials]
+    assert sources == ["baseline", "point", "sampler"]
 
 
 def test_a_value_outside_the_space_leaves_the_unmodified_config_without_parameters(make):
@@ -243,7 +243,7 @@ def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampl
     run(14)
     record.update(record.options, extend=6)
     run(6)
-    drawn = [t.params["x"] for t in record.studies["a"].trials if t.user_attrs["origin"] == "sampler"]
+    drawn = [t.params["x"] for t in record.studies["a"].trials if t.user_attrs["source"] == "sampler"]
     assert len(drawn) == 19
     assert drawn[13:] != drawn[:6]
     if sampler != "nsga2":  # which hands values on
@@ -290,7 +290,7 @@ def test_a_warm_start_tries_the_best_of_another_search_first(make):
     record = make(names=["b"], warm_start=str(earlier.folder), num_samples=3, baseline=False)
     _, [_, second] = ask(record, 2)
     assert second["params"] == best.params
-    assert record.studies["b"].trials[1].user_attrs["origin"] == f"warm start: b trial {best.number}"
+    assert record.studies["b"].trials[1].user_attrs["source"] == f"warm start: b trial {best.number}"
     narrow = {"space": {"lr": {"type": "float", "low": 0.1, "high": 0.11}}}
     record = make(narrow, ["b"], folder="narrow", warm_start=str(earlier.folder))
     assert any("passes over" in line for line in record.lines())
@@ -604,5 +604,5 @@ def test_the_unmodified_config_is_queued_once_though_its_parameters_were_other_o
     renamed = {"type": "float", "low": 0.1, "high": 1.0, "keys": ["lr"]}
     record._space = Space.load({"space": {"rate": renamed}})
     plan(record, record.configs)
-    origins = [t.user_attrs.get("origin") for t in record.studies["a"].get_trials()]
-    assert origins.count("baseline") == 1
+    sources = [t.user_attrs.get("source") for t in record.studies["a"].get_trials()]
+    assert sources.count("baseline") == 1

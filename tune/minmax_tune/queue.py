@@ -14,7 +14,7 @@ from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind, is_retryable
 from minmax_tune.space.renamed import by_present_paths
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import SearchRecord, source
 
 WARM = "warm start"
 WARM_POINTS = f"{WARM}: points"  # kept in the study, because the other search may be deleted
@@ -32,19 +32,19 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
     """
     options = record.options
     for name, study in record.studies.items():
-        known = [(t.user_attrs.get("origin"), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
+        known = [(source(t.user_attrs), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
             shared = options.layout == "shared"
             queue.append(baseline(record.space, list(configs.values()) if shared else [configs[name]]))
-        queue += [(point, {"origin": "point"}) for point in record.space.points]
+        queue += [(point, {"source": "point"}) for point in record.space.points]
         if options.warm_start and WARM_POINTS not in study.user_attrs:
             study.set_user_attr(WARM_POINTS, warm_points(record, name, _earlier(options.warm_start)))
-        queue += study.user_attrs.get(WARM_POINTS, [])
+        queue += [(params, {"source": source(attrs)}) for params, attrs in study.user_attrs.get(WARM_POINTS, [])]
         for params, attrs in queue[: options.num_samples]:
-            tried = [known_params for origin, known_params in known if origin == attrs["origin"]]
+            tried = [known_params for its_source, known_params in known if its_source == attrs["source"]]
             # there is one unmodified config, though a later version may express it by other parameters
-            if params not in tried and not (tried and attrs["origin"] == "baseline"):
+            if params not in tried and not (tried and attrs["source"] == "baseline"):
                 enqueue(study, params, **attrs)
         if options.sampler == "grid":
             queue_grid(record, name)
@@ -54,7 +54,7 @@ def baseline(space: Space, configs: Sequence[Config]) -> tuple[dict[str, Any], d
     """Make trial 0: the config as it is, with its values that the space can express and several configs share."""
     first, *others = (space.baseline(cfg) for cfg in configs)
     params = {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
-    return params, {"origin": "baseline", "baseline": True, "partial": not space.is_whole(params)}
+    return params, {"source": "baseline", "baseline": True, "partial": not space.is_whole(params)}
 
 
 def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -67,7 +67,7 @@ def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[
             if problem:
                 record.log(f"{name}: warm start passes over trial {best.number} of {other}: {problem}")
             elif params not in [known for known, _ in points]:
-                points.append((params, {"origin": f"{WARM}: {other} trial {best.number}"}))
+                points.append((params, {"source": f"{WARM}: {other} trial {best.number}"}))
     return points
 
 
@@ -80,7 +80,7 @@ def queue_grid(record: SearchRecord, name: str) -> None:
     fresh = [point for point in grid(record.space, record.options.seed) if point not in tried]
     room = record.remaining(name) - waiting
     for point in fresh[: max(0, room)]:
-        enqueue(study, point, origin="grid")
+        enqueue(study, point, source="grid")
     if len(fresh) < room:
         record.log(f"{name}: the grid has no more points; {room - len(fresh)} trials fewer than asked for")
 
@@ -157,7 +157,7 @@ def retry(study: optuna.Study, trial: FrozenTrial, continues: bool) -> None:
     kept = {k: trial.user_attrs[k] for k in ("baseline", "partial") if k in trial.user_attrs}
     # A trial that was killed while it was being sampled may have its params in its queue entry alone.
     params = trial.params or trial.user_attrs.get("queued", {})
-    enqueue(study, params, **kept, origin="retry", retry_of=trial.number, continues=continues)
+    enqueue(study, params, **kept, source="retry", retry_of=trial.number, continues=continues)
 
 
 def enqueue(study: optuna.Study, params: dict[str, Any], **attrs: Any) -> None:

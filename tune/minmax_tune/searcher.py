@@ -20,7 +20,7 @@ from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
 from minmax_tune.samplers import make_sampler
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
-from minmax_tune.study import REPORTS, SearchRecord, code_commit
+from minmax_tune.study import REPORTS, SearchRecord, code_commit, source
 from minmax_tune.validation import COSTS
 
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
@@ -94,8 +94,7 @@ class StudySearcher(EmptyPickle, Searcher):
         trial.set_user_attr("commit", code_commit())
         trial.set_user_attr("settings", settings)
         trial.set_user_attr("baseline", bool(attrs.get("baseline")))
-        if "origin" not in attrs:
-            trial.set_user_attr("origin", "sampler")
+        trial.set_user_attr("source", source(attrs) or "sampler")
         self._running[trial_id] = _Running(name, trial)
         return {
             "study": name,

@@ -68,7 +68,7 @@ class SearchRecord(EmptyPickle):
     - ``commit``: the commit of the code that it began with, because a search may be resumed with another;
     - ``baseline``: whether it is the unmodified config;
     - ``settings``: the settings that override the base, by path;
-    - ``origin``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
+    - ``source``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
     - ``retry_of``: the number of the trial that it runs again;
     - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
     - ``reason``: why it was not finished;
@@ -281,6 +281,11 @@ class SearchRecord(EmptyPickle):
         path = self.folder / "search.json"
         stored = json.loads(path.read_text()) if path.exists() else {}
         write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
+
+
+def source(attributes: Mapping[str, Any]) -> str | None:
+    """Return where a trial comes from, by its user attributes. Version 0.1.0 named it ``origin``."""
+    return attributes.get("source", attributes.get("origin"))
 
 
 def new_folder(folder: Path, options: Options) -> None:

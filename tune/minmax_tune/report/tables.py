@@ -14,7 +14,7 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
-from minmax_tune.study import AGAIN, SearchRecord
+from minmax_tune.study import AGAIN, SearchRecord, source
 from minmax_tune.trial.distributed import training
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
@@ -33,7 +33,7 @@ class Row:
         scores: The first objective for each seed.
         params: The sampled parameters.
         settings: The settings that override the base config, by path.
-        origin: The source of the trial, such as the sampler.
+        source: Where the trial comes from, such as the sampler.
         baseline: Whether it is the unmodified config.
         retry_of: The number of the trial that it runs again.
         reason: Why it was not finished.
@@ -52,7 +52,7 @@ class Row:
     scores: list[float]
     params: dict[str, Any]
     settings: dict[str, Any]
-    origin: str
+    source: str
     baseline: bool
     retry_of: int | None
     reason: str | None
@@ -181,7 +181,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
             "duration": row.seconds,
             "seed": row.settings.get("seed", record.options.seed),
             "seeds": record.seeds,
-            "origin": row.origin,
+            "source": row.source,
             "baseline": row.baseline,
             "retry_of": row.retry_of,
             "reason": row.reason,
@@ -320,7 +320,7 @@ def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> R
         scores=list(attrs.get("scores") or []),
         params=dict(trial.params),
         settings=dict(attrs.get("settings") or {}),
-        origin=attrs.get("origin") or "",
+        source=source(attrs) or "",
         baseline=bool(attrs.get("baseline")),
         retry_of=attrs.get("retry_of"),
         reason=hide(attrs["reason"]) if "reason" in attrs else None,  # it may be an earlier version's

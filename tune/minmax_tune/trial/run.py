@@ -79,10 +79,9 @@ class TrialRunner:
         path = self.folder / REPORTS
         path.touch()
         truncate_lines(path, lambda line: True)  # a killed worker may leave half a line
-        ended = {line["run"] for line in self._lines() if line["ended"]}
         for index, run in enumerate(self.runs):
             self.index = index
-            if self.index not in ended:
+            if not any(line["ended"] for line in self._own_lines()):
                 self._train(run)
             last = self._own_lines()[-1]
             self.measured[self.index] = last["metrics"]
