@@ -142,7 +142,7 @@ def host_of(config: Any) -> Host:
         >>> host_of("four_gaussians_minmax.py").__name__
         'minmax_plugin.mmgen.host'
     """
-    hosts = [cast(Host, importlib.import_module(name)) for name in HOSTS]
+    hosts = (cast(Host, importlib.import_module(name)) for name in HOSTS)
     return next(host for host in hosts if host.owns(config))
 
 

@@ -71,8 +71,8 @@ class StudySearcher(EmptyPickle, Searcher):
         record = self._record
         left = {name: record.remaining(name) for name in record.studies}
         if record.options.sampler == "grid":  # its points are queued
-            waiting = (TrialState.WAITING,)
-            left = {n: min(k, len(record.studies[n].get_trials(False, waiting))) for n, k in left.items()}
+            studies, waiting = record.studies.items(), (TrialState.WAITING,)
+            left = {n: min(left[n], len(s.get_trials(deepcopy=False, states=waiting))) for n, s in studies}
         name = max(left, key=lambda n: left[n])
         if left[name] == 0 or self._stopper.reason:
             return Searcher.FINISHED
