@@ -74,4 +74,4 @@ def test_a_search_goes_on(left):
     lines = (folder / f"trials/short_{again.number}/reports.jsonl").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [20, 40, 60]  # it went on from its checkpoint
     assert sum(t.state == TrialState.COMPLETE for t in after) == 4
-    assert [source(t.user_attrs) for t in after] == ["baseline", *["sampler"] * 2, "retry", "sampler"]
+    assert [source(t.user_attrs) for t in after] == ["baseline", "point", "point", "retry", "sampler"]
