@@ -219,10 +219,9 @@ class SearchRecord(EmptyPickle):
         trials = self.studies[study].get_trials(deepcopy=False)
         settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
         first = settings.get("seed", self.options.seed)
-        names = [f"seed_{self.options.seed + i}" * (self.seeds > 1) for i in range(self.seeds)]
         return [
-            Run(base, first + i, folder / (base if shared else "") / name)
-            for i, name in enumerate(names)
+            Run(base, first + i, folder / (base * shared) / (f"seed_{self.options.seed + i}" * (self.seeds > 1)))
+            for i in range(self.seeds)
             for base in (self.bases if shared else [study])
         ]
 

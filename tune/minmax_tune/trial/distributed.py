@@ -15,13 +15,13 @@ from typing import Any
 
 from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.secrets import hide
-from minmax_tune.files import write_text
-from minmax_tune.trial.reporters import FileReporter
+from minmax_tune.files import replaced
 
 POLL_INTERVAL_S = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
 PATIENCE = 40  # seconds that the launcher has to end its processes; it gives them 30
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone")
+REPORTER = "minmax_tune.trial.reporters:FileReporter"
 STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 
 
@@ -52,8 +52,7 @@ def train_apart(
     folder.mkdir(parents=True, exist_ok=True)
     measured, output, config = folder / f"apart_{os.getpid()}.jsonl", folder / "output.txt", folder / "apart.py"
     measured.write_text("")
-    reporter = f"{FileReporter.__module__}:{FileReporter.__name__}"
-    host_of(cfg).add_reporter(cfg, reporter, file=str(measured), watcher=os.getpid(), metric=metric)
+    host_of(cfg).add_reporter(cfg, REPORTER, file=str(measured), watcher=os.getpid(), metric=metric)
     cfg.dump(str(config))
     command = [sys.executable, *training(processes), str(config), "--seed", str(seed), "--work-dir", str(folder)]
     command += ["--resume-from", str(checkpoint)] if checkpoint else []
@@ -70,7 +69,9 @@ def train_apart(
     finally:
         measured.unlink(missing_ok=True)
         stop(run, PATIENCE if processes > 1 else 0)
-        write_text(output, hide(output.read_text(errors="replace")))  # a traceback shows all its arguments
+        text = hide(output.read_text(errors="replace"))  # a traceback shows all its arguments
+        with replaced(output) as aside:
+            aside.write_text(text)
     if run.returncode:
         said = last_words(output.read_text())
         if diverged := [line for line in said if line.startswith(STOPPED)]:
