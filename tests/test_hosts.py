@@ -16,7 +16,7 @@ from minmax_tune.options import Options
 from minmax_tune.queue import plan
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import SearchStopper
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 from minmax_tune.trial import run as trial
 from minmax_tune.validation import prepare
 
@@ -42,9 +42,9 @@ def options(tmp_path, monkeypatch):
 
 def test_a_search_runs_with_another_host(tmp_path, monkeypatch, options):
     space, configs = prepare(options)
-    record = SearchRecord.create(tmp_path / "s", options, space, configs)
+    record = Search.create(tmp_path / "s", options, space, configs)
     plan(record, configs)
-    record = SearchRecord.open(record.folder)
+    record = Search.open(record.folder)
     assert type(record.configs["toy"]) is toy_host.Config
     searcher = StudySearcher(record, SearchStopper(None))
     fixed = {"bases": record.bases, "objectives": record.objectives, "collapse_below": None, "addresses": []}

@@ -13,7 +13,7 @@ from search_runs import search
 from minmax_plugin.cli.train import main
 from minmax_plugin.settings import RENAMED
 from minmax_tune.queue import WARM_POINTS, plan
-from minmax_tune.study import SearchRecord, source
+from minmax_tune.study import Search, source
 
 LEFT = Path(__file__).parent / "data/v0.1.0.tar.xz"  # made by the code of that version, commit 0f64e67
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_in_mid_cycle_goes_on_as_it_did(left, monkeypatch, capsys):
 
 
 def test_the_source_of_a_trial_is_read_by_its_earlier_name(left):
-    record = SearchRecord.open(left / "search")
+    record = Search.open(left / "search")
     study = record.studies["short"]
     assert "origin" in study.trials[0].user_attrs
     study.set_user_attr(WARM_POINTS, [[{"lr": 0.5}, {"origin": "warm start: short trial 3"}]])

@@ -26,7 +26,7 @@ from minmax_tune.report.plots import courses, history, parallel_coordinates
 from minmax_tune.report.results import Report
 from minmax_tune.report.tables import compared, leaderboard, read_rows, summary, table
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -43,7 +43,7 @@ def new_record(folder, study="points", **options):
     configs = {study: load_config(GAUSSIANS)}
     if options.layout == "shared":
         configs["digits"] = load_config(DIGITS)
-    return SearchRecord.create(folder, options, Space.read(options.space), configs)
+    return Search.create(folder, options, Space.read(options.space), configs)
 
 
 def add(record, state=TrialState.COMPLETE, values=None, study=None, method=None, rate=None, steps=(), **attrs):
@@ -127,7 +127,7 @@ class Links(HTMLParser):
 def test_everything_is_written_from_storage_alone(tmp_path, options, fill):
     folder = tmp_path / options.get("name", "search")
     fill(new_record(folder, **options))
-    record = SearchRecord.open(folder)
+    record = Search.open(folder)
     Report(record).finish()
     trials = [t for study in record.studies.values() for t in study.trials]
 
@@ -266,7 +266,7 @@ def test_the_best_config_is_the_base_with_the_trials_settings_and_its_checkpoint
     assert load_config(words[2])._cfg_dict == best._cfg_dict
     # a moved search is written anew, with links that still hold
     (tmp_path / "s").rename(tmp_path / "moved")
-    Report(SearchRecord.open(tmp_path / "moved")).write()
+    Report(Search.open(tmp_path / "moved")).write()
     assert (tmp_path / "moved" / "best" / "points" / "checkpoint.pth").read_text() == "iter_1500.pth"
     assert str(tmp_path / "moved") in (tmp_path / "moved" / "best" / "points" / "command.txt").read_text()
 

@@ -20,7 +20,7 @@ from minmax_plugin.mmgen.host import set_dataset
 from minmax_tune.cli import main, parse
 from minmax_tune.options import Options
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 from minmax_tune.tuner import only_one
 from minmax_tune.validation import check_resources
 
@@ -185,7 +185,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path, capsys, pla
 
 def test_an_earlier_search_that_cannot_be_written_is_one_clear_error(tmp_path, capsys):
     options = Options(configs=(GAUSSIANS,), num_samples=1)
-    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"a": load_config(GAUSSIANS)})
+    record = Search.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"a": load_config(GAUSSIANS)})
     (record.folder / "lock").mkdir()  # as root may write a folder whatever its mode
     assert main(["--resume", str(record.folder)]) == 2
     error = capsys.readouterr().err
@@ -196,7 +196,7 @@ def test_an_earlier_search_that_cannot_be_written_is_one_clear_error(tmp_path, c
 def test_a_search_that_runs_is_not_run_twice(tmp_path, capsys):
     options = Options(configs=(GAUSSIANS,), num_samples=1)
     cfg = load_config(GAUSSIANS)
-    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"four_gaussians_minmax": cfg})
+    record = Search.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"four_gaussians_minmax": cfg})
     with only_one(record.folder):
         assert main(["--resume", str(record.folder)]) == 2
     assert "this search is running already" in capsys.readouterr().err
@@ -298,10 +298,10 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path):
     # an extension that could not begin is none, so that giving it again does not add to it
     output = search("--resume", folder, "--extend", 2, "--address", "127.0.0.1:1", code=2)
     assert "no Ray cluster can be reached there (--address local takes this machine alone)" in output
-    assert SearchRecord.open(folder).options.num_samples == 3
+    assert Search.open(folder).options.num_samples == 3
 
     # the best config runs unchanged and gives its trial's result
-    best = SearchRecord.open(folder).studies[names[0]].best_trial
+    best = Search.open(folder).studies[names[0]].best_trial
     words = shlex.split((folder / "best" / names[0] / "command.txt").read_text())
     arguments = words[words.index("minmax-train") :]
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
@@ -325,7 +325,7 @@ def test_a_shared_study_trains_each_trial_on_every_data_set_with_every_seed(tmp_
     search(
         *configs, "--space", space_file(tmp_path), *options, "--objective", "balance:max", "--objective", "seconds:min"
     )
-    record = SearchRecord.open(tmp_path / "s")
+    record = Search.open(tmp_path / "s")
     for trial in record.studies["shared"].trials:
         attrs = trial.user_attrs
         assert [(run["base"], run["seed"]) for run in attrs["runs"]] == [

@@ -14,14 +14,14 @@ from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind, is_retryable
 from minmax_tune.space.renamed import by_present_paths
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord, source
+from minmax_tune.study import Search, source
 
 WARM = "warm start"
 WARM_POINTS = f"{WARM}: points"  # kept in the study, because the other search may be deleted
 MOST_POINTS = 10_000  # of a grid
 
 
-def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
+def plan(record: Search, configs: Mapping[str, Config]) -> None:
     """Queue the first trials of a search: the unmodified config, the points, another search's best, the grid.
 
     A trial that is queued already is skipped, because a search may be killed while it is planned, or be extended.
@@ -57,7 +57,7 @@ def baseline(space: Space, configs: Sequence[Config]) -> tuple[dict[str, Any], d
     return params, {"source": "baseline", "baseline": True, "partial": not space.is_whole(params)}
 
 
-def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def warm_points(record: Search, name: str, earlier: Search) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return the best parameters of each study of another search, with the study of the same name first."""
     points: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for other in sorted(earlier.studies, key=lambda other: other != name):
@@ -71,7 +71,7 @@ def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[
     return points
 
 
-def queue_grid(record: SearchRecord, name: str) -> None:
+def queue_grid(record: Search, name: str) -> None:
     """Queue the points of the grid that the study lacks, as many as it has trials left."""
     study = record.studies[name]
     trials = study.get_trials(deepcopy=False)
@@ -113,7 +113,7 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
     return [t.params for t in study.get_trials(deepcopy=False)]
 
 
-def reconcile(record: SearchRecord) -> int:
+def reconcile(record: Search) -> int:
     """Mark the trials that a killed search left running as failed, and queue trials again that failed without fault.
 
     A trial that is COMPLETE in its study is finished, even if other records differ. It is not run again.
@@ -134,7 +134,7 @@ def reconcile(record: SearchRecord) -> int:
     return queued
 
 
-def retry_errored(record: SearchRecord) -> int:
+def retry_errored(record: Search) -> int:
     """Queue failed trials again, from their beginning.
 
     Returns:
@@ -174,8 +174,8 @@ def fail(study: optuna.Study, trial: optuna.Trial | int, kind: FailureKind, reas
     study.tell(number, state=TrialState.FAIL)
 
 
-def _earlier(folder: str) -> SearchRecord:
+def _earlier(folder: str) -> Search:
     try:
-        return SearchRecord.open(folder)
+        return Search.open(folder)
     except ConfigError as error:
         raise ConfigError(f"--warm-start: {error}") from error

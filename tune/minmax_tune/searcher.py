@@ -20,7 +20,7 @@ from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
 from minmax_tune.samplers import make_sampler
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
-from minmax_tune.study import REPORTS, SearchRecord, code_commit, source
+from minmax_tune.study import REPORTS, Search, code_commit, source
 from minmax_tune.validation import COSTS
 
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
@@ -51,7 +51,7 @@ class StudySearcher(EmptyPickle, Searcher):
         stopper: The stopper, which is told when the search has nothing more to gain.
     """
 
-    def __init__(self, record: SearchRecord, stopper: SearchStopper) -> None:
+    def __init__(self, record: Search, stopper: SearchStopper) -> None:
         metric, mode = record.objectives[0]
         super().__init__(metric=metric, mode=mode)
         self._record, self._stopper = record, stopper

@@ -57,7 +57,7 @@ class Run(NamedTuple):
     folder: Path
 
 
-class SearchRecord(EmptyPickle):
+class Search(EmptyPickle):
     """A stored search.
 
     The folder holds ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py`` (the
@@ -88,7 +88,7 @@ class SearchRecord(EmptyPickle):
         studies: The studies by name: those of ``bases``, or one named ``shared``.
 
     Examples:
-        >>> SearchRecord.open("nowhere")
+        >>> Search.open("nowhere")
         Traceback (most recent call last):
         minmax_plugin.errors.ConfigError: 'nowhere' holds no search: it has no search.json.
     """
@@ -106,7 +106,7 @@ class SearchRecord(EmptyPickle):
         self.is_rehearsal = False  # kept in memory alone
 
     @classmethod
-    def create(cls, folder: Path, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+    def create(cls, folder: Path, options: Options, space: Space, configs: Mapping[str, Config]) -> Search:
         """Write a new search down.
 
         Args:
@@ -147,7 +147,7 @@ class SearchRecord(EmptyPickle):
         return record
 
     @classmethod
-    def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+    def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> Search:
         """Make a search in memory alone."""
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
@@ -156,7 +156,7 @@ class SearchRecord(EmptyPickle):
         return record
 
     @classmethod
-    def open(cls, folder: str | Path) -> SearchRecord:
+    def open(cls, folder: str | Path) -> Search:
         """Read a stored search.
 
         Raises:

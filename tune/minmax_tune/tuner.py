@@ -25,7 +25,7 @@ from minmax_tune.options import Options
 from minmax_tune.schedulers import make_scheduler
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import SearchStopper
-from minmax_tune.study import LOCK, TRIALS, SearchRecord
+from minmax_tune.study import LOCK, TRIALS, Search
 from minmax_tune.trial.run import run_trial
 
 ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
@@ -33,7 +33,7 @@ ATTEMPTS = 3  # to start a node
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: SearchStopper) -> None:
+def run(record: Search, callbacks: Sequence[tune.Callback], ending: SearchStopper) -> None:
     """Run the trials of a search that are left.
 
     Args:
@@ -143,7 +143,7 @@ def gpus_per_trial(options: Options) -> float:
     return float(any(node["Resources"].get("GPU") for node in ray.nodes() if node["Alive"]))
 
 
-def count_slots(record: SearchRecord, gpus: float) -> int:
+def count_slots(record: Search, gpus: float) -> int:
     """Count the trials, with ``gpus`` GPUs each, that fit at a time.
 
     Returns:
