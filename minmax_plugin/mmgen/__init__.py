@@ -16,6 +16,7 @@ from minmax_plugin.mmgen import (  # noqa: E402, F401
     metrics,
     networks,
     optimizers,
+    reporting,
     schedules,
     tensorboard,
     unrolled,

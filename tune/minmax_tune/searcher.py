@@ -20,7 +20,7 @@ from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
 from minmax_tune.samplers import make_sampler
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
-from minmax_tune.study import REPORTS, SearchRecord, code_commit
+from minmax_tune.study import REPORTS, Search, code_commit, source
 from minmax_tune.validation import COSTS
 
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
@@ -30,9 +30,8 @@ MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones incl
 class _Running(EmptyPickle):
     study: str
     trial: optuna.Trial
-    result: dict[str, Any] = dataclasses.field(default_factory=dict)  # its last measurement
+    result: dict[str, Any] = dataclasses.field(default_factory=dict)  # the last; with its outcome once it has one
     steps: set[int] = dataclasses.field(default_factory=set)
-    ended: dict[str, Any] | None = None  # the result with which it ended by itself, before Ray took note
 
 
 class StudySearcher(EmptyPickle, Searcher):
@@ -52,7 +51,7 @@ class StudySearcher(EmptyPickle, Searcher):
         stopper: The stopper, which is told when the search has nothing more to gain.
     """
 
-    def __init__(self, record: SearchRecord, stopper: SearchStopper) -> None:
+    def __init__(self, record: Search, stopper: SearchStopper) -> None:
         metric, mode = record.objectives[0]
         super().__init__(metric=metric, mode=mode)
         self._record, self._stopper = record, stopper
@@ -72,7 +71,8 @@ class StudySearcher(EmptyPickle, Searcher):
         record = self._record
         left = {name: record.remaining(name) for name in record.studies}
         if record.options.sampler == "grid":  # its points are queued
-            left = {n: min(k, len(_waiting(record.studies[n]))) for n, k in left.items()}
+            studies, waiting = record.studies.items(), (TrialState.WAITING,)
+            left = {n: min(left[n], len(s.get_trials(deepcopy=False, states=waiting))) for n, s in studies}
         name = max(left, key=lambda n: left[n])
         if left[name] == 0 or self._stopper.reason:
             return Searcher.FINISHED
@@ -94,25 +94,25 @@ class StudySearcher(EmptyPickle, Searcher):
         trial.set_user_attr("commit", code_commit())
         trial.set_user_attr("settings", settings)
         trial.set_user_attr("baseline", bool(attrs.get("baseline")))
-        if "origin" not in attrs:
-            trial.set_user_attr("origin", "sampler")
+        trial.set_user_attr("source", source(attrs) or "sampler")
         self._running[trial_id] = _Running(name, trial)
         return {
             "study": name,
             "number": trial.number,
             "params": trial.params,
             "settings": settings,
-            "runs": [[run.base, run.seed, str(run.folder)] for run in record.runs(name, trial.number)],
+            "folder": record.trial_folder(name, trial.number),
+            "runs": record.runs(name, trial.number),
             "continues": self._continues(name, attrs),
         }
 
-    def _continues(self, name: str, attrs: dict[str, Any]) -> str | None:
+    def _continues(self, name: str, attrs: dict[str, Any]) -> Path | None:
         """Find the folder of the earlier attempt from which a retry resumes."""
         trials = self._record.studies[name].get_trials(deepcopy=False)
         while attrs.get("continues"):
             folder = self._record.trial_folder(name, attrs["retry_of"])
             if (folder / REPORTS).exists():
-                return str(folder)
+                return folder
             attrs = trials[attrs["retry_of"]].user_attrs
         return None
 
@@ -121,12 +121,8 @@ class StudySearcher(EmptyPickle, Searcher):
 
     def _on_result(self, running: _Running, result: dict[str, Any]) -> None:
         trial, value = running.trial, result.get(self.metric)
-        if result.get("outcome"):
-            running.ended = result
-        if result.get("outcome") == "failed":
-            return
-        running.result = result
-        if value is None or not math.isfinite(value):
+        running.result |= result
+        if result.get("outcome") == "failed" or value is None or not math.isfinite(value):
             return
         points = [*result.get("earlier", []), [result["images"], value]]
         if len(self._record.objectives) > 1:  # Optuna keeps intermediate values of single objectives only
@@ -148,7 +144,7 @@ class StudySearcher(EmptyPickle, Searcher):
         if "images" in result:  # Ray tells of the result at which a trial is stopped here alone
             self._on_result(running, result)
         self._keep(trial, running.result)
-        values = [_value(result, metric) for metric, _ in self._record.objectives]
+        values: list[Any] = [result.get(m, result.get(f"objectives/{m}")) for m, _ in self._record.objectives]
         bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
         self._finished += 1
         if trial_id in self.out_of_memory:
@@ -178,8 +174,8 @@ class StudySearcher(EmptyPickle, Searcher):
         """End the trials that still run in their studies, because the search ends before they do."""
         reason = reason or FailureKind.INTERRUPTED
         for trial_id, running in list(self._running.items()):
-            if running.ended:
-                self.on_trial_complete(trial_id, running.ended)
+            if "outcome" in running.result:
+                self.on_trial_complete(trial_id, running.result)
             else:
                 self._guarded(functools.partial(self._cut, running, reason), None)
         self._running.clear()
@@ -271,13 +267,5 @@ def interval(scores: list[float], level: float = 0.95) -> list[float] | None:
     return [mean - half, mean + half]
 
 
-def _value(result: dict[str, Any], metric: str) -> Any:
-    return result.get(metric, result.get(f"objectives/{metric}"))
-
-
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _waiting(study: optuna.Study) -> list[Any]:
-    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

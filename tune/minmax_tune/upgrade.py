@@ -9,7 +9,7 @@ from minmax_plugin.secrets import hide, secrets_of
 from minmax_tune.addresses import fill_in
 from minmax_tune.files import replaced
 from minmax_tune.options import ADDRESSES, flag
-from minmax_tune.study import NO_PASSWORD, TRIALS, SearchRecord
+from minmax_tune.study import NO_PASSWORD, TRIALS, Search
 
 # Ray's own memory of a search, which nobody reads. An earlier version's holds the storage and its password.
 OF_RAY = ("tuner.pkl", "*state*-*", "*/error.pkl")
@@ -21,7 +21,7 @@ TEXTS = (
 )
 
 
-def clean(record: SearchRecord) -> None:
+def clean(record: Search) -> None:
     """Remove the passwords from a search's folder, once. A search that a later version began has none.
 
     A password that an earlier version stored in ``--storage`` or ``--mlflow`` becomes a variable. The variable must be

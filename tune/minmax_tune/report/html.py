@@ -20,7 +20,7 @@ from minmax_tune.report import tables
 from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row
 from minmax_tune.storage import database_url
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PLOTS = {  # in the page's order
@@ -36,7 +36,7 @@ DARK = b"<style>@media (prefers-color-scheme: dark) { text { fill: #b8bec8 !impo
 TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
-def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
+def render(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
     """Write the page, as HTML.
 
     Args:
@@ -93,7 +93,7 @@ def command(options: Options) -> str:
     return shlex.join(words)
 
 
-def _study(record: SearchRecord, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
+def _study(record: Search, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
     compared = tables.compared(ranked)
     ends = [end for _, row in compared for end in row.interval or [row.value]]
     low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
@@ -123,14 +123,14 @@ def _study(record: SearchRecord, name: str, ranked: Sequence[Row]) -> dict[str, 
     }
 
 
-def _links(record: SearchRecord, row: Row) -> list[tuple[str, Path]]:
+def _links(record: Search, row: Row) -> list[tuple[str, Path]]:
     folder = record.folder / row.folder
     logs = sorted(folder.rglob("*.log"))[-1:]
     found = [("files", folder), ("error", folder / "error.txt"), *(("log", log) for log in logs)]
     return [(text, path) for text, path in found if path.exists()]
 
 
-def _path(path: Path, record: SearchRecord) -> str:
+def _path(path: Path, record: Search) -> str:
     return quote(path.relative_to(record.folder).as_posix())
 
 

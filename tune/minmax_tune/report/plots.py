@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from minmax_tune.files import replaced
 from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row, best, course, number
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 # Readable on white and on near-black; the page recolours INK with its own text colour.
 INK, MAIN, WEAK, WARN = "#6b7280", "#3b82f6", "#94a3b8", "#f59e0b"
@@ -253,7 +253,7 @@ def pareto_front(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> 
     return figure
 
 
-def draw_samples(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> None:
+def draw_samples(record: Search, rows: Mapping[str, Sequence[Row]]) -> None:
     """Draw the last samples of each study's best trial side by side, as ``samples.png``."""
     shown = [(row, path) for ranked in rows.values() if (row := best(ranked)) and (path := row_samples(record, row))]
     if not shown:

@@ -14,7 +14,7 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
-from minmax_tune.study import AGAIN, SearchRecord
+from minmax_tune.study import AGAIN, Search, source
 from minmax_tune.trial.distributed import training
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
@@ -33,7 +33,7 @@ class Row:
         scores: The first objective for each seed.
         params: The sampled parameters.
         settings: The settings that override the base config, by path.
-        origin: The source of the trial, such as the sampler.
+        source: Where the trial comes from, such as the sampler.
         baseline: Whether it is the unmodified config.
         retry_of: The number of the trial that it runs again.
         reason: Why it was not finished.
@@ -52,7 +52,7 @@ class Row:
     scores: list[float]
     params: dict[str, Any]
     settings: dict[str, Any]
-    origin: str
+    source: str
     baseline: bool
     retry_of: int | None
     reason: str | None
@@ -88,7 +88,7 @@ class Row:
         return f"unmodified: {line}" if self.baseline else line
 
 
-def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
+def read_rows(record: Search) -> dict[str, list[Row]]:
     """Read each study's trials: the finished ones first, by the first objective, and then the others."""
     sign = -1 if record.objectives[0][1] == "max" else 1
 
@@ -133,7 +133,7 @@ def course(trial: FrozenTrial) -> list[tuple[float, float]]:
     return sorted((float(step), float(value)) for step, value in pairs)
 
 
-def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
+def commands(record: Search, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
     """Write the lines that train a trial again, one for each seed (and data set).
 
     Args:
@@ -156,7 +156,7 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
     return lines
 
 
-def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
+def table(record: Search, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
     """Make a table of all trials, a line each, by study and number.
 
     Each parameter and each metric has a separate column. A parameter with the name of another column is in
@@ -181,7 +181,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
             "duration": row.seconds,
             "seed": row.settings.get("seed", record.options.seed),
             "seeds": record.seeds,
-            "origin": row.origin,
+            "source": row.source,
             "baseline": row.baseline,
             "retry_of": row.retry_of,
             "reason": row.reason,
@@ -215,7 +215,7 @@ def json_text(frame: pandas.DataFrame) -> str:
     return json.dumps(lines, indent=2, allow_nan=False)
 
 
-def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
+def leaderboard(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
     """Write a Markdown table with the trials of each study, best first."""
     names = " | ".join(name for name, _ in record.objectives)
     lines = [
@@ -232,7 +232,7 @@ def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
     return "\n".join(lines)
 
 
-def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def summary(record: Search, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Summarise the search: each study's counts, and its best trial beside the unmodified config and plain GDA."""
     studies: dict[str, Any] = {}
     for name, ranked in rows.items():
@@ -290,7 +290,7 @@ def settings_line(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
 
 
-def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
+def _outcome(record: Search, row: Row) -> dict[str, Any]:
     return {
         "trial": row.number,
         **{metric: value for (metric, _), value in zip(record.objectives, row.values, strict=True)},
@@ -303,7 +303,7 @@ def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
     }
 
 
-def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> Row:
+def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
     attrs = trial.user_attrs
     values: list[float | None] = [None] * len(record.objectives)
     if trial.state == TrialState.COMPLETE:
@@ -320,7 +320,7 @@ def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> R
         scores=list(attrs.get("scores") or []),
         params=dict(trial.params),
         settings=dict(attrs.get("settings") or {}),
-        origin=attrs.get("origin") or "",
+        source=source(attrs) or "",
         baseline=bool(attrs.get("baseline")),
         retry_of=attrs.get("retry_of"),
         reason=hide(attrs["reason"]) if "reason" in attrs else None,  # it may be an earlier version's
