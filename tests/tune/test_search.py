@@ -96,8 +96,6 @@ def test_bad_input_is_one_clear_error_before_anything_starts(tmp_path, capsys, a
 BAD_LATER = [
     (["--resume", "nowhere"], "holds no search: it has no search.json"),
     (["--report", "nowhere"], "holds no search: it has no search.json"),
-    (["--resume", "a", "--report", "b"], "--resume and --report exclude each other"),
-    (["--dry-run", "--resume", "a"], "--resume and --dry-run exclude each other"),
     (["--extend", "3"], "--extend needs --resume DIR"),
     (["--retry-errored"], "--retry-errored needs --resume DIR"),
     (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
@@ -120,6 +118,8 @@ UNREADABLE = [
     (["--num-samples", "x"], "argument --num-samples: invalid int value: 'x'"),
     (["--time-budget", "x"], "argument --time-budget: 'x' is no time: write 8h, 30m, 90s or 1h30m"),
     (["--nothing"], "unrecognized arguments: --nothing"),
+    (["--resume", "a", "--report", "b"], "argument --report: not allowed with argument --resume"),
+    (["--dry-run", "--resume", "a"], "argument --resume: not allowed with argument --dry-run"),
 ]
 
 

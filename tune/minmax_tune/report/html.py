@@ -85,9 +85,7 @@ def command(options: Options) -> str:
         if field.name == "configs" or value == field.default:
             continue
         if isinstance(value, bool):
-            words.append(flag(field.name))
-        elif field.name == "objectives":
-            words += [word for objective in value for word in (flag(field.name), objective)]
+            words.append(flag(field.name if value else f"no_{field.name}"))
         else:
             words += [flag(field.name), *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)
