@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide, show_traceback
@@ -32,10 +32,7 @@ def parse(argv: Sequence[str] | None = None) -> Command:
         >>> parse(["a.py", "--num-samples", "3"]).options().num_samples
         3
     """
-    arguments = vars(build_parser().parse_args(argv))
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()
-    }
+    given = vars(build_parser().parse_args(argv))
     extend, retry = given.pop("extend", 0), given.pop("retry_errored", False)
     action = next((name for name in ACTIONS if name in given), "search")
     folder = given.pop(action, None)

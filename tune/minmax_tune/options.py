@@ -148,11 +148,13 @@ class Options:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, rule = getattr(self, field.name), field.metadata["rule"]
-            if value is not None and rule is not None and not rule[1](value):
+            if value is None:
+                continue
+            if rule is not None and not rule[1](value):
                 raise ConfigError(f"{flag(field.name)} must be {rule[0]}, but got {value}.")
-            if value is not None and (place := PLACES.get(field.metadata["argument"].get("metavar"))):
-                found = tuple(map(place, value)) if isinstance(value, tuple) else place(value)
-                object.__setattr__(self, field.name, found)  # once and for all: the fields are frozen
+            place = PLACES.get(field.metadata["argument"].get("metavar"), lambda given: given)
+            found = tuple(map(place, value)) if isinstance(value, (list, tuple)) else place(value)
+            object.__setattr__(self, field.name, found)  # once and for all: the fields are frozen
         for name in ADDRESSES:
             check_no_secret(flag(name), getattr(self, name) or "")
         if self.seed + self.seeds > SEEDS:
@@ -206,8 +208,7 @@ class Options:
     def from_dict(cls, stored: Mapping[str, Any]) -> Options:
         """Read the result of :meth:`to_dict`, also after a way through JSON."""
         known = {field.name for field in dataclasses.fields(cls)}
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
-        return cls(**given)
+        return cls(**{name: value for name, value in stored.items() if name in known})
 
 
 # The options that --resume allows.
