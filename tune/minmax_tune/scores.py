@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from scipy import stats
@@ -43,7 +43,7 @@ def interval(scores: Sequence[float]) -> list[float] | None:
     return [mean - half, mean + half]
 
 
-def student(values: Sequence[float]) -> float:
+def student(values: Collection[float]) -> float:
     """Compute half the width of the 95 % Student-t interval of a mean.
 
     Examples:

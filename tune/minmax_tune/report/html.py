@@ -47,7 +47,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        number=tables.number, setting=_setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
+        number=tables.number, setting=tables.setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
     )
     kept = json.loads((record.folder / "search.json").read_text())
     return environment.from_string(TEMPLATE.read_text()).render(
@@ -142,7 +142,3 @@ def _data(path: Path) -> str:
 def _breakable(name: str) -> markupsafe.Markup:
     # A dotted path may continue in the next line.
     return markupsafe.Markup(".<wbr>").join(name.split("."))
-
-
-def _setting(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -31,7 +31,9 @@ class Row:
         values: The objectives, in their order. An unfinished trial has the last value of the first, if any.
         interval: The 95 % interval of the first objective over seeds, if there are several.
         scores: The first objective for each seed.
+        course: The first objective in the course of the training, as (images, value).
         params: The sampled parameters.
+        distributions: What each of them was sampled from.
         settings: The settings that override the base config, by path.
         origin: The source of the trial, such as the sampler.
         baseline: Whether it is the unmodified config.
@@ -50,7 +52,9 @@ class Row:
     values: list[float | None]
     interval: tuple[float, float] | None
     scores: list[float]
+    course: list[tuple[float, float]]
     params: dict[str, Any]
+    distributions: dict[str, Any]
     settings: dict[str, Any]
     origin: str
     baseline: bool
@@ -287,7 +291,12 @@ def settings_line(params: Mapping[str, Any]) -> str:
         >>> settings_line({"optimizer.generator.lr": 0.000123456, "method": "gda"})
         'optimizer.generator.lr=0.000123, method=gda'
     """
-    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    return ", ".join(f"{name}={setting(value)}" for name, value in params.items())
+
+
+def setting(value: Any) -> str:
+    """Format the value of a setting for people."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
@@ -306,9 +315,10 @@ def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
 def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> Row:
     attrs = trial.user_attrs
     values: list[float | None] = [None] * len(record.objectives)
+    so_far = course(trial)
     if trial.state == TrialState.COMPLETE:
         values = list(trial.values)
-    elif so_far := course(trial):
+    elif so_far:
         values[0] = so_far[-1][1]
     bounds = attrs.get("interval")
     return Row(
@@ -318,7 +328,9 @@ def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> R
         values=values,
         interval=(bounds[0], bounds[1]) if bounds and trial.state == TrialState.COMPLETE else None,
         scores=list(attrs.get("scores") or []),
+        course=so_far,
         params=dict(trial.params),
+        distributions=trial.distributions,
         settings=dict(attrs.get("settings") or {}),
         origin=attrs.get("origin") or "",
         baseline=bool(attrs.get("baseline")),
