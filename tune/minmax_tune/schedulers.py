@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -54,11 +54,6 @@ def make_scheduler(
     return scheduler
 
 
-@dataclasses.dataclass(frozen=True)
-class _Earlier:
-    trial_id: str
-
-
 class PerStudy(FIFOScheduler):
     """Gives each study a separate scheduler, because trials on different data sets do not compare.
 
@@ -78,7 +73,7 @@ class PerStudy(FIFOScheduler):
         """Show the schedulers the reports of earlier trials."""
         for name, study in studies.items():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-                stand_in = _Earlier(f"earlier_{trial.number}")
+                stand_in = SimpleNamespace(trial_id=f"earlier_{trial.number}")
                 scheduler: Any = self._schedulers[name]
                 scheduler.on_trial_add(None, stand_in)
                 for step, value in course(trial):

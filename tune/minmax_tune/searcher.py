@@ -73,7 +73,8 @@ class StudySearcher(EmptyPickle, Searcher):
         record = self._record
         left = {name: record.remaining(name) for name in record.studies}
         if record.options.sampler == "grid":  # its points are queued
-            left = {n: min(k, len(_waiting(record.studies[n]))) for n, k in left.items()}
+            for n, study in record.studies.items():
+                left[n] = min(left[n], len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))))
         name = max(left, key=lambda n: left[n])
         if left[name] == 0 or self._stopper.reason:
             return Searcher.FINISHED
@@ -241,7 +242,3 @@ def _value(result: dict[str, Any], metric: str) -> Any:
 
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _waiting(study: optuna.Study) -> list[Any]:
-    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

@@ -167,9 +167,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
     ``params/NAME``.
     """
     lines = []
-    for row in sorted(
-        (r for ranked in rows.values() for r in ranked), key=lambda r: (list(rows).index(r.study), r.number)
-    ):
+    for row in (row for ranked in rows.values() for row in sorted(ranked, key=lambda row: row.number)):
         low, high = row.interval or (None, None)
         first = {
             "study": row.study,
@@ -221,19 +219,16 @@ def json_text(frame: pandas.DataFrame) -> str:
 
 def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
     """Write a Markdown table with the trials of each study, best first."""
-    names = " | ".join(name for name, _ in record.objectives)
-    lines = [
-        f"| data set | trial | {names} | state | settings |",
-        "|---|---|" + "---|" * len(record.objectives) + "---|---|",
-    ]
+    header = ["data set", "trial", *(metric for metric, _ in record.objectives), "state", "settings"]
+    lines = [header, ["---"] * len(header)]
     for ranked in rows.values():
         for row in ranked:
             values = [number(value) for value in row.values]
             values[0] += interval(row)
             state = row.state + (f": {row.reason}" if row.reason else "")
-            cells = [row.study, str(row.number), *values, state, row.what]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return "\n".join(lines)
+            lines.append([row.study, str(row.number), *values, state, row.what])
+    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
