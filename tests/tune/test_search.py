@@ -141,6 +141,7 @@ def test_what_is_given_goes_over_what_was_stored():
     metric = parse(["a.py", "--metric", "hq", "--mode", "min"]).options()
     assert metric.directions == [("hq", "min")]
     assert parse(["a.py", "--metric", "hq"]).options().directions == [("hq", "max")]
+    assert parse(["--objective", "hq:max", "a.py"]).options().configs == ("a.py",)
 
 
 def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):

@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
             group(field.metadata["group"]).add_argument("configs", nargs="*", **argument)
             continue
         if isinstance(field.default, tuple):
-            argument |= {"action": "extend", "nargs": "+"}
+            argument = {"action": "extend", "nargs": "+", **argument}
         group(field.metadata["group"]).add_argument(flag(field.name), dest=field.name, **argument)
     what, later = group("what is searched"), group("before and afterwards")
     what.add_argument("--metric", metavar="METRIC", help="the objective, where there is one (default: balance)")

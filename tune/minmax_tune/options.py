@@ -76,7 +76,7 @@ class Options:
         space: search space, YAML or Python, yours or one that ships: minmax.yaml (default), gan.yaml
         datasets: config files laid over each CONFIG, in turn
         layout: a study for each data set (default), or one study scored by their mean
-        objectives: an objective; several may be given, the first being the one that early stopping looks at
+        objectives: an objective; repeat it for several, the first being the one that early stopping looks at
             (default: balance:max)
         num_samples: trials for each study
         seed: seed of trainings and sampler
@@ -116,7 +116,7 @@ class Options:
     space: str = _what("minmax.yaml", "FILE")
     datasets: tuple[str, ...] = _what((), "FILE")
     layout: str = _what("per-dataset", choices=("per-dataset", "shared"))
-    objectives: tuple[str, ...] = _what(("balance:max",), "METRIC:MODE")
+    objectives: tuple[str, ...] = _what(("balance:max",), "METRIC:MODE", action="append", nargs=None)
     num_samples: int = _what(5, "N", AT_LEAST_1)
     seed: int = _what(1, "N", NOT_NEGATIVE)
     seeds: int = _what(1, "K", AT_LEAST_1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -18,6 +18,7 @@ from minmax_tune.report.tables import course
 REDUCTION = 3  # ASHA keeps the best third at each rung
 RUNGS = 5  # by seconds, where no trial's full length is known
 GRACE = 0.25  # share of a full training
+_Earlier = namedtuple("_Earlier", "trial_id")  # what Ray's schedulers read of a trial
 
 
 def make_scheduler(
@@ -73,7 +74,7 @@ class PerStudy(FIFOScheduler):
         """Show the schedulers the reports of earlier trials."""
         for name, study in studies.items():
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-                stand_in = SimpleNamespace(trial_id=f"earlier_{trial.number}")
+                stand_in = _Earlier(f"earlier_{trial.number}")
                 scheduler: Any = self._schedulers[name]
                 scheduler.on_trial_add(None, stand_in)
                 for step, value in course(trial):
