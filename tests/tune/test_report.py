@@ -468,12 +468,12 @@ def test_what_is_better_is_drawn_as_better(tmp_path, objective, so_far, strong, 
     record = new_record(tmp_path / "s", objectives=(objective,))
     for value in (0.2, 0.4, 0.1, 0.3, 0.25):
         add(record, values=[value], rate=1e-3 * (1 + value), steps={100: 0.2, 200: value})
-    study, (pair,) = record.studies["points"], record.objectives
-    (axes,) = history(read_rows(record)["points"], pair).axes
+    rows = read_rows(record)["points"]
+    (axes,) = history(rows, record.objectives).axes
     assert list(axes.lines[0].get_ydata()) == so_far
-    (axes,) = courses(study, pair).axes
+    (axes,) = courses(rows, record.objectives).axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [f"trial {number}" for number in reversed(strong)]
-    (axes,) = parallel_coordinates(study, pair).axes
+    (axes,) = parallel_coordinates(rows, record.objectives).axes
     (top,) = (line for line in axes.lines if line.get_alpha() == 0.9)
     assert top.get_ydata()[-1] == end

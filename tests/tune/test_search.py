@@ -97,8 +97,6 @@ def test_bad_input_is_one_clear_error_before_anything_starts(tmp_path, capsys, a
 BAD_LATER = [
     (["--resume", "nowhere"], "holds no search: it has no search.json"),
     (["--report", "nowhere"], "holds no search: it has no search.json"),
-    (["--resume", "a", "--report", "b"], "--resume and --report exclude each other"),
-    (["--dry-run", "--resume", "a"], "--resume and --dry-run exclude each other"),
     (["--extend", "3"], "--extend needs --resume DIR"),
     (["--retry-errored"], "--retry-errored needs --resume DIR"),
     (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
@@ -121,6 +119,8 @@ UNREADABLE = [
     (["--num-samples", "x"], "argument --num-samples: invalid int value: 'x'"),
     (["--time-budget", "x"], "argument --time-budget: 'x' is no time: write 8h, 30m, 90s or 1h30m"),
     (["--nothing"], "unrecognized arguments: --nothing"),
+    (["--resume", "a", "--report", "b"], "argument --report: not allowed with argument --resume"),
+    (["--dry-run", "--resume", "a"], "argument --resume: not allowed with argument --dry-run"),
 ]
 
 
@@ -142,6 +142,7 @@ def test_what_is_given_goes_over_what_was_stored():
     metric = parse(["a.py", "--metric", "hq", "--mode", "min"]).options()
     assert metric.directions == [("hq", "min")]
     assert parse(["a.py", "--metric", "hq"]).options().directions == [("hq", "max")]
+    assert parse(["--objective", "hq:max", "a.py"]).options().configs == ("a.py",)
 
 
 def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):

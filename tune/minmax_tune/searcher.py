@@ -18,7 +18,8 @@ from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
-from minmax_tune.samplers import make_sampler
+from minmax_tune.samplers import as_sampled, make_sampler
+from minmax_tune.scores import summary
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.study import REPORTS, Search, code_commit, source
 from minmax_tune.validation import COSTS
@@ -71,15 +72,15 @@ class StudySearcher(EmptyPickle, Searcher):
         record = self._record
         left = {name: record.remaining(name) for name in record.studies}
         if record.options.sampler == "grid":  # its points are queued
-            studies, waiting = record.studies.items(), (TrialState.WAITING,)
-            left = {n: min(left[n], len(s.get_trials(deepcopy=False, states=waiting))) for n, s in studies}
+            for n, study in record.studies.items():
+                left[n] = min(left[n], len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))))
         name = max(left, key=lambda n: left[n])
         if left[name] == 0 or self._stopper.reason:
             return Searcher.FINISHED
         if len(self._running) >= self.limit:
             return None
         study = record.studies[name]
-        trial = study.ask()
+        trial = as_sampled(study).ask()
         attrs = trial.user_attrs
         try:
             if attrs.get("baseline"):
@@ -228,43 +229,6 @@ class StudySearcher(EmptyPickle, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         pass
-
-
-def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """Summarise the runs of a trial: scores by seed, their interval, and mean metrics.
-
-    Args:
-        runs: The runs, each with ``base``, ``seed`` and ``metrics``.
-        metric: The primary objective.
-
-    Examples:
-        >>> runs = [{"base": "a", "seed": s, "metrics": {"m": v}} for s, v in ((1, 0.4), (2, 0.6))]
-        >>> kept = summary(runs, "m")
-        >>> kept["scores"], [round(x, 2) for x in kept["interval"]]
-        ([0.4, 0.6], [-0.77, 1.77])
-    """
-    by_seed: dict[int, list[float]] = {}
-    for run in runs:
-        by_seed.setdefault(run["seed"], []).append(run["metrics"].get(metric, math.nan))
-    scores = [sum(values) / len(values) for values in by_seed.values()]
-    names = [n for n in runs[-1]["metrics"] if all(n in run["metrics"] for run in runs)]
-    metrics = {n: sum(run["metrics"][n] for run in runs) / len(runs) for n in names}
-    return {"runs": runs, "scores": scores, "interval": interval(scores), "metrics": metrics}
-
-
-def interval(scores: list[float], level: float = 0.95) -> list[float] | None:
-    """Compute Student's t interval of the mean of ``scores``, or ``None`` for fewer than two.
-
-    Examples:
-        >>> interval([0.5])
-    """
-    from scipy import stats  # type: ignore[import-untyped]
-
-    if len(scores) < 2 or not all(map(math.isfinite, scores)):
-        return None
-    mean = sum(scores) / len(scores)
-    half = float(stats.sem(scores)) * float(stats.t.ppf((1 + level) / 2, len(scores) - 1))
-    return [mean - half, mean + half]
 
 
 def _finite(value: Any) -> bool:

@@ -95,12 +95,7 @@ def _remove_beyond(folder: Path, places: int) -> None:
 
 
 def _config(record: Search, row: Row, base: str) -> str:
-    trial = next(t for t in record.studies[row.study].get_trials(deepcopy=False) if t.number == row.number)
-    return f"{_title(row)}{record.config(base, trial).pretty_text}\n"
-
-
-def _title(row: Row) -> str:
-    return f"# {row.study}, trial {row.number}\n"
+    return f"# {row.study}, trial {row.number}\n{record.merged(base, row.settings).pretty_text}\n"
 
 
 def _bases(record: Search, row: Row) -> list[str]:

@@ -72,8 +72,7 @@ class MlflowLogger(EmptyPickle, tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._try(self._end, trial.config)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._try(self._end, trial.config)
+    on_trial_error = on_trial_complete
 
     def _start(self, config: dict[str, Any]) -> None:
         key = config["study"], config["number"]

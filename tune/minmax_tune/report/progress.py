@@ -58,8 +58,7 @@ class Progress(EmptyPickle, tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._finish(*_key(trial))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(*_key(trial))
+    on_trial_error = on_trial_complete
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._bar.disable and time.monotonic() - self._said > HEARTBEAT_S:

@@ -31,7 +31,9 @@ class Row:
         values: The objectives, in their order. An unfinished trial has the last value of the first, if any.
         interval: The 95 % interval of the first objective over seeds, if there are several.
         scores: The first objective for each seed.
+        course: The first objective in the course of the training, as (images, value).
         params: The sampled parameters.
+        distributions: What each of them was sampled from.
         settings: The settings that override the base config, by path.
         source: Where the trial comes from, such as the sampler.
         baseline: Whether it is the unmodified config.
@@ -50,7 +52,9 @@ class Row:
     values: list[float | None]
     interval: tuple[float, float] | None
     scores: list[float]
+    course: list[tuple[float, float]]
     params: dict[str, Any]
+    distributions: dict[str, Any]
     settings: dict[str, Any]
     source: str
     baseline: bool
@@ -163,9 +167,7 @@ def table(record: Search, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame
     ``params/NAME``.
     """
     lines = []
-    for row in sorted(
-        (r for ranked in rows.values() for r in ranked), key=lambda r: (list(rows).index(r.study), r.number)
-    ):
+    for row in (row for ranked in rows.values() for row in sorted(ranked, key=lambda row: row.number)):
         low, high = row.interval or (None, None)
         first = {
             "study": row.study,
@@ -217,19 +219,16 @@ def json_text(frame: pandas.DataFrame) -> str:
 
 def leaderboard(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
     """Write a Markdown table with the trials of each study, best first."""
-    names = " | ".join(name for name, _ in record.objectives)
-    lines = [
-        f"| data set | trial | {names} | state | settings |",
-        "|---|---|" + "---|" * len(record.objectives) + "---|---|",
-    ]
+    header = ["data set", "trial", *(metric for metric, _ in record.objectives), "state", "settings"]
+    lines = [header, ["---"] * len(header)]
     for ranked in rows.values():
         for row in ranked:
             values = [number(value) for value in row.values]
             values[0] += interval(row)
             state = row.state + (f": {row.reason}" if row.reason else "")
-            cells = [row.study, str(row.number), *values, state, row.what]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return "\n".join(lines)
+            lines.append([row.study, str(row.number), *values, state, row.what])
+    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def summary(record: Search, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -287,7 +286,12 @@ def settings_line(params: Mapping[str, Any]) -> str:
         >>> settings_line({"optimizer.generator.lr": 0.000123456, "method": "gda"})
         'optimizer.generator.lr=0.000123, method=gda'
     """
-    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    return ", ".join(f"{name}={setting(value)}" for name, value in params.items())
+
+
+def setting(value: Any) -> str:
+    """Format the value of a setting for people."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _outcome(record: Search, row: Row) -> dict[str, Any]:
@@ -306,9 +310,10 @@ def _outcome(record: Search, row: Row) -> dict[str, Any]:
 def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
     attrs = trial.user_attrs
     values: list[float | None] = [None] * len(record.objectives)
+    so_far = course(trial)
     if trial.state == TrialState.COMPLETE:
         values = list(trial.values)
-    elif so_far := course(trial):
+    elif so_far:
         values[0] = so_far[-1][1]
     bounds = attrs.get("interval")
     return Row(
@@ -318,7 +323,9 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         values=values,
         interval=(bounds[0], bounds[1]) if bounds and trial.state == TrialState.COMPLETE else None,
         scores=list(attrs.get("scores") or []),
+        course=so_far,
         params=dict(trial.params),
+        distributions=trial.distributions,
         settings=dict(attrs.get("settings") or {}),
         source=source(attrs) or "",
         baseline=bool(attrs.get("baseline")),
