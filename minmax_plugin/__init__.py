@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minmax_plugin.equilibrium import Certificate, Solution, certify, solve
     from minmax_plugin.estimators import Estimate, Estimator, FreshBatch, LastBatch, PairedBatch
     from minmax_plugin.game import MinMaxGame
+    from minmax_plugin.outliers import Outlier
     from minmax_plugin.player import Player
     from minmax_plugin.policies import Significant, build_acceptance
     from minmax_plugin.randomness import inference
@@ -30,6 +31,7 @@ _HOME = {
     "equilibrium": "Certificate Solution certify solve",
     "estimators": "Estimate Estimator FreshBatch LastBatch PairedBatch",
     "game": "MinMaxGame",
+    "outliers": "Outlier",
     "player": "Player",
     "policies": "Significant build_acceptance",
     "randomness": "inference",
@@ -53,6 +55,7 @@ __all__ = [
     "LastBatch",
     "MinMaxGame",
     "MinMaxSettings",
+    "Outlier",
     "PairedBatch",
     "Player",
     "Restore",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from minmax_plugin.checks import check_above_0, check_flags, check_rate, is_number
@@ -25,6 +26,8 @@ class Comparison:
         f_new: The value of f at the proposal, after the response.
         draw: A uniform number on [0, 1).
         standard_error: The standard error of f_new − f_old, in the units of f; NaN where there is none.
+        changes: f_new − f_old of the last proposals, accepted or not, in the units of f: as many as the policy's
+            ``memory``.
 
     Examples:
         >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error
@@ -36,6 +39,7 @@ class Comparison:
     f_new: float
     draw: float
     standard_error: float = math.nan
+    changes: Sequence[float] = ()
 
 
 class Acceptance:
@@ -51,6 +55,11 @@ class Acceptance:
 
     needs_error: ClassVar[bool] = False
     """Whether the policy decides by the standard error, which not every estimator of f has."""
+
+    @property
+    def memory(self) -> int:
+        """The number of recent proposals whose changes of f the policy decides by. The game keeps them."""
+        return 0
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -123,6 +124,7 @@ class MinMaxGame:
         self._idle, self._scaled = IdleWatch(), ScaledSteps()
         self._release: list[Callable[[], Any]] = []
         self.f_old = self._f_old_error = math.nan
+        self._changes: deque[float] = deque(maxlen=self.acceptance.memory)
         self.replace(min_player, max_player)
 
     def replace(self, min_player: Player | Optimizer, max_player: Player | Optimizer) -> None:
@@ -243,7 +245,8 @@ class MinMaxGame:
         elif not self.open:
             accepted, reason = True, "no proposal"
         else:
-            accepted, reason = self.acceptance(Comparison(self.decisions, f_old, reading.f_new, draw, error))
+            facts = Comparison(self.decisions, f_old, reading.f_new, draw, error, self._changes)
+            accepted, reason = self.acceptance(facts)
             patient = self.patience is None or self.rejections < self.patience
             if not accepted and self.on_patience == "accept" and not patient:
                 accepted, reason = True, "patience"
@@ -269,6 +272,7 @@ class MinMaxGame:
         if self.open:
             self.proposals += 1
             self.accepted += decision.accepted
+            self._changes.append(decision.f_new - decision.f_old)
             self._watch(decision.accepted)
         self.phase = Phase.BETWEEN
         self._scaled.note()
@@ -293,6 +297,7 @@ class MinMaxGame:
         self._check_shown()
         self.phase = Phase.BETWEEN
         self.f_old = self._f_old_error = math.nan
+        self._changes.clear()
         if self.estimator is not None:
             self.estimator.reset()
 
@@ -316,7 +321,7 @@ class MinMaxGame:
         state = {name: getattr(self, name) for name in _SAVED}
         state |= {"phase": self.phase.value, "settings": self._incumbent.settings, "draws": self._draws.get_state()}
         state["value"] = {} if self.estimator is None else self.estimator.state_dict()
-        state["estimator"] = self._kind
+        state |= {"estimator": self._kind, "changes": list(self._changes)}
         if not self.open:
             gradients = [p.grad for p in self.min_player.parameters]
             state["gradients"] = [None if g is None else g.clone() for g in gradients]
@@ -339,8 +344,10 @@ class MinMaxGame:
             setattr(self, name, state[name])
         self.phase = phase_of(state)
         self._draws.set_state(state["draws"].cpu())
+        self._changes = deque(state.get("changes", ()), self.acceptance.memory)
         kind = self._kind
         if state.get("estimator", kind) != kind:
+            self._changes.clear()
             self.f_old = self._f_old_error = math.nan
         elif self.estimator is not None:
             self.estimator.load_state_dict(state["value"])

@@ -10,6 +10,7 @@ from typing import Any
 from minmax_plugin.acceptance import Acceptance, Always, Annealed, Comparison, ConstantRate, Strict
 from minmax_plugin.checks import is_number
 from minmax_plugin.controls import Matched, Never, RandomRate
+from minmax_plugin.outliers import Outlier
 from minmax_plugin.released import DecreasingTemperature, Periodic
 
 
@@ -49,6 +50,11 @@ class Significant(Acceptance):
         object.__setattr__(self, "otherwise", build_acceptance(self.otherwise))
         object.__setattr__(self, "_strict", Strict(self.min_decrease))
 
+    @property
+    def memory(self) -> int:
+        otherwise: Any = self.otherwise
+        return otherwise.memory
+
     def __call__(self, c: Comparison) -> tuple[bool, str]:
         stands_out = abs(c.f_new - c.f_old) > self.z * c.standard_error  # False where it is NaN
         rule: Any = self._strict if stands_out else self.otherwise  # type: ignore[attr-defined]
@@ -62,6 +68,7 @@ POLICIES: dict[str, type[Acceptance]] = {
     "periodic": Periodic,
     "decreasing": DecreasingTemperature,
     "significant": Significant,
+    "outlier": Outlier,
     "always": Always,
     "never": Never,
     "random": RandomRate,

@@ -2,8 +2,20 @@ import json
 import math
 
 import pytest
+import torch
 
-from minmax_plugin import Always, Annealed, Comparison, ConstantRate, Significant, Strict, build_acceptance
+from minmax_plugin import (
+    Always,
+    Annealed,
+    Comparison,
+    ConstantRate,
+    Estimate,
+    MinMaxGame,
+    Outlier,
+    Significant,
+    Strict,
+    build_acceptance,
+)
 from minmax_plugin.controls import Matched, Never, RandomRate
 from minmax_plugin.released import DecreasingTemperature, Periodic
 
@@ -85,6 +97,54 @@ def test_what_does_not_stand_out_of_its_noise_is_left_to_another_rule(f_new, err
     assert rule(Comparison(0, 1.0, f_new, 0.5, error)) == expected
 
 
+USUAL = [0.1, 0.3] * 10  # median 0.2, MAD 0.1
+EDGE = 0.2 + 8 * (1.4826 * 0.1 + 1e-4)
+LARGE = 8 * (1.4826 * 0.1 + 1e-4 * 5000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "f_old", "change", "expected"),
+    [
+        (USUAL, 0.0, EDGE - 1e-9, (True, "usual")),
+        (USUAL, 0.0, EDGE + 1e-9, (False, "outlier")),
+        (USUAL, 0.0, 0.4 - EDGE + 1e-9, (True, "usual")),  # the other direction
+        (USUAL, 0.0, 0.4 - EDGE - 1e-9, (False, "outlier")),
+        (USUAL, -5000.0, 0.2 + LARGE - 1e-6, (True, "usual")),  # the least scale is that of f
+        (USUAL, -5000.0, 0.2 + LARGE + 1e-6, (False, "outlier")),
+        (USUAL[:19], 0.0, 9.0, (True, "warm-up")),
+        ([*USUAL[:19], math.nan], 0.0, 9.0, (True, "warm-up")),  # what is not finite does not count
+        ([math.nan, *USUAL, math.nan], 0.0, 9.0, (False, "outlier")),
+        ([0.2] * 20, 0.0, 0.2007, (True, "usual")),  # equal changes
+        ([0.2] * 20, 0.0, 0.2009, (False, "outlier")),
+    ],
+)
+def test_a_change_that_stands_out_of_the_recent_ones_is_rejected(changes, f_old, change, expected):
+    rule = build_acceptance("outlier")
+    assert rule(Comparison(0, f_old, f_old + change, draw=0.0, changes=changes)) == expected
+
+
+def test_a_rule_for_outliers_takes_to_a_lasting_shift():
+    x = torch.nn.Parameter(torch.zeros(1))
+    optimizers = torch.optim.SGD([x], lr=0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    game = MinMaxGame(*optimizers, Outlier(window=6, warmup=3))
+    x.grad = torch.ones(1)
+    reasons = []
+    for change in [0.0, 0.1, 0.2, 0.1, 0.2, *[5.0] * 6]:
+        game.propose()
+        reasons.append(game.decide(Estimate(change, f_old=0.0)).reason)
+    assert reasons == ["warm-up"] * 3 + ["usual"] * 2 + ["outlier"] * 3 + ["usual"] * 3
+    game.close()  # f is another function
+    game.propose()
+    assert game.decide(Estimate(-50.0, f_old=0.0)).reason == "warm-up"
+
+
+def test_the_rule_that_is_left_the_noise_has_its_memory():
+    rule = Significant(otherwise=dict(type="outlier", window=50))
+    assert (rule.memory, Strict().memory) == (50, 0)
+    quiet = Comparison(0, 0.0, 9.0, 0.0, standard_error=99.0, changes=USUAL)
+    assert rule(quiet) == (False, "outlier")
+
+
 def test_a_control_is_matched_to_a_recorded_file(tmp_path):
     path = tmp_path / "decisions.jsonl"
     reasons = ["initial", "no proposal", "worse", "improved", "chance", "non-finite"]  # the first two are no choice
@@ -101,6 +161,11 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: Annealed(tau1=0), r"tau1 must be above 0, but got 0\."),
         (lambda: Periodic(every=0), r"every must be 1 or more decisions, but got 0\."),
         (lambda: DecreasingTemperature(scale=-1), r"scale must be above 0, but got -1\."),
+        (lambda: Outlier(threshold=0), r"threshold must be above 0, but got 0\."),
+        (lambda: Outlier(window=0), r"window must be 1 or more proposals, but got 0\."),
+        (lambda: Outlier(warmup=0), r"warmup must be between 1 and window=200, but got 0\."),
+        (lambda: Outlier(window=10, warmup=11), r"warmup must be between 1 and window=10, but got 11\."),
+        (lambda: Outlier(warmup=2.5), r"warmup must be between 1 and window=200, but got 2\.5\."),
         (lambda: Significant(z=-1), r"z must be 0 or more standard errors, but got -1\."),
         (lambda: Significant(otherwise="perhaps"), "acceptance must be one of"),
         (lambda: Matched([]), r"record must hold at least one decision, but got \[\]"),

@@ -8,7 +8,7 @@ import torch
 from exact import assert_identical
 from games import Played, small_game
 
-from minmax_plugin import Estimate, Estimator, MinMaxGame, Player, Restore, Strict
+from minmax_plugin import Estimate, Estimator, MinMaxGame, Outlier, Player, Restore, Strict
 from minmax_plugin.controls import Never
 from minmax_plugin.phase import Phase
 
@@ -49,8 +49,33 @@ def test_a_run_resumes_to_the_last_bit_at_every_phase(tmp_path, estimator, optim
             assert_identical(play(run, start=phase), whole)
 
 
-def test_a_resumed_game_counts_on():
-    values = [1.0, 0.5, 0.75, 0.4, 0.6, math.nan, math.nan]
+VALUES = [1.0, 0.5, 0.75, 0.4, 0.6, math.nan, math.nan]
+DRIFT = [
+    0.0,
+    0.1,
+    0.19,
+    0.3,
+    0.39,
+    9.0,
+    math.nan,
+    0.5,
+    -9.0,
+    0.59,
+    9.0,
+    9.1,
+    9.19,
+]  # a jump that fails, and one that stays
+
+
+@pytest.mark.parametrize(
+    ("policy", "values", "reasons"),
+    [
+        (Strict(), VALUES, {"initial", "improved", "worse", "non-finite"}),
+        (Outlier(window=4, warmup=2), DRIFT, {"initial", "warm-up", "usual", "outlier", "non-finite"}),
+    ],
+    ids=["strict", "outlier"],
+)
+def test_a_resumed_game_counts_on(policy, values, reasons):
 
     def play(game, values):
         decisions = []
@@ -59,9 +84,10 @@ def test_a_resumed_game_counts_on():
             decisions.append(game.decide(Estimate(value, standard_error=0.1)))
         return decisions, [game.decisions, game.proposals, game.accepted, game.rejections, game.nonfinite]
 
-    decisions, counts = play(small_game(acceptance=Strict())[-1], values)
+    decisions, counts = play(small_game(acceptance=policy)[-1], values)
+    assert {decision.reason for decision in decisions} == reasons
     for cut in range(1, len(values)):
-        first, then = small_game(acceptance=Strict())[-1], small_game(acceptance=Strict())[-1]
+        first, then = small_game(acceptance=policy)[-1], small_game(acceptance=policy)[-1]
         play(first, values[:cut])
         then.load_state_dict(first.state_dict())
         assert repr(play(then, values[cut:])) == repr((decisions[cut:], counts))
