@@ -46,8 +46,8 @@ class MinMaxGame:
     Args:
         min_player: The optimizer of the min player (the generator), or a :class:`Player`.
         max_player: The optimizer of the max player (the discriminator), or a :class:`Player`.
-        acceptance: The policy, its name, or a dict as :func:`build_acceptance` takes it. The default is the practical
-            rule with rate 1/5.
+        acceptance: The policy, its name, or a dict as :func:`build_acceptance` takes it. The default rejects
+            outliers and accepts all else. ``"constant"`` is the paper's rule for GANs.
         restore: The parts that a rejection restores. By default that is everything, as in the theory.
         estimator: The estimator of f. Without one, the caller gives f to :meth:`decide`.
         seed: The seed of the acceptance draw, which has a separate random stream. It must be the same on all ranks.
@@ -105,7 +105,7 @@ class MinMaxGame:
         check_kind("estimator", estimator, Estimator, "such as FreshBatch(...)")
         if group is not None:
             check_kind("group", group, distributed.ProcessGroup, "such as torch.distributed.new_group(...)")
-        self.acceptance = build_acceptance("constant" if acceptance is None else acceptance)
+        self.acceptance = build_acceptance("outlier" if acceptance is None else acceptance)
         self.restore = Restore() if restore is None else restore
         self.estimator = estimator
         self.update_reference_on_reject = update_reference_on_reject

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Restore
+from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Outlier, Restore
 from minmax_plugin.released import Periodic
 from minmax_plugin.settings import PRESETS, RENAMED, EstimatorSettings, present_settings
 
 MEANT = {
+    "outlier": (Outlier(), Restore(), EstimatorSettings("paired", fraction=0.125, hold=8), False),
     "practical": (ConstantRate(), Restore(), EstimatorSettings("paired", fraction=0.25, hold=8), False),
     "paper": (Annealed(), Restore(), EstimatorSettings("paired", fraction=0.25, hold=8), False),
     "released-gaussians": (
@@ -26,7 +27,7 @@ def test_a_preset_is_what_it_says(preset):
     settings = MinMaxSettings(preset=preset)
     update = settings.get("update_reference_on_reject")
     assert (settings.policy, settings.restored, settings.estimated, update) == MEANT[preset]
-    assert settings.to_dict() == ({} if preset == "practical" else {"preset": preset})
+    assert settings.to_dict() == ({} if preset == "outlier" else {"preset": preset})
     written_out = MinMaxSettings.from_dict(settings.resolved)
     assert written_out.meaning == settings.meaning
 

@@ -67,6 +67,7 @@ def test_a_search_goes_on(left):
     assert [t.state for t in before[:3]] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.RUNNING]
     search("--resume", folder)
     after = trials()
+    assert 'preset="practical"' in (folder / "base/short.py").read_text().replace("'", '"')  # the default of that time
     assert [t.values for t in after[:2]] == [t.values for t in before[:2]]
     cut, again = after[2], next(t for t in after[3:] if t.user_attrs.get("retry_of") == 2)
     assert (cut.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
