@@ -69,11 +69,11 @@ def bandwidth(mib: int = 256) -> float:
     return 2 * source.nbytes / min(seconds)
 
 
-def limit(plain: Config, other: Config, k: int, plain_s: float, captured: float) -> float:
+def limit(plain: Config, other: Config, k: int, plain_s: float, captured: float, restores: float) -> float:
     """Compute the ratio of a cycle's time to a plain one's by counting.
 
-    The passes of the networks count by their operations. Each cycle also captures and restores both players, and looks
-    at all weights once, at the bandwidth of a copy. A third of what is captured are weights, beside Adam's moments.
+    The passes of the networks count by their operations. Each cycle also captures both players and looks at
+    all weights once, at the bandwidth of a copy. A third of what is captured are weights, beside Adam's moments.
 
     Args:
         plain: The config of the plain training.
@@ -81,6 +81,7 @@ def limit(plain: Config, other: Config, k: int, plain_s: float, captured: float)
         k: The iterations in a cycle.
         plain_s: The seconds of a plain cycle, as measured.
         captured: The bytes that a rejection restores.
+        restores: The restores in a cycle.
     """
     passes = flops(other, k) / flops(plain, k)
-    return passes + (2 + 2 + 1 / 3) * captured / bandwidth() / plain_s
+    return passes + (2 + 2 * restores + 1 / 3) * captured / bandwidth() / plain_s
