@@ -146,7 +146,7 @@ def main() -> int:
             row["snapshots_mib"] = next(mib for what, mib in memory.items() if what.startswith("kept"))
             plain_s = row["plain_ms"] * case.k / 1e3
             restores = float(variant != DEFAULT)  # the default restores the incumbent once in a thousand cycles
-            row["limit"] = limit(*sides, case.k, plain_s, row["snapshots_mib"] * 2**20, restores)
+            row["limit"] = limit(sides[0], sides[1], case.k, plain_s, row["snapshots_mib"] * 2**20, restores)
             if not args.quick:
                 keep(RESULT, [row | {"commit": commit()}], ["case", "variant", "threads", "device"])
             print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
