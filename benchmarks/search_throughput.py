@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.tables import ROOT, commit, markdown
 from minmax_tune.report.tables import commands
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 RESULT = ROOT / "benchmarks" / "results" / "search_throughput.md"
 # Settings that leave the cost of a training alone.
@@ -32,7 +32,7 @@ SPACE = """space:
 """
 
 
-def search(place: Path, args: argparse.Namespace) -> tuple[SearchRecord, float]:
+def search(place: Path, args: argparse.Namespace) -> tuple[Search, float]:
     """Run the search; give its record and the seconds from start to end."""
     (place / "space.yaml").write_text(SPACE)
     config = place / "config.py"
@@ -46,10 +46,10 @@ def search(place: Path, args: argparse.Namespace) -> tuple[SearchRecord, float]:
     command += ["--storage-path", place, "--name", "search"]
     began = time.monotonic()
     subprocess.run([str(c) for c in command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return SearchRecord.open(place / "search"), time.monotonic() - began
+    return Search.open(place / "search"), time.monotonic() - began
 
 
-def by_hand(record: SearchRecord, at_once: int) -> tuple[list[float], float]:
+def by_hand(record: Search, at_once: int) -> tuple[list[float], float]:
     """Train each trial again; give the seconds of each, and of all."""
 
     def train(line: str) -> float:

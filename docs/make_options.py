@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.tables import between
 from minmax_tune.cli import build_parser
 
 DOCUMENT = Path(__file__).parent / "searching.md"
-BEGIN, END = "<!-- options: begin, written by python -m docs.make_options -->", "<!-- options: end -->"
 
 
 def options_table(parser: argparse.ArgumentParser) -> str:
@@ -35,17 +35,16 @@ def options_table(parser: argparse.ArgumentParser) -> str:
 
 
 def with_table(text: str) -> str:
-    """A document with its table of options written anew."""
-    head, rest = text.split(BEGIN)
-    return f"{head}{BEGIN}\n\n{options_table(build_parser())}\n\n{END}{rest.split(END)[1]}"
+    """A document with its table of options written again."""
+    return between(text, "options", f"\n{options_table(build_parser())}\n\n")
 
 
 def _usage(action: argparse.Action) -> str:
-    value = "\\|".join(map(str, action.choices or [action.metavar or action.dest.upper()]))
+    value = "\\|".join(map(str, action.choices or [action.metavar]))
     if not action.option_strings:
         return f"{value} ..."
     if action.nargs == 0:
-        return action.option_strings[-1]
+        return "`, `".join(action.option_strings)
     return f"{action.option_strings[-1]} {value}" + (" ..." if action.nargs == "+" else "")
 
 

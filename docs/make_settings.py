@@ -14,7 +14,7 @@ PAGE = Path(__file__).parent / "settings.md"
 HEAD = """# Settings of MinMaxHook
 
 An entry of `custom_hooks`: `dict(type="MinMaxHook", ...)`. Both optimizers take the prefix `MinMax`, which changes none
-of their own settings. k, the number of ascent steps, is the toolkit's own `train_cfg.disc_steps`. An unknown or
+of further settings. k, the number of ascent steps, is the toolkit's own `train_cfg.disc_steps`. An unknown or
 contradictory setting is one error before training. `None` for `acceptance` to `update_reference_on_reject` is the
 preset's value, below. [The algorithm](algorithm.md) says what f is. (Made from the code by `python
 docs/make_settings.py`.)

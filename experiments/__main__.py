@@ -27,7 +27,7 @@ from experiments.page import summary, write_page
 from experiments.pictures import draw_samples, write_decisions
 from experiments.search import search
 from experiments.tuning import tune
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 PLACE = ROOT / "results" / "experiments"
 RESULTS = ROOT / "experiments" / "results"
@@ -57,7 +57,7 @@ def run(experiment: str, method: str, seeds: int, at_once: int, place: Path, fir
         return f"needs {recipe.after} first"
     folder, begin = place / experiment / method, first
     if (folder / "search.json").exists():
-        record = SearchRecord.open(folder)
+        record = Search.open(folder)
         begin = record.space.points[0]["seed"]
         following = begin + record.options.num_samples
         has = f"its runs in {folder} are of the seeds from {begin}"

@@ -19,7 +19,7 @@ from minmax_plugin.acceptance import NO_DECISION
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.settings import MinMaxSettings
 from minmax_tune.failures import is_retryable
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 WINDOW = 100  # decisions of each share over time
 VERSIONS = ("python", "torch", "mmgen", "mmcv", "ray", "optuna")
@@ -60,7 +60,7 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> Result:
-        record = SearchRecord.open(folder)
+        record = Search.open(folder)
         ((study, config),) = record.configs.items()
         search = json.loads((folder / "search.json").read_text())
         runs = []
@@ -113,7 +113,7 @@ class Result:
         return rows
 
 
-def ended(record: SearchRecord, study: str) -> list[FrozenTrial]:
+def ended(record: Search, study: str) -> list[FrozenTrial]:
     """The trials of a study that have ended or failed. The search resumes those that were interrupted."""
 
     def interrupted(trial: FrozenTrial) -> bool:

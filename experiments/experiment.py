@@ -12,7 +12,7 @@ from mmcv import Config
 
 from benchmarks.tables import ROOT
 from minmax_plugin.mmgen.config import load_config
-from minmax_tune.validation import lay_dataset
+from minmax_plugin.mmgen.host import set_dataset
 
 RUNS = 20  # of each method, as its command makes them
 TUNING = 1001  # the first seed that settings are chosen on; results on these seeds are not reported
@@ -107,7 +107,7 @@ class Experiment:
         """Its config before a method changes it: k = 1, measured as the budget says."""
         cfg = load_config(str(ROOT / self.config))
         if self.dataset:
-            lay_dataset(cfg, load_config(str(ROOT / self.dataset)))
+            set_dataset(cfg, load_config(str(ROOT / self.dataset)))
         cfg.merge_from_dict(self.overlay)
         if self.data:
             cfg.data.train.root = os.environ.get(self.data)

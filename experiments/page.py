@@ -14,6 +14,7 @@ from experiments.cost import read_costs
 from experiments.experiment import EXPERIMENTS, Experiment
 from experiments.methods import METHODS, TUNED, methods_of
 from experiments.pictures import draw_decisions, strips_of
+from minmax_tune.scores import student
 
 NAMES = {
     "modes": "modes",
@@ -49,7 +50,7 @@ def middle(values: pandas.Series, name: str) -> str:
         return "–" if values.empty else f"{values.mean():.3g}"
     if len(values) < FEW or name in HEAVY:
         return f"{values.median():.3g} ({values.min():.3g} to {values.max():.3g})"
-    return f"{values.mean():.2f} ± {stats.student(values):.2f}"
+    return f"{values.mean():.2f} ± {student(values):.2f}"
 
 
 def at_cycle(frame: pandas.DataFrame, cycle: int) -> pandas.DataFrame:

@@ -14,7 +14,7 @@ from benchmarks.tables import keep
 from experiments.collect import ended
 from experiments.experiment import EXPERIMENTS
 from experiments.methods import METHODS
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 matplotlib.use("Agg")
 
@@ -102,7 +102,7 @@ def _run_folder(folder: Path) -> Path:
     """The folder of a method's run with the seed that is shown; it does not exist if there is no such run."""
     if not (folder / "search.json").exists():
         return folder / "none"
-    record = SearchRecord.open(folder)
+    record = Search.open(folder)
     (study,) = record.configs
     shown = (trial.number for trial in ended(record, study) if trial.params["seed"] == SEED)
     return next((record.trial_folder(study, number) for number in shown), folder / "none")

@@ -13,7 +13,7 @@ from mmcv import Config
 
 from benchmarks.tables import ROOT
 from minmax_plugin.mmgen.config import load_config
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 
 def search(
@@ -34,8 +34,8 @@ def search(
     cfg.dump(str(config))
     command = [sys.executable, str(ROOT / "tune/search.py")]
     if (folder / "search.json").exists():
-        ((_, begun),) = (record := SearchRecord.open(folder)).configs.items()
-        if begun._cfg_dict != load_config(config)._cfg_dict or record.space.content != space:
+        ((_, begun),) = (record := Search.open(folder)).configs.items()
+        if dict(begun) != dict(load_config(config)) or record.space.content != space:
             return f"the search in {folder} was begun with another config or space than now: remove that folder"
         more = trials - record.options.num_samples
         command += ["--resume", str(folder)] + (["--extend", str(more)] if more > 0 else [])

@@ -19,11 +19,6 @@ def share(hits: int, runs: int) -> str:
     return f"{hits}/{runs} ({low:.0%}–{high:.0%})"
 
 
-def student(values: ArrayLike) -> float:
-    """Half the width of Student's interval of a mean."""
-    return float(stats.sem(values) * stats.t.ppf(0.975, np.size(values) - 1))
-
-
 def paired_ratio(plain: ArrayLike, other: ArrayLike) -> dict[str, float]:
     """The median ratio of two series of times, taken pair by pair, with its bootstrap interval."""
     ratios = np.asarray(other) / np.asarray(plain)

@@ -18,7 +18,7 @@ from experiments.methods import METHODS
 from experiments.search import search
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_tune.space.renamed import MINMAX
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 SPACES = ROOT / "experiments/spaces"
 
@@ -76,7 +76,7 @@ def write_best(folder: Path, file: Path, name: str, method: str) -> None:
     """Write the settings of a search's best trial, how they were found, and the table of all trials."""
     (found,) = (json.loads(path.read_text()) for path in folder.glob("best/*/params.json"))
     started = json.loads((folder / "search.json").read_text())
-    (study,) = (record := SearchRecord.open(folder)).configs
+    (study,) = (record := Search.open(folder)).configs
     trials = len(ended(record, study))  # fewer than asked for if the search was stopped by hand
     command = ["python", "-m", "experiments", name, method, "--tune", "--trials", str(trials)]
     best = {key: found[key] for key in ("settings", "objectives", "trial", "seeds")}

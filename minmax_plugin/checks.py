@@ -60,6 +60,12 @@ def check_not_negative(**numbers: Any) -> None:
             raise ValueError(f"{name} must be 0 or more and finite, but got {number!r}.")
 
 
+def check_count(name: str, value: Any) -> None:
+    """Refuse a value that is no whole number of 1 or more."""
+    if not is_count(value):
+        raise ValueError(f"{name} must be a whole number of 1 or more, but got {value!r}.")
+
+
 def check_whole(**numbers: Any) -> None:
     """Refuse a value that is no whole number of 64 bits, its sign included."""
     for name, number in numbers.items():

@@ -8,16 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from minmax_plugin.ascent import Bounds, Function, Oracle
 from minmax_plugin.checks import check_not_negative, check_positive, check_whole
 
-Function = Callable[[Tensor, Tensor], Tensor]
 Proposal = Callable[[Tensor, Tensor, Function, torch.Generator], Tensor]
-Bounds = tuple[float | Tensor, float | Tensor]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +165,7 @@ def solve(
     check_not_negative(min_decrease=min_decrease, r_max=r_max)
     check_whole(r_max=r_max, max_iterations=max_iterations, max_ascent_steps=max_ascent_steps, seed=seed)
     x, y = x.detach(), y.detach()
-    oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
+    oracle = Oracle(f, x, bounds, eta, max_ascent_steps, limit)
     draw_proposal = _proposal(oracle, proposal, sigma, step_size)
     generator = torch.Generator(x.device).manual_seed(seed)
     growth, tolerance = 1.0, epsilon
@@ -294,7 +292,7 @@ def certify(
             f"samples must be {fewest} or more to show omega={omega} with confidence={confidence}, but got {samples}."
         )
     x, y = x.detach(), y.detach()
-    oracle = _Oracle(f, x, bounds, eta, max_ascent_steps, limit)
+    oracle = Oracle(f, x, bounds, eta, max_ascent_steps, limit)
     draw_proposal = _proposal(oracle, proposal, sigma, step_size)
     # Downwards from −1: a seed is not shared with solve(), whose draws decided that this point is tested.
     generator = torch.Generator(x.device).manual_seed(-1 - seed)
@@ -315,87 +313,8 @@ def certify(
     return Certificate(holds, reason, value, norm, improved, samples, bound)
 
 
-class _Ascent(NamedTuple):
-    y: Tensor
-    value: float
-    outcome: str  # "converged", "above the target", or one of the reasons of Solution
-
-
-class _Oracle:
-    """f, its gradients and the ascent within the box. It counts its calls."""
-
-    def __init__(
-        self, f: Function, like: Tensor, bounds: Bounds | None, eta: float, max_ascent_steps: int, limit: float
-    ) -> None:
-        check_positive(eta=eta, max_ascent_steps=max_ascent_steps, limit=limit)
-        self._f = f
-        self._box = None if bounds is None else tuple(torch.as_tensor(side).to(like) for side in bounds)
-        self._eta = eta
-        self._max_ascent_steps = max_ascent_steps
-        self._limit = limit
-        self.values = self.gradients_x = self.gradients_y = 0
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        self.values += 1
-        value = self._f(x, y)
-        if not (isinstance(value, Tensor) and value.numel() == 1):
-            raise ValueError(f"f must return a tensor with one element, but returned {value!r}.")
-        return value
-
-    def project(self, point: Tensor) -> Tensor:
-        return point if self._box is None else point.clamp(*self._box)
-
-    def gradient_x(self, x: Tensor, y: Tensor) -> Tensor:
-        self.gradients_x += 1
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return _gradient(self(x, y), x, "x")
-
-    def slope(self, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
-        """Compute f, and the part of ∇y f that does not point out of the box."""
-        self.gradients_y += 1
-        with torch.enable_grad():
-            y = y.detach().requires_grad_()
-            value = self(x, y)
-            gradient = _gradient(value, y, "y")
-        if self._box is not None:
-            low, high = self._box
-            gradient = gradient.masked_fill(((y <= low) & (gradient < 0)) | ((y >= high) & (gradient > 0)), 0)
-        return value.item(), gradient
-
-    def ascend(self, x: Tensor, y: Tensor, tolerance: float, target: float = math.inf) -> _Ascent:
-        """Ascend f(x, ·) from y until the slope is within the tolerance, or f is above the target."""
-        origin, first = y, math.nan
-        for step in range(self._max_ascent_steps + 1):
-            value, gradient = self.slope(x, y)
-            norm = gradient.norm().item()
-            first = value if step == 0 else first
-            if value > target:
-                return _Ascent(y, value, "above the target")
-            if value - first > self._limit:
-                return _Ascent(y, value, "unbounded")
-            if not (math.isfinite(value) and math.isfinite(norm)):
-                return _Ascent(y, value, "non-finite")
-            if norm <= tolerance:
-                return _Ascent(y, value, "converged")
-            if (y - origin).norm().item() > self._limit:
-                # y runs away although f falls where the steps are too long, and then f may be bounded.
-                return _Ascent(y, value, "unbounded" if value > first else "ascent did not converge")
-            y = self.project(y + self._eta * gradient)
-        return _Ascent(y, value, "ascent did not converge")
-
-
-def _gradient(value: Tensor, point: Tensor, name: str) -> Tensor:
-    gradient = None
-    if value.requires_grad:
-        (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
-    if gradient is None:  # not taken for zero: f may have been detached by mistake
-        raise ValueError(f"f must be differentiable in {name} by autograd, but its value does not depend on it.")
-    return gradient
-
-
 def _proposal(
-    oracle: _Oracle, proposal: str | Proposal, sigma: float, step_size: float
+    oracle: Oracle, proposal: str | Proposal, sigma: float, step_size: float
 ) -> Callable[[Tensor, Tensor, torch.Generator], Tensor]:
     if not callable(proposal) and proposal not in ("gaussian", "gradient"):
         raise ValueError(f"proposal must be 'gaussian', 'gradient' or a callable, but got {proposal!r}.")

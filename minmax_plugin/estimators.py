@@ -65,6 +65,14 @@ class Estimator:
     def evaluate_proposal(self) -> Estimate:
         raise NotImplementedError
 
+    def settle(self, accepted: bool, restored: bool) -> None:
+        """Learn how the proposal was decided, once the incumbent is in place.
+
+        Args:
+            accepted: Whether the pair that was read last is the incumbent now.
+            restored: Whether the incumbent is again what it was, in all that f depends on.
+        """
+
     def reset(self) -> None:
         """Drop what was read of the incumbent, because f is another function now."""
 
@@ -155,15 +163,9 @@ class FreshBatch(Estimator):
         if old is None:
             new = self._evaluate()
             return Estimate(new.mean(), _error(new))
-        new = self._evaluate_again()
+        new = self._evaluate()
         old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
-        return Estimate(new.mean(), _error(new), old.mean(), self._difference_error(new, old))
-
-    def _evaluate_again(self) -> Tensor:
-        return self._evaluate()
-
-    def _difference_error(self, new: Tensor, old: Tensor) -> Tensor | float:
-        return (_error(new) ** 2 + _error(old) ** 2) ** 0.5
+        return Estimate(new.mean(), _error(new), old.mean(), (_error(new) ** 2 + _error(old) ** 2) ** 0.5)
 
     def reset(self) -> None:
         self._old = None
@@ -186,7 +188,12 @@ class FreshBatch(Estimator):
 
 
 class PairedBatch(FreshBatch):
-    """Evaluate f twice on one batch, with one noise, which then largely cancels (common random numbers).
+    """Evaluate f at both pairs on one batch, with one noise, which then largely cancels (common random numbers).
+
+    The batch and its noise are held for ``hold`` decisions. The value that an accepted proposal was read with is then
+    its value as the incumbent, and a rejection restores the incumbent that was read before. So a decision needs one
+    evaluation, and each new batch one more. Where a rejection does not restore both players, the incumbent is read
+    again.
 
     This departs from the paper, whose f_old and f_new are of two batches. :class:`FreshBatch` undoes it.
 
@@ -195,6 +202,11 @@ class PairedBatch(FreshBatch):
         modules: As for :class:`FreshBatch`.
         seed: As for :class:`FreshBatch`.
         batches: As for :class:`FreshBatch`.
+        hold: The number of decisions on one batch. Between a decision and the next proposal, nothing but the game
+            may change what f depends on, unless it is 1.
+
+    Raises:
+        ValueError: For an argument of the wrong kind, or ``batches`` or ``hold`` below 1.
 
     Examples:
         >>> weight = torch.zeros(1)
@@ -214,17 +226,47 @@ class PairedBatch(FreshBatch):
         modules: nn.Module | Sequence[nn.Module],
         seed: int = 0,
         batches: int = 1,
+        hold: int = 1,
     ) -> None:
-        super().__init__(function, modules, seed, batches, reread=True)
+        super().__init__(function, modules, seed, batches)
+        if not is_count(hold):
+            raise ValueError(f"hold must be 1 decision or more, but got {hold!r}.")
+        self._hold = int(hold)
+        self._age = 0  # decisions on the present batch
+        self._new: Tensor | None = None
 
-    def _evaluate_again(self) -> Tensor:
-        self.evaluations -= self._batches  # the same batches and noise again
-        return self._evaluate()
+    def evaluate_incumbent(self) -> None:
+        if self._age >= self._hold:
+            self.reset()
+        if self._old is None:
+            self._old, self._age = self._evaluate(), 0
 
-    def _difference_error(self, new: Tensor, old: Tensor) -> Tensor | float:
-        if len(new) != len(old):  # a checkpoint's may be of another number of batches
-            return super()._difference_error(new, old)
-        return _error(new - old)
+    def evaluate_proposal(self) -> Estimate:
+        old = self._old
+        if old is None:
+            self._new, self._age = self._evaluate(), 0
+            return Estimate(self._new.mean(), _error(self._new))
+        self.evaluations -= self._batches  # the same batch and noise again
+        self._new = new = self._evaluate()
+        old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
+        # A checkpoint's may be of another number of batches.
+        error = _error(new - old) if len(new) == len(old) else math.nan
+        return Estimate(new.mean(), _error(new), old.mean(), error)
+
+    def settle(self, accepted: bool, restored: bool) -> None:
+        if accepted:
+            self._old = self._new
+        elif not restored:
+            self._old = None
+        self._new = None
+        self._age += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "age": self._age}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._age = state.get("age", 0)  # version 0.1.0 had a batch for each decision
 
 
 def _error(terms: Tensor) -> Tensor | float:
@@ -271,28 +313,34 @@ def read(estimate: Estimate, weights: Tensor, group: Any = None) -> Reading:
         "standard_error": estimate.standard_error,
         "difference_error": estimate.difference_error,
     }
-    f_new, f_old, *errors = (_number(name, value, weights.device) for name, value in given.items())
-    read = torch.stack([weights, f_new, f_old, *(error**2 for error in errors)])
-    ranks = 1
-    if distributed.is_available() and distributed.is_initialized():
-        ranks = distributed.get_world_size(group)
+    numbers: list[Any] = [_number(name, value) for name, value in given.items()]
+    ranks = distributed.get_world_size(group) if distributed.is_available() and distributed.is_initialized() else 1
+    if ranks > 1:  # otherwise a number on the host stays there
+        numbers = [torch.as_tensor(n, dtype=torch.float64, device=weights.device) for n in numbers]
+    read = torch.stack([weights, *(n.to(weights.device) for n in numbers if isinstance(n, Tensor))])
+    if ranks > 1:
+        read[3:] **= 2
         distributed.all_reduce(read, group=group)
-    weight_norm, f, old, variance, difference = (read / ranks).tolist()
+        # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
+        read /= ranks
+        read[3:] = (read[3:] / ranks).sqrt()
+    weight_norm, *tensors = read.tolist()
+    values = iter(tensors)
+    f, old, error, difference = (next(values) if isinstance(n, Tensor) else n for n in numbers)
     finite = all(map(math.isfinite, (weight_norm, f, *([old] if again else []))))
-    # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
-    return Reading(f, math.sqrt(variance / ranks), old if again else None, math.sqrt(difference / ranks), finite)
+    return Reading(f, error, old if again else None, difference, finite)
 
 
-def _number(name: str, value: Any, device: torch.device) -> Tensor:
+def _number(name: str, value: Any) -> Tensor | float:
     if isinstance(value, Tensor):
         if value.numel() == 1 and not value.is_complex():
-            return value.detach().to(device, torch.float64).reshape(())
+            return value.detach().double().reshape(())
         kind = "complex tensor" if value.is_complex() else "tensor"
         mend = ": give the mean of f" if value.numel() > 1 else ""
         raise ValueError(f"{name} must be one real number, but got a {kind} of shape {tuple(value.shape)}{mend}.")
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError
-        return torch.as_tensor(float(value), dtype=torch.float64, device=device)
+        return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be one real number, but got {value!r}.") from None

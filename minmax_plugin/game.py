@@ -18,7 +18,7 @@ from minmax_plugin.decision import Decision
 from minmax_plugin.deferred import steps_taken
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
-from minmax_plugin.player import Player, found_inf, players_of
+from minmax_plugin.player import Player, found_inf, norm, players_of
 from minmax_plugin.policies import build_acceptance
 from minmax_plugin.scaling import ScaledSteps
 from minmax_plugin.snapshot import PairSnapshot, Restore
@@ -46,8 +46,8 @@ class MinMaxGame:
     Args:
         min_player: The optimizer of the min player (the generator), or a :class:`Player`.
         max_player: The optimizer of the max player (the discriminator), or a :class:`Player`.
-        acceptance: The policy, its name, or a dict as :func:`build_acceptance` takes it. The default is the practical
-            rule with rate 1/5.
+        acceptance: The policy, its name, or a dict as :func:`build_acceptance` takes it. The default rejects
+            outliers and accepts all else. ``"constant"`` is the paper's rule for GANs.
         restore: The parts that a rejection restores. By default that is everything, as in the theory.
         estimator: The estimator of f. Without one, the caller gives f to :meth:`decide`.
         seed: The seed of the acceptance draw, which has a separate random stream. It must be the same on all ranks.
@@ -105,7 +105,7 @@ class MinMaxGame:
         check_kind("estimator", estimator, Estimator, "such as FreshBatch(...)")
         if group is not None:
             check_kind("group", group, distributed.ProcessGroup, "such as torch.distributed.new_group(...)")
-        self.acceptance = build_acceptance("constant" if acceptance is None else acceptance)
+        self.acceptance = build_acceptance("outlier" if acceptance is None else acceptance)
         self.restore = Restore() if restore is None else restore
         self.estimator = estimator
         self.update_reference_on_reject = update_reference_on_reject
@@ -227,7 +227,7 @@ class MinMaxGame:
         """
         self._check_shown()
         everything = self.recover_nonfinite
-        weights = self.min_player.norm(everything) + self.max_player.norm(everything)
+        weights = norm([self.min_player, self.max_player], everything)
         reading = read(self._estimate(f_new), weights, self._group)
         decision = self._judge(reading, torch.rand((), generator=self._draws).item())
         self._commit(decision, reading)
@@ -256,8 +256,12 @@ class MinMaxGame:
 
     def _commit(self, decision: Decision, reading: Reading) -> None:
         """Carry a decision out: restore the incumbent or replace it, and count."""
-        if not decision.accepted and self.phase is not Phase.BETWEEN:
+        restored = not decision.accepted and self.phase is not Phase.BETWEEN
+        if restored:
             self._incumbent.restore(everything=not reading.finite)
+        if self.estimator is not None:
+            # After a value that is not finite another batch is read, because the batch may be the reason.
+            self.estimator.settle(decision.accepted, restored and self.restore.determines_f and reading.finite)
         if not reading.finite:
             self._check_undone()
         elif decision.accepted or self.update_reference_on_reject:

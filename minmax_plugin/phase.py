@@ -35,7 +35,7 @@ def check_resumable(state: Mapping[str, Any], settings: Mapping[str, bool]) -> N
     Raises:
         ValueError: If it must be refused. The message has the settings that it was saved with.
     """
-    saved = dict(state.get("settings", settings))  # an early version did not tell
+    saved = dict(state["settings"])
     if "guard" in saved:  # its name in version 0.1.0
         saved["recover_nonfinite"] = saved.pop("guard")
     other = {name: saved[name] for name in settings if saved[name] != settings[name]}

@@ -55,19 +55,16 @@ class Player:
     def has_gradient(self) -> bool:
         return any(p.grad is not None for p in self.parameters)
 
-    def norm(self, whole: bool = False) -> Tensor:
-        """Euclidean norm of all weights, a scalar on their device: not finite if any weight is not.
-
-        ``whole`` takes in the buffers and the optimizer states.
-        """
+    def tensors(self, whole: bool = False) -> list[Tensor]:
+        """The weights; ``whole`` takes in the buffers and the optimizer states."""
         if not whole:
-            return _norm(self.parameters)
+            return self.parameters
         states = [t for o in self.all_optimizers for state in o.state.values() for t in leaves(state)]
-        return _norm([*self.parameters, *self.buffers, *states])
+        return [*self.parameters, *self.buffers, *states]
 
     def is_finite(self) -> bool:
         """Whether all weights, buffers and optimizer states are finite; reads them all."""
-        return bool(self.norm(whole=True).isfinite())
+        return bool(norm([self], whole=True).isfinite())
 
     def gradient_norm(self) -> Tensor:
         """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
@@ -86,13 +83,13 @@ def players_of(
         >>> optimizer = torch.optim.SGD(nn.Linear(2, 1).parameters())
         >>> players_of(optimizer, optimizer)
         Traceback (most recent call last):
-        ValueError: max_player must have parameters of its own, but got 2 of those of min_player.
+        ValueError: max_player must not have parameters of min_player, but got 2 of them.
     """
     given = {"min_player": min_player, "max_player": max_player}
     low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
     shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
     if shared:
-        raise ValueError(f"max_player must have parameters of its own, but got {len(shared)} of those of min_player.")
+        raise ValueError(f"max_player must not have parameters of min_player, but got {len(shared)} of them.")
     return low, high
 
 
@@ -107,11 +104,11 @@ def modules_of(name: str, given: Any) -> list[nn.Module]:
         Traceback (most recent call last):
         ValueError: modules must be torch modules, but got 'generator'.
     """
-    several = _several(given, nn.Module)
-    for module in [given] if several is None else several:
+    modules = _several(given)
+    for module in modules:
         if not isinstance(module, nn.Module):
             raise ValueError(f"{name} must be torch modules, but got {_kind(module)}.")
-    return several or []
+    return modules
 
 
 def optimizers_of(name: str, given: Any) -> list[Optimizer]:
@@ -125,14 +122,14 @@ def optimizers_of(name: str, given: Any) -> list[Optimizer]:
         Traceback (most recent call last):
         ValueError: min_player must be a torch optimizer, but got a Linear: pass the optimizer of its parameters.
     """
-    several = _several(given, Optimizer)
-    for optimizer in [given] if several is None else several:
+    optimizers = _several(given)
+    for optimizer in optimizers:
         _check_optimizer(name, optimizer)
-    if not several:
+    if not optimizers:
         raise ValueError(f"{name} must hold at least one optimizer, but got none.")
-    if len({id(optimizer) for optimizer in several}) < len(several):
+    if len({id(optimizer) for optimizer in optimizers}) < len(optimizers):
         raise ValueError(f"{name} must be different optimizers, but got one of them twice.")
-    return several
+    return optimizers
 
 
 def inner_optimizers(optimizer: Any) -> dict[str, Optimizer]:
@@ -163,25 +160,39 @@ def _check_optimizer(name: str, given: Any) -> None:
     raise ValueError(f"{name} must be a torch optimizer, but got {_kind(given)}{mend}.")
 
 
-def _several(given: Any, kind: type) -> list[Any] | None:
-    """One object of a kind, or an iterable of them, as a list; ``None`` for what is neither."""
-    if isinstance(given, kind):
-        return [given]
-    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes, nn.Module)) else None
+def _several(given: Any) -> list[Any]:
+    """The items of an iterable, or one object, as a list. A module is one, also where it can be iterated over."""
+    single = isinstance(given, (str, bytes, nn.Module)) or not isinstance(given, Iterable)
+    return [given] if single else list(given)
 
 
 def _kind(value: Any) -> str:
-    return (
-        repr(value)
-        if isinstance(value, (str, bytes, int, float, type)) or value is None
-        else f"a {type(value).__name__}"
-    )
+    if value is None or isinstance(value, (str, bytes, int, float, type)):
+        return repr(value)
+    return f"a {type(value).__name__}"
 
 
 def found_inf(optimizer: Optimizer) -> bool:
     """Whether a gradient scaler has told an optimizer that skips by itself (a fused one) to skip this step."""
     found = getattr(optimizer, "found_inf", None)
     return found is not None and bool(found)
+
+
+def norm(players: Iterable[Player], whole: bool = False) -> Tensor:
+    """Compute the Euclidean norm of all weights of some players, a scalar on their device.
+
+    It is not finite if any weight is not.
+
+    Args:
+        players: The players.
+        whole: Whether to take in the buffers and the optimizer states.
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([nn.Parameter(torch.tensor([3.0, 4.0]))])
+        >>> norm([Player(optimizer)]).item()
+        5.0
+    """
+    return _norm([tensor for player in players for tensor in player.tensors(whole)])
 
 
 @torch.no_grad()
@@ -191,7 +202,7 @@ def _norm(tensors: Sequence[Tensor]) -> Tensor:
     if not reals:
         return torch.zeros((), dtype=torch.float64)
     norms = torch._foreach_norm(reals)
-    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device, torch.float64) for n in norms]))
+    return torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]), dtype=torch.float64)
 
 
 SINGLES = frozenset({torch.float32, torch.float64})

@@ -18,32 +18,23 @@ if TYPE_CHECKING:
 SEEDS = 2**32  # as many as NumPy takes, from 0 on
 RESTORED = ("both", "generator")
 
-# Both values of f on one small part of a batch, with the same noise. A departure: the paper keeps f_old from its own
-# batch (estimator="fresh"), and the released code reads both from the ascent steps (estimator="last"). Those values
-# differ by their batches more than by the proposal.
-PAIRED = dict(type="paired", fraction=0.125)
+# Both values of f on one small part of a batch, with the same noise, for some decisions. A departure: the paper keeps
+# f_old from its own batch (estimator="fresh"), and the released code reads both from the ascent steps
+# (estimator="last"). Those values differ by their batches more than by the proposal.
+PAIRED = dict(type="paired", fraction=0.25, hold=8)
+WHOLE = dict(restore="both", restore_moments=True, restore_buffers=True, update_reference_on_reject=False)
 
+DEFAULT_PRESET = "outlier"
 PRESETS: dict[str, dict[str, Any]] = {
-    # The default: the paper's practical rule. A rejection restores all that belongs to the incumbent.
-    "practical": dict(
-        acceptance=dict(type="constant"),
-        estimator=PAIRED,
-        restore="both",
-        restore_moments=True,
-        restore_buffers=True,
-        update_reference_on_reject=False,
-    ),
+    # The default. It undoes bad steps of either player and keeps all else, so it only needs a coarse f. It departs from
+    # the paper, whose test is one-sided; preset="practical" is the paper's.
+    "outlier": dict(acceptance=dict(type="outlier"), estimator={**PAIRED, "fraction": 0.125}, **WHOLE),
+    # The rule of the paper's GAN experiments, with a constant probability.
+    "practical": dict(acceptance=dict(type="constant"), estimator=PAIRED, **WHOLE),
     # The theory's rule (arXiv:2006.12376, Algorithm 1): annealed acceptance, both players restored. The ascent to
     # ‖∇y f‖ ≤ ε' and the end after r_max rejections are other settings, ascent_tolerance and patience. The paper gives
     # no values of them for GANs.
-    "paper": dict(
-        acceptance=dict(type="annealed"),
-        estimator=PAIRED,
-        restore="both",
-        restore_moments=True,
-        restore_buffers=True,
-        update_reference_on_reject=False,
-    ),
+    "paper": dict(acceptance=dict(type="annealed"), estimator=PAIRED, **WHOLE),
     # The released code for four Gaussians, its quirks included. The test has the opposite sign to the theory: it
     # rejects when f falls. It compares values of different minibatches, each read before the last ascent step. Only
     # the generator's weights are restored. f_old becomes f_new even on a rejection. Every 4th decision skips the test.
@@ -61,10 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "released-mnist": dict(
         acceptance=dict(type="periodic", every=5),
         estimator=dict(type="fresh"),
-        restore="both",
-        restore_moments=False,
-        restore_buffers=False,
-        update_reference_on_reject=False,
+        **{**WHOLE, "restore_moments": False, "restore_buffers": False},
     ),
 }
 PARTS = {"acceptance": "constant", "estimator": "paired"}
@@ -94,27 +82,33 @@ class EstimatorSettings:
         fraction: The share of the batch that an evaluation uses, above 0 and at most 1. It uses at least 8 samples.
             Not for ``last``.
         reread: Whether ``fresh`` reads f_old again too, on another batch.
+        hold: The number of decisions for which ``paired`` holds a batch. A decision then costs one evaluation of f,
+            and each new batch one more. Where a rejection does not restore both players and their buffers, or where f
+            changes by itself (progressive growing), each decision costs two.
 
     Raises:
         ValueError: If the type is unknown, or an option is out of range or has no effect.
 
     Examples:
         >>> EstimatorSettings.parse(dict(type="paired", batches=2))
-        EstimatorSettings(type='paired', batches=2, fraction=1.0, reread=False)
+        EstimatorSettings(type='paired', batches=2, fraction=1.0, reread=False, hold=1)
     """
 
     type: str = "paired"
     batches: int = 1
     fraction: float = 1.0
     reread: bool = False
+    hold: int = 1
 
-    OPTIONS = {"last": (), "fresh": ("batches", "fraction", "reread"), "paired": ("batches", "fraction")}
+    OPTIONS = {"last": (), "fresh": ("batches", "fraction", "reread"), "paired": ("batches", "fraction", "hold")}
 
     def __post_init__(self) -> None:
         if not is_count(self.batches):
             raise ValueError(f"batches must be 1 or more, but got {self.batches!r}.")
         if not (is_number(self.fraction) and 0 < self.fraction <= 1):
             raise ValueError(f"fraction must be above 0 and at most 1, but got {self.fraction!r}.")
+        if not is_count(self.hold):
+            raise ValueError(f"hold must be 1 decision or more, but got {self.hold!r}.")
         check_flags(reread=self.reread)
 
     @classmethod
@@ -135,7 +129,7 @@ class MinMaxSettings:
     """The checked settings of a min-max training. ``None`` stands for the preset's value.
 
     Args:
-        preset: The preset: ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``.
+        preset: The preset: ``outlier``, ``practical``, ``paper``, ``released-gaussians`` or ``released-mnist``.
         acceptance: The policy's name, or a dict with ``type`` and its arguments. See
             :mod:`minmax_plugin.acceptance`.
         estimator: How f is estimated: ``paired``, ``fresh`` or ``last``, or a dict with ``type`` and options. See
@@ -169,7 +163,7 @@ class MinMaxSettings:
         {'preset': 'paper', 'acceptance': {'type': 'constant'}}
     """
 
-    preset: str = "practical"
+    preset: str = DEFAULT_PRESET
     acceptance: str | Mapping[str, Any] | Acceptance | None = None
     estimator: str | Mapping[str, Any] | None = None
     restore: str | None = None

@@ -46,6 +46,11 @@ class Restore:
     def __post_init__(self) -> None:
         check_flags(**dataclasses.asdict(self))
 
+    @property
+    def determines_f(self) -> bool:
+        """Whether a rejection restores all that f depends on."""
+        return self.min_player and self.max_player and self.buffers
+
     @classmethod
     def named(cls, players: str, moments: bool = True, buffers: bool = True) -> Restore:
         """Make the setting by name: ``players`` is ``"both"`` or ``"generator"``."""
@@ -80,6 +85,7 @@ class Snapshot:
         self._optimizers: list[Optimizer] = []  # whose states are captured; of several that share states, one
         self._live: list[Tensor] = []
         self._kept: list[Tensor] = []
+        self._layout: list[Any] = []  # of the tensors in _kept
         self._groups: list[tuple[list[Tensor], list[Tensor]]] = []  # the same, by device and dtype
         # For each optimizer and module: the containers of the tensors in _live at the capture, and all other values.
         self._states: list[dict[Any, Any]] = []
@@ -97,8 +103,9 @@ class Snapshot:
         self._optimizers = self._distinct()
         self._states = [self._copied_states(optimizer) for optimizer in self._optimizers]
         self._steps.capture()
-        if not _same_layout(self._live, self._kept):
-            self._kept = [torch.empty_like(t) for t in self._live]
+        layout = [(t.shape, t.dtype, t.device) for t in self._live]
+        if layout != self._layout:
+            self._kept, self._layout = [torch.empty_like(t) for t in self._live], layout
             self._groups = _grouped(self._live, self._kept)
         elif list(map(id, self._live)) != list(map(id, before)):
             self._groups = _grouped(self._live, self._kept)
@@ -139,14 +146,14 @@ class Snapshot:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the result of :meth:`state_dict`. The player's own state must be loaded before."""
-        self._live, self._kept = [], []
+        self._live, self._kept, self._layout = [], [], []
         self._buffers, present = self._present_buffers(), self._parameters()
         if "buffers" in state:
             self._buffers = [
                 (holder, loaded(names, held, self._pair))
                 for (holder, held), names in zip(self._buffers, state["buffers"], strict=True)
             ]
-        elif self._with_buffers:  # an earlier version had them among the tensors
+        elif self._with_buffers:  # version 0.1.0 had them among the tensors
             present += self._player.buffers
         for tensor, live in zip(state["tensors"], present, strict=True):
             self._pair(tensor, live)
@@ -235,12 +242,6 @@ class Snapshot:
 def _is_empty(state: Any) -> bool:
     """Whether an optimizer has no state for a parameter yet. A look-up may have left an empty dict."""
     return isinstance(state, dict) and not state
-
-
-def _same_layout(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
-    return len(a) == len(b) and all(
-        s.shape == t.shape and s.dtype == t.dtype and s.device == t.device for s, t in zip(a, b, strict=True)
-    )
 
 
 def _grouped(live: Sequence[Tensor], kept: Sequence[Tensor]) -> list[tuple[list[Tensor], list[Tensor]]]:

@@ -70,7 +70,7 @@ class StepState:
             for key in sorted(changed):
                 aside = {key: mapped(place[key], _kept)} if key in place else {}
                 if key in captured:
-                    place[key] = mapped(captured.pop(key), _Kept.put_back, leaf=_Kept)
+                    place[key] = mapped(captured.pop(key), _Kept.restore, leaf=_Kept)
                 else:
                     place.pop(key, None)  # the first step has made it
                 captured.update(aside)
@@ -162,7 +162,7 @@ class _Kept(NamedTuple):
     copy: Tensor
 
     @torch.no_grad()
-    def put_back(self) -> Tensor:
+    def restore(self) -> Tensor:
         return self.tensor.copy_(self.copy)
 
 
@@ -196,7 +196,7 @@ _ABSENT = _Seen(None)
 
 def _trace(value: Any) -> Any:
     """Return the trace that is compared to see whether a value has changed."""
-    if type(value) in PLAIN or value is _ABSENT:
+    if _is_constant(value) or value is _ABSENT:
         return value
     if isinstance(value, (list, tuple)):
         return [_trace(v) for v in value]

@@ -47,6 +47,7 @@ ESTIMATORS = {
     "reread": (dict(reread=True), lambda noise: oracle.Reread(noise)),
     "paired": (dict(), lambda noise: oracle.Paired(noise)),
     "paired, 2 batches": (dict(batches=2), lambda noise: oracle.Paired(noise, batches=2)),
+    "paired, held": (dict(hold=3), lambda noise: oracle.Held(noise, hold=3)),
 }
 
 
@@ -152,3 +153,11 @@ class Reads(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.count += func is torch.ops.aten._local_scalar_dense.default
         return func(*args, **(kwargs or {}))
+
+
+class Point(torch.nn.Module):
+    """A player's point, as a module."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.p = torch.nn.Parameter(torch.as_tensor(values, dtype=torch.float64).clone())

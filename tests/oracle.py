@@ -95,6 +95,7 @@ def play(
         f_new = read.after(game.value(x, y))
         f_old = kept_value if again is None else again
         accepted = gradient is None or decide(cycle, f_old, f_new, draws[cycle])
+        read.settle(incumbent_is_known=accepted or restore_y)
         if accepted or update_reference_on_reject:
             kept_value = f_new
         if not accepted:
@@ -126,6 +127,9 @@ class Fresh:
     def after(self, value):
         return self.evaluate(value)
 
+    def settle(self, incumbent_is_known):
+        pass
+
 
 class Reread(Fresh):
     """f_old is read again before each proposal, on batches of its own."""
@@ -144,3 +148,22 @@ class Paired(Fresh):
     def after(self, value):
         self.number = getattr(self, "start", self.number)
         return self.evaluate(value)
+
+
+class Held(Fresh):
+    """Both values on one batch, for ``hold`` decisions; a new one where the incumbent is none that was read."""
+
+    def __init__(self, noise_of, hold):
+        super().__init__(noise_of)
+        self.hold, self.decisions = hold, hold
+
+    def before(self, value):
+        if self.decisions >= self.hold:
+            self.number, self.decisions = self.number + 1, 0
+        return value + self.noise_of(self.number - 1)
+
+    def after(self, value):
+        return self.before(value)
+
+    def settle(self, incumbent_is_known):
+        self.decisions = self.decisions + 1 if incumbent_is_known else self.hold

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HOSTS = ("minmax_plugin.mmgen",)
+TOOLKITS = ("mmcv", "mmgen")
 HEAVY = {"torch", "numpy", "mmcv", "mmgen", "ray", "optuna", "matplotlib", "scipy", "pandas", "sqlalchemy"}
 
 
@@ -20,8 +21,8 @@ def modules():
     return dict(sorted(names.items()))
 
 
-def imported(file, name, known):
-    """The project's modules that a file imports anywhere, in its functions too."""
+def imports(file):
+    """What a file imports anywhere, in its functions too."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -30,13 +31,13 @@ def imported(file, name, known):
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
             if node.module != "minmax_plugin":  # its names are lazy: each is found in its own module
                 found.add(node.module)
-    return (found & known) - {name}
+    return found
 
 
 @pytest.fixture(scope="module")
 def graph():
     known = modules()
-    return {name: imported(file, name, set(known)) for name, file in known.items()}
+    return {name: (imports(file) & set(known)) - {name} for name, file in known.items()}
 
 
 def test_no_module_imports_itself_by_a_detour(graph):
@@ -52,8 +53,14 @@ def layer(name):
 
 
 def test_imports_point_from_the_search_to_hosts_to_the_core(graph):
-    upwards = [(a, b) for a, imports in graph.items() for b in imports if layer(b) > layer(a)]
+    upwards = [(a, b) for a, others in graph.items() for b in others if layer(b) > layer(a)]
     assert upwards == []
+
+
+def test_the_search_reaches_a_toolkit_through_the_interface_of_its_host_alone():
+    searches = {name: imports(file) for name, file in modules().items() if layer(name) == 3}
+    assert [(a, b) for a, found in searches.items() for b in found if b.startswith((*HOSTS, *TOOLKITS))] == []
+    assert any("minmax_plugin.hosts.host_of" in found for found in searches.values())
 
 
 COMMANDS = ["minmax_plugin.cli.train", "minmax_plugin.cli.doctor", "minmax_plugin.cli.certify", "minmax_tune.cli"]

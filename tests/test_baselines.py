@@ -1,4 +1,4 @@
-"""Each method against the same method written a second time, plainly, in numpy; and on the game f = xy."""
+"""Each method against the same method written a second time, plainly, in numpy."""
 
 import copy
 import functools
@@ -8,6 +8,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
+from games import Point
 
 from minmax_plugin import MinMaxGame
 from minmax_plugin.baselines import BASELINES, build_baseline
@@ -120,12 +121,6 @@ class ComplexGame(oracle.Game):
 
 
 # --- the two side by side ---------------------------------------------------------------------------------
-
-
-class Point(torch.nn.Module):
-    def __init__(self, values):
-        super().__init__()
-        self.p = torch.nn.Parameter(torch.as_tensor(values, dtype=torch.float64).clone())
 
 
 METHODS = {
@@ -279,153 +274,6 @@ def test_a_rejected_proposal_restores_an_optimistic_step():
     game.decide(0.0)
     after = [(p.detach(), o.state_dict()) for p, o in zip(players, optimizers, strict=True)]
     assert str(after) == str(before)
-
-
-# --- f = xy -----------------------------------------------------------------------------------------------
-
-ETA = 0.3
-# betas (0, 0) and a large ε make a plain gradient step with learning rate lr/ε
-AS_DESCENT = {"lr": ETA * 1e8, "betas": (0.0, 0.0), "eps": 1e8}
-
-
-def distances(name, kind, arguments, rounds, **settings):
-    """√(x² + y²) before the first round and after each."""
-    x, y = Point([0.6]), Point([0.8])
-
-    def f():
-        return (x.p * y.p).sum()
-
-    if name == "unrolled":
-        settings["module"] = y
-    optimizers = kind(x.parameters(), **arguments), kind(y.parameters(), **arguments)
-    play = build_baseline(name, *optimizers, f, lambda: -f(), **settings)
-    found = [1.0]
-    for _ in range(rounds):
-        play()
-        found.append(torch.hypot(x.p, y.p).item())
-    return np.array(found)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "arguments", "rate"),
-    [
-        ("gda-simultaneous", torch.optim.SGD, {"lr": ETA}, np.sqrt(1 + ETA**2)),
-        ("extragradient", ExtraAdam, AS_DESCENT, np.sqrt(1 - ETA**2 + ETA**4)),
-    ],
-)
-def test_the_bilinear_game_moves_at_the_rate_of_the_theory(name, kind, arguments, rate):
-    found = distances(name, kind, arguments, 50)
-    np.testing.assert_allclose(found, rate ** np.arange(51), rtol=1e-5)
-
-
-def test_lookahead_makes_diverging_descent_ascent_contract():
-    x, y = Point([0.6]), Point([0.8])
-    optimizers = torch.optim.SGD(x.parameters(), lr=ETA), torch.optim.SGD(y.parameters(), lr=ETA)
-
-    def f():
-        return (x.p * y.p).sum()
-
-    play = build_baseline("gda-simultaneous", *optimizers, f, lambda: -f())
-    lookahead = LookaheadMinmax(*optimizers, period=10, alpha=0.5)
-    rate = abs(0.5 + 0.5 * (1 + 1j * ETA) ** 10)
-    assert rate < 1
-    for n in range(1, 11):
-        for _ in range(10):
-            play()
-            lookahead.step()
-        assert torch.hypot(x.p, y.p).item() == pytest.approx(rate**n, rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "arguments", "rounds", "settings"),
-    [
-        ("omd", OptimisticAdam, AS_DESCENT, 300, {}),
-        ("lookahead", torch.optim.SGD, {"lr": ETA}, 300, {"period": 10}),
-        ("unrolled", torch.optim.SGD, {"lr": ETA}, 300, {"k": 2}),
-        ("omd", OptimisticAdam, {"lr": 0.03, "betas": (0.0, 0.999)}, 1500, {}),
-        ("extragradient", ExtraAdam, {"lr": 0.03, "betas": (0.0, 0.999)}, 1500, {}),
-    ],
-)
-def test_these_contract_on_the_bilinear_game(name, kind, arguments, rounds, settings):
-    assert distances(name, kind, arguments, rounds, **settings)[-1] < 1e-3
-
-
-def test_alternating_descent_ascent_neither_converges_nor_diverges():
-    found = distances("gda-alternating", torch.optim.SGD, {"lr": ETA}, 300)
-    assert 0.7 < found.min() < found.max() < 1.4
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "betas"),
-    [("gda-simultaneous", torch.optim.Adam, (0.0, 0.999)), ("omd", OptimisticAdam, (0.9, 0.999))],
-)
-def test_adam_diverges_where_its_optimistic_form_contracts_and_so_does_that_with_momentum(name, kind, betas):
-    assert distances(name, kind, {"lr": 0.03, "betas": betas}, 1500)[-1] > 1.5
-
-
-# --- unrolling networks -----------------------------------------------------------------------------------
-
-
-def networks():
-    torch.manual_seed(0)
-    generator = torch.nn.Linear(2, 2).double()
-    discriminator = torch.nn.Sequential(
-        torch.nn.Linear(2, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
-    ).double()
-    torch.nn.init.constant_(discriminator[1].bias[:4], -100.0)  # dead units, whose second moments stay 0
-    noise, real = torch.randn(2, 16, 2, dtype=torch.float64)
-
-    def max_loss():
-        fake = discriminator(generator(noise))
-        return torch.nn.functional.softplus(fake).mean() + torch.nn.functional.softplus(-discriminator(real)).mean()
-
-    return generator, discriminator, max_loss
-
-
-def test_imagined_steps_are_those_of_the_optimizer_and_leave_no_trace():
-    generator, discriminator, max_loss = networks()
-    seen = []
-
-    def min_loss():
-        seen.append([p.detach().clone() for p in discriminator.parameters()])
-        return -max_loss()
-
-    def groups(net):
-        return [dict(params=net[:2].parameters(), lr=0.02), dict(params=net[2:].parameters())]
-
-    optimizers = torch.optim.Adam(generator.parameters()), torch.optim.Adam(groups(discriminator), lr=0.01)
-    play = build_baseline("unrolled", *optimizers, min_loss, max_loss, module=discriminator, k=5)
-    play()
-
-    _, twin, twin_loss = networks()
-    twin_optimizer = torch.optim.Adam(groups(twin), lr=0.01)
-    for step in range(6):
-        twin_optimizer.zero_grad()
-        twin_loss().backward()
-        twin_optimizer.step()
-        if step == 0:
-            real_step = copy.deepcopy((twin.state_dict(), twin_optimizer.state_dict()["state"]))
-    for imagined, stepped in zip(seen[0], twin.parameters(), strict=True):
-        torch.testing.assert_close(imagined, stepped.detach(), rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(
-        (discriminator.state_dict(), optimizers[1].state_dict()["state"]), real_step, rtol=1e-12, atol=1e-15
-    )
-    assert all(p.grad.isfinite().all() and p.grad.any() for p in generator.parameters())
-
-
-def test_a_detached_generator_is_named():
-    generator, discriminator, _ = networks()
-    noise = torch.randn(4, 2, dtype=torch.float64)
-    play = build_baseline(
-        "unrolled",
-        torch.optim.Adam(generator.parameters()),
-        torch.optim.Adam(discriminator.parameters()),
-        lambda: -discriminator(generator(noise)).mean(),
-        lambda: discriminator(generator(noise).detach()).mean(),
-        module=discriminator,
-    )
-    with pytest.raises(ValueError, match="max_loss must depend on the min player to be unrolled: do not detach"):
-        play()
 
 
 # --- errors -----------------------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from games import Reads, batch_estimator
+from games import Reads, batch_estimator, small_game
 from torch import nn
 
-from minmax_plugin import FreshBatch, inference
+from minmax_plugin import Always, FreshBatch, PairedBatch, Restore, inference
+from minmax_plugin.controls import Never
 
 
 def network():
@@ -89,6 +90,38 @@ def test_a_paired_comparison_sees_the_change_and_not_the_noise():
     assert abs(results["fresh"].difference_error / (2**0.5 / 20) - 1) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("settings", "evaluations"),  # of 1 decision without a proposal and 11 with one
+    [
+        (dict(acceptance=Always()), 12 + 2),
+        (dict(acceptance=Never()), 12 + 2),
+        (dict(acceptance=Never(), restore=Restore(max_player=False)), 12 + 10),
+        (dict(acceptance=Never(), restore=Restore(buffers=False)), 12 + 10),
+        (dict(acceptance=Always(), restore=Restore(max_player=False)), 12 + 2),
+    ],
+)
+def test_a_held_batch_costs_one_evaluation_a_decision(settings, evaluations):
+    calls = []
+    estimator = PairedBatch(lambda: calls.append(None) or torch.randn(()), [], hold=4)
+    *_, game = small_game(estimator=estimator, **settings)
+    game.decide()
+    for _ in range(11):
+        game.propose()
+        game.decide()
+    assert len(calls) == evaluations
+
+
+def test_a_batch_whose_value_is_not_finite_is_not_held():
+    values = iter([1.0, math.nan, 2.0, 3.0])
+    *_, game = small_game(estimator=PairedBatch(lambda: next(values), [], hold=100), recover_nonfinite=True)
+    game.decide()
+    game.propose()
+    assert game.decide().reason == "non-finite"
+    game.propose()
+    decision = game.decide()
+    assert (decision.f_old, decision.f_new) == (2.0, 3.0)
+
+
 def test_one_number_has_no_standard_error():
     assert math.isnan(FreshBatch(lambda: 1.0, []).evaluate_proposal().standard_error)
 
@@ -97,12 +130,14 @@ def test_one_number_has_no_standard_error():
     ("settings", "message"),
     [
         (dict(batches=0), "batches must be 1 or more, but got 0"),
+        (dict(hold=0), "hold must be 1 decision or more, but got 0"),
+        (dict(hold=2.0), "hold must be 1 decision or more, but got 2.0"),
         (dict(reread="twice"), "reread must be True or False, but got 'twice'"),
     ],
 )
 def test_a_bad_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        FreshBatch(lambda: 0.0, [], **settings)
+        (PairedBatch if "hold" in settings else FreshBatch)(lambda: 0.0, [], **settings)
 
 
 @pytest.mark.parametrize("reread", [None, "fresh", "paired"])

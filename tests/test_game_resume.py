@@ -15,7 +15,7 @@ from minmax_plugin.phase import Phase
 PHASES = [(cycle, move) for cycle in (3, 4) for move in range(5)]  # two cycles of propose, 2 ascents, decide, descend
 
 
-@pytest.mark.parametrize("estimator", ["fresh", "reread", "paired"])
+@pytest.mark.parametrize("estimator", ["fresh", "reread", "paired", "paired, held"])
 @pytest.mark.parametrize("optimizer", ["adam", "momentum"])
 @pytest.mark.parametrize(
     "restore",

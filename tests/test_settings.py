@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 
-from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Restore
+from minmax_plugin import Annealed, ConstantRate, MinMaxSettings, Outlier, Restore
 from minmax_plugin.released import Periodic
 from minmax_plugin.settings import PRESETS, RENAMED, EstimatorSettings, present_settings
 
 MEANT = {
-    "practical": (ConstantRate(), Restore(), EstimatorSettings("paired", fraction=0.125), False),
-    "paper": (Annealed(), Restore(), EstimatorSettings("paired", fraction=0.125), False),
+    "outlier": (Outlier(), Restore(), EstimatorSettings("paired", fraction=0.125, hold=8), False),
+    "practical": (ConstantRate(), Restore(), EstimatorSettings("paired", fraction=0.25, hold=8), False),
+    "paper": (Annealed(), Restore(), EstimatorSettings("paired", fraction=0.25, hold=8), False),
     "released-gaussians": (
         Periodic(every=4, reverse=True),
         Restore(max_player=False, moments=False, buffers=False),
@@ -26,7 +27,7 @@ def test_a_preset_is_what_it_says(preset):
     settings = MinMaxSettings(preset=preset)
     update = settings.get("update_reference_on_reject")
     assert (settings.policy, settings.restored, settings.estimated, update) == MEANT[preset]
-    assert settings.to_dict() == ({} if preset == "practical" else {"preset": preset})
+    assert settings.to_dict() == ({} if preset == "outlier" else {"preset": preset})
     written_out = MinMaxSettings.from_dict(settings.resolved)
     assert written_out.meaning == settings.meaning
 
@@ -36,7 +37,7 @@ BAD = [
     (dict(estimator=dict(type=["last"])), "estimator must be one of"),
     (dict(preset="released"), "preset must be one of .* but got 'released'"),
     (dict(estimator=dict(type="last", batches=2)), r"estimator 'last' takes \[\], but got \['batches'\]"),
-    (dict(estimator=dict(type="paired", reread=True)), r"estimator 'paired' takes \['batches', 'fraction'\]"),
+    (dict(estimator=dict(type="paired", reread=True)), r"estimator 'paired' takes \['batches', 'fraction', 'hold'\]"),
     (dict(estimator=dict(type="fresh", fraction=0)), "fraction must be above 0 and at most 1, but got 0"),
     (dict(estimator=dict(type="fresh", batches="2")), "batches must be 1 or more, but got '2'"),
     (dict(estimator=3), "estimator must be a name, or a dict with a type, but got 3"),

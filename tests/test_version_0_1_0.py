@@ -12,6 +12,8 @@ from search_runs import search
 
 from minmax_plugin.cli.train import main
 from minmax_plugin.settings import RENAMED
+from minmax_tune.queue import WARM_POINTS, plan
+from minmax_tune.study import Search, source
 
 LEFT = Path(__file__).parent / "data/v0.1.0.tar.xz"  # made by the code of that version, commit 0f64e67
 
@@ -42,6 +44,17 @@ def test_a_checkpoint_in_mid_cycle_goes_on_as_it_did(left, monkeypatch, capsys):
     assert len(whole) == 5
 
 
+def test_the_source_of_a_trial_is_read_by_its_earlier_name(left):
+    record = Search.open(left / "search")
+    study = record.studies["short"]
+    assert "origin" in study.trials[0].user_attrs
+    study.set_user_attr(WARM_POINTS, [[{"lr": 0.5}, {"origin": "warm start: short trial 3"}]])
+    before = [source(t.user_attrs) for t in study.trials]
+    assert before[0] == "baseline"
+    plan(record, record.configs)
+    assert [source(t.user_attrs) for t in study.trials] == [*before, "warm start: short trial 3"]
+
+
 @pytest.mark.slow
 def test_a_search_goes_on(left):
     folder = left / "search"
@@ -54,6 +67,7 @@ def test_a_search_goes_on(left):
     assert [t.state for t in before[:3]] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.RUNNING]
     search("--resume", folder)
     after = trials()
+    assert 'preset="practical"' in (folder / "base/short.py").read_text().replace("'", '"')  # the default of that time
     assert [t.values for t in after[:2]] == [t.values for t in before[:2]]
     cut, again = after[2], next(t for t in after[3:] if t.user_attrs.get("retry_of") == 2)
     assert (cut.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
@@ -61,3 +75,4 @@ def test_a_search_goes_on(left):
     lines = (folder / f"trials/short_{again.number}/reports.jsonl").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [20, 40, 60]  # it went on from its checkpoint
     assert sum(t.state == TrialState.COMPLETE for t in after) == 4
+    assert [source(t.user_attrs) for t in after] == ["baseline", "point", "point", "retry", "sampler"]

@@ -16,7 +16,8 @@ from experiments.stability.outcomes import OUTCOMES
 from experiments.stability.remedies import REMEDIES
 from experiments.stability.tasks import TASKS
 from experiments.stability.troubles import TROUBLES
-from experiments.stats import share, student
+from experiments.stats import share
+from minmax_tune.scores import student
 
 IMAGES = ROOT / "docs" / "images"
 COLUMNS = 4  # maps in a row

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from minmax_plugin.checks import check_above_0, check_count, check_not_negative
+
 
 def adam_direction(
     gradient: Tensor, m: Tensor | float, v: Tensor | float, step: int, betas: tuple[float, float], eps: float
@@ -39,12 +41,10 @@ class _AdamDirections(Optimizer):
         eps: float = 1e-8,
         maximize: bool = False,
     ) -> None:
-        if not (math.isfinite(lr) and lr >= 0):
-            raise ValueError(f"lr must be 0 or more and finite, but got {lr!r}.")
+        check_not_negative(lr=lr)
         if not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
             raise ValueError(f"betas must be two numbers of 0 or more and below 1, but got {betas!r}.")
-        if not eps > 0:
-            raise ValueError(f"eps must be above 0, but got {eps!r}.")
+        check_above_0("eps", eps)
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, maximize=maximize))
 
     def _directions(self) -> Iterator[tuple[Tensor, dict[str, Any], float, Tensor]]:
@@ -105,7 +105,8 @@ class OptimisticAdam(_AdamDirections):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = _evaluate(closure)
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for p, state, lr, direction in self._directions():
             p.add_(direction, alpha=-2 * lr)
             if "previous_direction" in state:
@@ -168,7 +169,8 @@ class ExtraAdam(_AdamDirections):
         """
         if not self.extrapolated:
             raise RuntimeError("there is no extrapolation to step from: call extrapolate() before step().")
-        loss = _evaluate(closure)
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for p, state in self.state.items():
             if "origin" in state:
                 p.copy_(state.pop("origin"))
@@ -244,15 +246,3 @@ class LookaheadMinmax:
                 slow.lerp_(p.to(slow), self.alpha)  # .to: what was loaded may lie on another device
                 p.copy_(slow)
         return True
-
-
-def _evaluate(closure: Callable[[], float] | None) -> float | None:
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
-
-
-def check_count(name: str, value: int) -> None:
-    if not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"{name} must be a whole number of 1 or more, but got {value!r}.")

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Adam, Optimizer
 
-from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam, adam_direction, check_count
+from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam, adam_direction
+from minmax_plugin.checks import check_count
 
 Loss = Callable[[], Tensor]
 
@@ -58,11 +59,14 @@ class Baseline:
 class Simultaneous(Baseline):
     """Descent-ascent in which both players step from the same point."""
 
+    moves: ClassVar[tuple[str, ...]] = ("step",)  # methods of the optimizers, each called with new gradients
+
     def __call__(self) -> None:
-        _differentiate(self.max_loss, self.max_optimizer)
-        _differentiate(self.min_loss, self.min_optimizer)
-        self.max_optimizer.step()
-        self.min_optimizer.step()
+        for move in self.moves:
+            _differentiate(self.max_loss, self.max_optimizer)
+            _differentiate(self.min_loss, self.min_optimizer)
+            getattr(self.max_optimizer, move)()
+            getattr(self.min_optimizer, move)()
 
 
 @dataclasses.dataclass(eq=False)
@@ -106,7 +110,7 @@ class Optimistic(Simultaneous):
 
 
 @dataclasses.dataclass(eq=False)
-class Extragradient(Baseline):
+class Extragradient(Simultaneous):
     """Extragradient: both players extrapolate from one point, then step with their gradients at the other.
 
     A round draws each loss twice. Both optimizers are :class:`ExtraAdam`.
@@ -116,16 +120,10 @@ class Extragradient(Baseline):
     """
 
     optimizer: ClassVar[type[Optimizer]] = ExtraAdam
+    moves: ClassVar[tuple[str, ...]] = ("extrapolate", "step")
 
     def __post_init__(self) -> None:
         self._check_optimizers()
-
-    def __call__(self) -> None:
-        for move in ("extrapolate", "step"):
-            _differentiate(self.max_loss, self.max_optimizer)
-            _differentiate(self.min_loss, self.min_optimizer)
-            getattr(self.max_optimizer, move)()
-            getattr(self.min_optimizer, move)()
 
 
 @dataclasses.dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from minmax_plugin.settings import PRESETS
+from minmax_plugin.settings import DEFAULT_PRESET, PRESETS
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_minmax(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minmax",
         nargs="?",
-        const="practical",
+        const=DEFAULT_PRESET,
         choices=sorted(PRESETS),
-        help="opt in: train this config by MinMax, with a preset (default: practical)",
+        help=f"opt in: train this config by MinMax, with a preset (default: {DEFAULT_PRESET})",
     )

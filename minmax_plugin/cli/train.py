@@ -13,7 +13,7 @@ from minmax_plugin.cli.arguments import add_minmax, add_options
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import show_traceback
 
-NOTHING_WHOLE = "minmax-train: no whole checkpoint in {}: starts from the beginning"
+NOTHING_WHOLE = "no whole checkpoint in {}: starts from the beginning"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
     parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
     parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
-    parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="a seed of its own for each rank")
+    parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="another seed for each rank")
     parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
     add_options(parser)
     parser.add_argument(
@@ -78,11 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             cfg.resume_from = os.path.expanduser(args.resume_from)
         if cfg.get("resume_from") == "auto":
             cfg.resume_from = last_whole(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
-            print(
-                f"minmax-train: resumes from {cfg.resume_from}"
-                if cfg.resume_from
-                else NOTHING_WHOLE.format(cfg.work_dir)
-            )
+            found = f"resumes from {cfg.resume_from}" if cfg.resume_from else NOTHING_WHOLE.format(cfg.work_dir)
+            print(f"minmax-train: {found}")
         elif cfg.get("resume_from"):
             check_whole(cfg.resume_from)
         check_config(cfg)

@@ -7,7 +7,7 @@ from minmax_plugin.mmgen.shims import apply_shims
 
 apply_shims()  # before anything imports mmgen.models
 
-from minmax_plugin.mmgen import (  # noqa: E402
+from minmax_plugin.mmgen import (  # noqa: E402, F401
     baselines,
     data,
     features,
@@ -16,21 +16,8 @@ from minmax_plugin.mmgen import (  # noqa: E402
     metrics,
     networks,
     optimizers,
+    reporting,
     schedules,
     tensorboard,
     unrolled,
 )
-
-__all__ = [
-    "baselines",
-    "data",
-    "features",
-    "hook",
-    "losses",
-    "metrics",
-    "networks",
-    "optimizers",
-    "schedules",
-    "tensorboard",
-    "unrolled",
-]

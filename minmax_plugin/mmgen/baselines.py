@@ -18,6 +18,7 @@ from mmcv.runner import HOOKS, OPTIMIZERS, Hook
 from torch.optim import Optimizer
 
 from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+from minmax_plugin.checks import check_above_0
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer, register_minmax_optimizers
 
 WITHOUT_MINMAX = ("LookaheadMinmaxHook", "RandomAscent")  # hooks that take its place
@@ -168,8 +169,7 @@ class ClipWeights(Hook):
     """
 
     def __init__(self, limit: float = 0.1) -> None:
-        if not limit > 0:
-            raise ValueError(f"limit must be above 0, but got {limit!r}.")
+        check_above_0("limit", limit)
         self.limit = limit
 
     def before_run(self, runner: Any) -> None:
@@ -189,4 +189,4 @@ def _optimizer(runner: Any, name: str) -> Optimizer:
     return optimizer
 
 
-register_minmax_optimizers()  # MinMaxOptimisticAdam and MinMaxAlternatingExtraAdam too
+register_minmax_optimizers()  # of the toolkit, and those of this file

@@ -13,6 +13,7 @@ from mmcv.parallel import collate
 from mmcv.runner import load_checkpoint
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader
 
 from minmax_plugin.equilibrium import Certificate, certify
@@ -44,17 +45,17 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
     """
     adapter = adapter_of(model)
     holder = _Value(adapter, batch, seed)
-    names_x = [f"generator.{n}" for n, _ in adapter.generator.named_parameters()]
-    names_y = [f"discriminator.{n}" for n, _ in adapter.discriminator.named_parameters()]
-    weights = dict(holder.named_parameters())
-    like_x, like_y = [weights[n].detach() for n in names_x], [weights[n].detach() for n in names_y]
+    x_weights, y_weights = (
+        {name: weight.detach() for name, weight in holder.named_parameters() if name.startswith(player)}
+        for player in ("generator.", "discriminator.")
+    )
 
     def f(x: Tensor, y: Tensor) -> Tensor:
-        parts = dict(zip(names_x, _split(x, like_x), strict=True)) | dict(zip(names_y, _split(y, like_y), strict=True))
-        return functional_call(holder, parts)
+        return functional_call(holder, _split(x, x_weights) | _split(y, y_weights))
 
     with inference([adapter.model], seed), torch.enable_grad():
-        return certify(f, _join(like_x), _join(like_y), seed=seed, **settings)
+        x, y = (parameters_to_vector(weights.values()) for weights in (x_weights, y_weights))
+        return certify(f, x, y, seed=seed, **settings)
 
 
 class _Value(nn.Module):
@@ -102,10 +103,6 @@ def load_trained(
     return model, batch
 
 
-def _join(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat([p.reshape(-1) for p in parts])
-
-
-def _split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    parts = vector.split([p.numel() for p in like])
-    return [part.view_as(p) for part, p in zip(parts, like, strict=True)]
+def _split(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    parts = vector.split([weight.numel() for weight in like.values()])
+    return {name: part.view_as(like[name]) for name, part in zip(like, parts, strict=True)}

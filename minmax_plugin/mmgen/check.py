@@ -88,11 +88,8 @@ def _check_hooks(cfg: Config) -> None:
             "train_cfg.use_ema=True needs an ExponentialMovingAverageHook in custom_hooks, or the averaged generator "
             "would never move. A list replaces that of the base config: repeat the base's hooks beside your own."
         )
-    rates = cfg.get("lr_config") or {}
-    players = cfg.get("optimizer")
-    if rates.get("policy") != "OfPlayer":
-        return
-    if isinstance(players, Mapping) and rates.get("player") not in players:
+    rates, players = cfg.get("lr_config") or {}, cfg.get("optimizer")
+    if rates.get("policy") == "OfPlayer" and isinstance(players, Mapping) and rates.get("player") not in players:
         raise ConfigError(f"lr_config.player must be one of {list(players)}, but got {rates.get('player')!r}.")
 
 
@@ -126,7 +123,7 @@ def _check_parts(cfg: Config) -> None:
             raise ConfigError(f"{path}.priority={entry['priority']!r} is none of the toolkit's: {error}") from error
         _build(path, {key: value for key, value in entry.items() if key != "priority"}, HOOKS)
     if rates := cfg.get("lr_config"):
-        _build("lr_config", _as_hook(rates), HOOKS)
+        _build("lr_config", schedule_hook(rates), HOOKS)
     if saving := cfg.get("checkpoint_config"):
         _build("checkpoint_config", {"type": "CheckpointHook", **saving}, HOOKS)
     for index, entry in enumerate((cfg.get("log_config") or {}).get("hooks", [])):
@@ -143,15 +140,27 @@ def _is_nested(entry: Any) -> bool:
     return isinstance(entry, Mapping) and all(isinstance(value, Mapping) for value in entry.values())
 
 
-def _as_hook(rates: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hook that ``lr_config`` stands for, as the toolkit finds it."""
+def schedule_hook(rates: Mapping[str, Any], path: str = "lr_config") -> dict[str, Any]:
+    """Return the hook that a schedule of a config stands for, as the toolkit finds it.
+
+    Args:
+        rates: The policy and its settings.
+        path: The place of the schedule in the config.
+
+    Raises:
+        ConfigError: If there is no such policy. The message has the nearest one.
+
+    Examples:
+        >>> schedule_hook(dict(policy="step", step=[3]))
+        {'by_epoch': False, 'step': [3], 'type': 'StepLrUpdaterHook'}
+    """
     settings = dict(rates)
     policy = str(settings.pop("policy", None))
     name = f"{policy.title() if policy == policy.lower() else policy}LrUpdaterHook"
     if name not in HOOKS:
         known = [key.removesuffix("LrUpdaterHook") for key in HOOKS.module_dict if key.endswith("LrUpdaterHook")]
         nearest = _nearest(policy, known)
-        raise ConfigError(f"lr_config.policy={rates.get('policy')!r} is none of the toolkit's{nearest}.")
+        raise ConfigError(f"{path}.policy={rates.get('policy')!r} is none of the toolkit's{nearest}.")
     return {"by_epoch": False, **settings, "type": name}
 
 

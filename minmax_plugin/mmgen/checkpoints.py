@@ -20,11 +20,11 @@ from minmax_plugin.phase import check_resumable
 from minmax_plugin.settings import MinMaxSettings
 
 
-def is_whole(path: str | Path) -> bool:
+def is_intact(path: str | Path) -> bool:
     """Whether a file is a complete archive, every part of it as it was written. Nothing in it is executed.
 
     Examples:
-        >>> is_whole("/dev/null")
+        >>> is_intact("/dev/null")
         False
     """
     try:
@@ -42,7 +42,7 @@ def check_whole(path: str | Path) -> None:
     """
     if not Path(path).exists():
         raise ConfigError(f"resume_from={str(path)!r} does not exist: give a checkpoint (iter_N.pth), or 'auto'.")
-    if not is_whole(path):
+    if not is_intact(path):
         raise ConfigError(
             f"resume_from={str(path)!r} is torn, as a run that is killed leaves it, or not in torch.save's format. "
             "Give another one, or 'auto' for the last whole one."
@@ -114,7 +114,7 @@ def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
     found = {path for place in places for path in place.glob("**/*.pth") if not path.is_symlink()}
     regular = [path for path in found if not path.name.startswith("best_")]  # the toolkit's latest.pth is a link
     for path in sorted(regular, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):
-        if is_whole(path):
+        if is_intact(path):
             return str(path)
         logging.getLogger(__name__).warning("%s is torn: its run was killed while it was written", path)
     return None

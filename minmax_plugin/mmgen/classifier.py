@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minmax_plugin.mmgen.data import embedded_digits
+from minmax_plugin.mmgen.data import embedded_digits, scaled
 from minmax_plugin.randomness import inference
 
 
@@ -28,7 +28,7 @@ def digit_classifier() -> nn.Module:
 
 def train_classifier(images: Tensor, labels: Tensor, epochs: int = 5, batch: int = 50) -> nn.Module:
     """Train the network of :func:`digit_classifier` on byte images and their labels."""
-    inputs = images.float().div(127.5).sub(1.0).unsqueeze(1)
+    inputs = scaled(images).unsqueeze(1)
     with inference([], seed=0), torch.enable_grad():  # its random numbers are not the training's
         net = nn.Sequential(
             nn.Conv2d(1, 16, 5, padding=2),

@@ -16,6 +16,7 @@ from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.adapters import find_adapter
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.optimizers import PREFIX, register_minmax_optimizers
+from minmax_plugin.settings import DEFAULT_PRESET
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = (Path(mmgen.__file__).parent / ".mim/configs", PACKAGE / ".mim/configs", PACKAGE.parent / "configs")
@@ -104,7 +105,7 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def opt_in(cfg: Config, preset: str = "practical", **settings: Any) -> None:
+def opt_in(cfg: Config, preset: str = DEFAULT_PRESET, **settings: Any) -> None:
     """Turn a plain config into one that trains by MinMax, in place, as a user would by hand.
 
     Args:

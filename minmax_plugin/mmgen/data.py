@@ -17,9 +17,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from minmax_plugin.checks import check_count, check_not_negative
+
 
 class _InMemory(Dataset):
-    """Samples held as one tensor. The toolkit reads them under the key ``real_img``."""
+    """Samples held as one tensor. The toolkit reads them under the key ``real_img``; bytes are scaled to [−1, 1]."""
 
     samples: Tensor
 
@@ -27,11 +29,17 @@ class _InMemory(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"real_img": self.samples[index]}
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
         # torch's loader takes a whole batch where it can: one gather in place of hundreds.
-        return [{"real_img": sample} for sample in self.samples[torch.tensor(indices)].unbind()]
+        samples = self.samples[torch.tensor(indices)]
+        return [{"real_img": s} for s in (scaled(samples) if samples.dtype == torch.uint8 else samples).unbind()]
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Scale images from bytes to [−1, 1]."""
+    return images.float().div_(127.5).sub_(1.0)
 
 
 def centres(modes: int, radius: float, layout: str = "circle") -> Tensor:
@@ -96,10 +104,8 @@ class GaussianMixture(_InMemory):
         test_mode: bool = False,
     ) -> None:
         shares = check_weights(weights, modes)
-        if sigma < 0:
-            raise ValueError(f"sigma must be 0 or more, but got {sigma!r}.")
-        if size < 1:
-            raise ValueError(f"size must be 1 or more, but got {size!r}.")
+        check_not_negative(sigma=sigma)
+        check_count("size", size)
         generator = torch.Generator().manual_seed(seed)
         which = torch.multinomial(shares, size, replacement=True, generator=generator)
         self.samples = centres(modes, radius, layout)[which] + sigma * torch.randn(size, 2, generator=generator)
@@ -115,8 +121,7 @@ def check_weights(weights: Sequence[float] | None, modes: int) -> Tensor:
         >>> check_weights([3, 1], modes=2).tolist()
         [0.75, 0.25]
     """
-    if modes < 1:
-        raise ValueError(f"modes must be 1 or more, but got {modes!r}.")
+    check_count("modes", modes)
     if weights is None:
         return torch.full((modes,), 1.0 / modes)
     if len(weights) != modes or min(weights) < 0 or sum(weights) <= 0:
@@ -161,7 +166,7 @@ class MNIST(_InMemory):
         if len(images) == 0:
             raise ValueError(f"digits={digits!r} leaves no image; the digits are 0 to 9.")
         self.labels = labels
-        self.samples = images.float().div_(127.5).sub_(1.0).unsqueeze(1)
+        self.samples = scaled(images).unsqueeze(1)
 
 
 @cache
@@ -213,13 +218,11 @@ class CIFAR10(_InMemory):
             images in ``train/CLASS/`` and ``test/CLASS/``. JPEG images are not the data set itself: say so with
             results on them.
         train: Whether to read the training images.
-        size: The number of images, a random choice with a fixed seed; all if not given.
         test_mode: A flag that the toolkit passes to validation data. It changes nothing here: ``train`` picks the
             part.
 
     Raises:
         FileNotFoundError: If ``root`` is not given or holds no such images.
-        ValueError: If ``size`` is out of range.
 
     Examples:
         >>> CIFAR10(root="nowhere")
@@ -227,22 +230,8 @@ class CIFAR10(_InMemory):
         FileNotFoundError: root='nowhere' holds no CIFAR-10: ...
     """
 
-    def __init__(
-        self, root: str | None = None, train: bool = True, size: int | None = None, test_mode: bool = False
-    ) -> None:
+    def __init__(self, root: str | None = None, train: bool = True, test_mode: bool = False) -> None:
         self.samples = _cifar10(root, train)
-        if size is not None:
-            if not 0 < size <= len(self.samples):
-                raise ValueError(f"size must be between 1 and {len(self.samples)}, but got {size!r}.")
-            picks = torch.randperm(len(self.samples), generator=torch.Generator().manual_seed(0))[:size]
-            self.samples = self.samples[picks]
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"real_img": self.samples[index].float().div_(127.5).sub_(1.0)}
-
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
-        images = self.samples[torch.tensor(indices)].float().div_(127.5).sub_(1.0)
-        return [{"real_img": image} for image in images.unbind()]
 
 
 @cache  # reading thousands of files takes seconds, and a worker of a search trains many trials

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 from mmcv import Config
-from mmcv.runner import HOOKS, CheckpointHook, build_runner
-from mmcv.utils import build_from_cfg
+from mmcv.runner import CheckpointHook, build_runner
 from mmgen.core.optimizer import build_optimizers
 from torch import nn
 
@@ -94,11 +93,12 @@ def _order(cfg: Config, model: nn.Module, adapter: GameAdapter) -> list[str]:
         settings.pop("is_dynamic_ddp")
     runner = build_runner(settings, dict(model=model, optimizer=optimizers, work_dir=".", logger=logger, meta={}))
     cfg = copy.deepcopy(cfg)
-    runner.register_training_hooks(cfg.get("lr_config"), None, cfg.get("checkpoint_config"), cfg.get("log_config"))
-    for entry in cfg.get("custom_hooks") or []:
-        entry = dict(entry)
-        priority = entry.pop("priority", "NORMAL")
-        runner.register_hook(build_from_cfg(entry, HOOKS), priority=priority)
+    runner.register_training_hooks(
+        cfg.get("lr_config"),
+        checkpoint_config=cfg.get("checkpoint_config"),
+        log_config=cfg.get("log_config"),
+        custom_hooks_config=list(cfg.get("custom_hooks") or []),
+    )
     saving = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
     others = [h for h in runner.hooks if not isinstance(h, (CheckpointHook, MinMaxHook))]
     fetching = [h for h in others if hasattr(h, "before_fetch_train_data")]
@@ -134,16 +134,16 @@ def _names(hooks: list[Any], stage: str) -> list[str]:
 
 def _memory(cfg: Config, adapter: GameAdapter, settings: MinMaxSettings) -> dict[str, float]:
     restore, whole = settings.restored, settings.recover_nonfinite
-    entries = adapter.optimizers_in(cfg) or {}
+    entries = adapter.optimizers_in(cfg) or {name: dict(type="Adam", lr=1.0) for name in adapter.names}
+    networks = (adapter.generator, adapter.discriminator)
     kept, weights = 0.0, 0.0
-    for index, (network, restored) in enumerate(
-        ((adapter.generator, restore.min_player), (adapter.discriminator, restore.max_player))
+    for network, restored, entry in zip(
+        networks, (restore.min_player, restore.max_player), entries.values(), strict=True
     ):
         own = sum(p.numel() * p.element_size() for p in network.parameters())
         buffers = sum(b.numel() * b.element_size() for b in network.buffers())
         weights += own + buffers
         if restored or whole:
-            entry = list(entries.values())[index] if entries else dict(type="Adam", lr=1.0)
             kept += own + (buffers if restore.buffers or whole else 0)
             kept += own * _moments(entry) if restore.moments or whole else 0
     most = ", at most (its largest stage has less)" if adapter.cycle_per_iteration else ""

@@ -36,7 +36,11 @@ def check_readable(settings: EstimatorSettings, has_auxiliary_losses: bool, has_
 
 
 def make_estimator(
-    settings: EstimatorSettings, adapter: GameAdapter, batch: Callable[[], Mapping[str, Any]], seed: int
+    settings: EstimatorSettings,
+    adapter: GameAdapter,
+    batch: Callable[[], Mapping[str, Any]],
+    seed: int,
+    needs_error: bool = False,
 ) -> Estimator:
     """Make the estimator of f for a model.
 
@@ -45,6 +49,7 @@ def make_estimator(
         adapter: The model.
         batch: A function that draws a batch of real images.
         seed: The seed of the random numbers of fresh evaluations.
+        needs_error: Whether the standard error is needed too.
 
     Raises:
         ValueError: If it cannot see all of the model's f.
@@ -61,9 +66,9 @@ def make_estimator(
         return LastBatch(adapter.last_value)
 
     def fresh() -> torch.Tensor:
-        return adapter.fresh_value(batch(), settings.fraction)
+        return adapter.fresh_value(batch(), settings.fraction, needs_error)
 
     modules = [adapter.generator, adapter.discriminator]
     if settings.type == "paired":
-        return PairedBatch(fresh, modules, seed, settings.batches)
+        return PairedBatch(fresh, modules, seed, settings.batches, 1 if adapter.f_drifts else settings.hold)
     return FreshBatch(fresh, modules, seed, settings.batches, settings.reread)

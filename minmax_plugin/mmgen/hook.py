@@ -24,7 +24,7 @@ from minmax_plugin.phase import Phase
 from minmax_plugin.player import found_inf
 from minmax_plugin.pool import BatchPool
 from minmax_plugin.recorder import DecisionRecorder, log_values
-from minmax_plugin.settings import MinMaxSettings
+from minmax_plugin.settings import DEFAULT_PRESET, MinMaxSettings
 
 
 class Turn(enum.Enum):
@@ -71,6 +71,7 @@ class MinMaxHook(Hook):
 
     def __init__(self, **settings: Any) -> None:
         self.settings = MinMaxSettings.from_dict(settings)
+        self._names_preset = "preset" in settings
         self.seed = self.settings.seed
         self.decision: Decision | None = None
         self.counts = {"disc_steps": 0, "images": 0}
@@ -201,13 +202,12 @@ class MinMaxHook(Hook):
         self.decision = Decision(**state["decision"]) if "decision" in state else None
         for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
-        if "run" in state:
-            self.adapter.load_progress(self.adapter.model, state["gan"])
-            self._state.load_state_dict(state["run"])
-        else:
+        self.adapter.load_progress(self.adapter.model, state["gan"])
+        self._state.load_state_dict(state["run"])
+        if "changes" not in state["game"] and not self._names_preset:
             warnings.warn(
-                "the checkpoint is of an earlier version of minmax_plugin: it resumes, but data and random numbers are "
-                "drawn anew.",
+                "the checkpoint is of version 0.1.0, whose default preset was 'practical'. This run continues by "
+                f"{DEFAULT_PRESET!r}: set MinMaxHook's preset to continue as it began.",
                 stacklevel=2,
             )
         self.show_proposal()  # a checkpoint in mid-cycle holds the incumbent in its place
@@ -244,7 +244,7 @@ class MinMaxHook(Hook):
 
     def make_estimator(self, batch: Callable[[], Any], seed: int) -> Estimator:
         """The estimator of f that the settings ask for; ``batch`` draws real images from the pool."""
-        return make_estimator(self.settings.estimated, self.adapter, batch, seed)
+        return make_estimator(self.settings.estimated, self.adapter, batch, seed, self.settings.policy.needs_error)
 
     def _bind_new(self) -> None:
         # Runs when the generator first does, and that is in the discriminator's phase, past its zero_grad().

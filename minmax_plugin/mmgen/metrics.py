@@ -16,6 +16,7 @@ from mmgen.core.evaluation.metrics import Metric
 from mmgen.core.registry import METRICS, build_metric
 from torch import Tensor
 
+from minmax_plugin.checks import check_count
 from minmax_plugin.mmgen.classifier import digit_classifier
 from minmax_plugin.mmgen.data import centres, check_weights
 from minmax_plugin.randomness import inference
@@ -243,8 +244,7 @@ class SampleMetrics(Hook):
         seed: int = 0,
         sample_model: str | None = None,
     ) -> None:
-        if interval < 1:
-            raise ValueError(f"SampleMetrics(interval=...) must be 1 or more iterations, but got {interval!r}.")
+        check_count("interval", interval)
         self.metrics: list[SampleMetric] = [
             build_metric(m) for m in (metrics if isinstance(metrics, list) else [metrics])
         ]

@@ -24,15 +24,15 @@ class Driver(Protocol):
 
 
 class MinMaxOptimizer(DeferredOptimizer):
-    """Mixin of all deferred optimizers: asks its :class:`MinMaxHook` at each ``step()`` whether it is taken now.
+    """Mixin of all deferred optimizers. At each ``step()`` it asks its :class:`MinMaxHook` whether it is taken now.
 
-    The generator's is not: its gradient is pending, and the hook applies it as the next proposal. The
-    discriminator's is taken at once. ``zero_grad()`` tells the hook whose turn it is. State,
-    parameter groups and checkpoints are those of the optimizer named after the prefix; the generator's
-    checkpoint carries the game's state under ``"minmax"``, which a plain optimizer passes over.
+    The generator's is not. Its gradient is pending, and the hook applies it as the next proposal. The
+    discriminator's is taken at once. ``zero_grad()`` tells the hook whose turn it is. State, parameter groups and
+    checkpoints are those of the optimizer named after the prefix. The generator's checkpoint also has the game's
+    state under ``"minmax"``, which a plain optimizer ignores.
 
     Raises:
-        RuntimeError: on ``step()`` without a :class:`MinMaxHook`.
+        RuntimeError: On ``step()`` without a :class:`MinMaxHook`.
     """
 
     driver: Driver | None = None
@@ -68,10 +68,10 @@ class MinMaxOptimizer(DeferredOptimizer):
 def adopt(optimizer: Optimizer) -> None:
     """Turn an optimizer that a model built by itself into a deferred one, in place.
 
-    Whatever holds it (the model, a learning-rate schedule) goes on holding it; its state stays.
+    Its state stays, and so do all references to it (of the model, of a learning-rate schedule).
 
     Raises:
-        ValueError: if its class has no deferred.
+        ValueError: If its class has no deferred one.
 
     Examples:
         >>> import torch
@@ -100,8 +100,8 @@ def adopt(optimizer: Optimizer) -> None:
 def register_minmax_optimizers() -> list[str]:
     """Register ``MinMax<Name>`` for each optimizer ``<Name>`` in the toolkit's registry that has none yet.
 
-    Runs when ``minmax_plugin.mmgen`` is imported, and when a config's ``custom_imports`` have been; call it again after
-    registering an optimizer of your own elsewhere.
+    It runs when ``minmax_plugin.mmgen`` is imported, and after a config's ``custom_imports``. Call it again after you
+    have registered another optimizer elsewhere.
 
     Returns:
         The new names.
@@ -119,6 +119,3 @@ def register_minmax_optimizers() -> list[str]:
         OPTIMIZERS.register_module(module=type(deferred, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
         added.append(deferred)
     return added
-
-
-register_minmax_optimizers()

@@ -1,4 +1,7 @@
-"""Plain numbers in checkpoints: torch.load refuses those of NumPy since 2.6, and the toolkit saves some."""
+"""Checkpoints of the toolkit's runners that torch.load reads.
+
+Since 2.6 it refuses numbers of NumPy, and the toolkit saves some. The toolkit also asks for a GPU to load to.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,17 @@ def save_plainly(runner: type[Any]) -> None:
         stock(self, *args, meta=plain(meta), **kwargs)
 
     runner.save_checkpoint = save_checkpoint
+
+
+def resume_on_cpu(runner: type[Any]) -> None:
+    """Make a class of runners resume on the CPU where there is no GPU. By default it asks for a GPU all the same."""
+    stock = runner.resume
+
+    @functools.wraps(stock)
+    def resume(self: Any, *args: Any, **kwargs: Any) -> None:
+        stock(self, *args, **({} if torch.cuda.is_available() else {"map_location": "cpu"}) | kwargs)
+
+    runner.resume = resume
 
 
 def load_numpy_numbers() -> None:

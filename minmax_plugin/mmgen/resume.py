@@ -64,7 +64,7 @@ class Resume(Hook):
     def before_run(self, runner: Any) -> None:
         if not self._saved.has_optimizer:
             runner.logger.warning(
-                "%s holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start anew, and "
+                "%s holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start again, and "
                 "under MinMaxHook f, the incumbent and the counts of decisions too",
                 self._cfg.resume_from,
             )

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Sampler
 
 from minmax_plugin.mmgen.adapters import find_adapter
+from minmax_plugin.mmgen.plain import plain
 from minmax_plugin.randomness import random_state, set_random_state
 
 
@@ -38,13 +39,11 @@ class RunState:
         return [h for h in self._runner.hooks if isinstance(h, VisualizeUnconditionalSamples)]
 
     def state_dict(self) -> dict[str, Any]:
-        random = random_state()
-        if "numpy" in random:  # an array, which torch.load(weights_only=True) refuses
-            name, keys, *rest = random["numpy"]
-            random["numpy"] = (name, torch.from_numpy(keys.astype("int64")), *rest)
         noise = [h.sampling_noise for h in self._pictures]
         loader = getattr(self._runner, "data_loader", None)  # a hook may save before there is one
         data = loader.position() if isinstance(loader, CountingLoader) else None
+        # Plain, because torch.load(weights_only=True) refuses NumPy's array.
+        random = plain(random_state())
         return {"random": random, "data": data, "picture_noise": noise, "iteration": self._runner.iter + 1}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -71,12 +70,8 @@ class RunState:
             return
         if self._loaded["data"] is not None:
             self._return_to(self._loaded["data"])
-        random = dict(self._loaded["random"])
-        if "numpy" in random:
-            name, keys, *rest = random["numpy"]
-            random["numpy"] = (name, keys.cpu().numpy().astype("uint32"), *rest)
         if self._runner.rank == 0:
-            set_random_state({k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in random.items()})
+            set_random_state(tree_map_only(torch.Tensor, torch.Tensor.cpu, self._loaded["random"]))
         self._loaded = None
         if batch is not None:  # it is another one's: exchange it in place
             right = next(loader)
@@ -183,21 +178,14 @@ class LastOfAll(Hook):
         self._state.before_data()
 
     def before_epoch(self, runner: Any) -> None:
-        checkpoints_last(runner.hooks)
+        # A checkpoint then includes the other hooks' random draws. A process that is killed meanwhile loses none of
+        # their measurements. Safe while the runner iterates over this list: this hook is its last, and stays so.
+        for hook in [h for h in runner.hooks if isinstance(h, CheckpointHook)]:
+            runner.hooks.remove(hook)
+            runner.hooks.insert(len(runner.hooks) - 1, hook)
 
     def after_train_iter(self, runner: Any) -> None:
         self._after()
-
-
-def checkpoints_last(hooks: list[Any]) -> None:
-    """Have checkpoints written after all other hooks of their iteration.
-
-    The checkpoints then include the other hooks' random draws. A process that is killed meanwhile loses none of their
-    measurements. Call it for the last of ``hooks``, which stays last. The list allows no other change during iteration.
-    """
-    for hook in [h for h in hooks if isinstance(h, CheckpointHook)]:
-        hooks.remove(hook)
-        hooks.insert(len(hooks) - 1, hook)
 
 
 class CountingLoader:

@@ -6,6 +6,8 @@ from typing import Any
 
 from mmcv.runner import HOOKS, Hook
 
+from minmax_plugin.mmgen.check import schedule_hook
+
 
 @HOOKS.register_module()
 class OfPlayerLrUpdaterHook(Hook):
@@ -32,21 +34,14 @@ class OfPlayerLrUpdaterHook(Hook):
     reads_weights = False
 
     def __init__(self, player: str, schedule: dict[str, Any], by_epoch: bool = False) -> None:
-        settings = {"by_epoch": by_epoch, **schedule}
-        policy = settings.pop("policy", None)
-        name = f"{policy.title() if policy == policy.lower() else policy}LrUpdaterHook" if policy else ""
-        if name not in HOOKS.module_dict:
-            raise ValueError(f"lr_config.schedule.policy must be a policy of the toolkit, but got {policy!r}.")
-        self.player, self.schedule = player, HOOKS.build(dict(type=name, **settings))
+        self.player = player
+        self.schedule = HOOKS.build(schedule_hook({"by_epoch": by_epoch, **schedule}, "lr_config.schedule"))
 
     def before_run(self, runner: Any) -> None:
         players = list(runner.optimizer) if isinstance(runner.optimizer, dict) else []
         if self.player not in players:
             raise ValueError(f"lr_config.player must be one of {players}, but got {self.player!r}.")
         self.schedule.before_run(_OnePlayer(runner, self.player))
-
-    def before_train_epoch(self, runner: Any) -> None:
-        self.schedule.before_train_epoch(_OnePlayer(runner, self.player))
 
     def before_train_iter(self, runner: Any) -> None:
         self.schedule.before_train_iter(_OnePlayer(runner, self.player))

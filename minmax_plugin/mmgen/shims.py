@@ -53,9 +53,8 @@ def apply_shims() -> None:
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         _stand_in_for_ops()
         active_shims["mmcv._ext"] = "the installed mmcv has no compiled operations"
-    if not _takes_mixed_betas():
-        _repair_betas()
-        active_shims["betas"] = "the installed torch refuses Adam betas of int and float, which stock configs have"
+    _repair_betas()
+    active_shims["betas"] = "torch refuses Adam betas of int and float, which stock configs have"
     if not _writes_what_it_reads():
         _repair_text()
         active_shims["text"] = (
@@ -81,16 +80,6 @@ def check_operations(model: Any) -> None:
     places = {type(module).__module__ for module in model.modules()}
     if any(place.startswith(("mmcv.ops", "mmgen.models.architectures.stylegan")) for place in places):
         raise ConfigError(f"model: on a GPU, {OPS_MISSING.format(name='upfirdn2d')}")
-
-
-def _takes_mixed_betas() -> bool:
-    import torch
-
-    try:
-        torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], betas=(0, 0.9))
-    except ValueError:
-        return False
-    return True
 
 
 def _repair_betas() -> None:
@@ -154,20 +143,28 @@ def _repair_checkpoints() -> None:
     from mmcv.runner import IterBasedRunner
     from mmgen.core.runners import DynamicIterBasedRunner
 
-    from minmax_plugin.mmgen.plain import load_numpy_numbers, save_plainly
+    from minmax_plugin.mmgen.plain import load_numpy_numbers, resume_on_cpu, save_plainly
 
     load_numpy_numbers()
     for runner in (IterBasedRunner, DynamicIterBasedRunner):
         if not hasattr(runner.save_checkpoint, "__wrapped__"):
             save_plainly(runner)
+            resume_on_cpu(runner)
 
 
 def _has_ada() -> bool:
     # A look at the files, because the import system would import mmgen.models, which fails without them.
-    spec = importlib.util.find_spec("mmgen")
-    places = (spec.submodule_search_locations if spec else None) or []
-    folders = [Path(p) / "models" / "architectures" / "stylegan" / "ada" for p in places]
-    return any((folder / "augment.py").is_file() for folder in folders)
+    spec: Any = importlib.util.find_spec("mmgen")
+    return (Path(spec.origin).parent / "models/architectures/stylegan/ada/augment.py").is_file()
+
+
+def _missing(message: str) -> Callable[..., NoReturn]:
+    """Return what stands for a missing function or class: calling it raises an error with this message."""
+
+    def missing(*args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(message)
+
+    return missing
 
 
 def _stand_in_for_ops() -> None:
@@ -176,11 +173,7 @@ def _stand_in_for_ops() -> None:
         def __getattr__(self, name: str) -> Callable[..., Any]:
             if name.startswith("__"):
                 raise AttributeError(name)
-
-            def missing(*args: Any, **kwargs: Any) -> NoReturn:
-                raise NotImplementedError(OPS_MISSING.format(name=name))
-
-            return missing
+            return _missing(OPS_MISSING.format(name=name))
 
     ops = Ops("mmcv._ext")
     ops.__spec__ = importlib.util.spec_from_loader("mmcv._ext", loader=None)
@@ -191,15 +184,7 @@ def _stand_in_for_ops() -> None:
 
 
 def _stand_in_for_ada() -> None:
-    class AugmentPipe:
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            raise NotImplementedError(ADA_MISSING)
-
-    def constant(*args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(ADA_MISSING)
-
     package, augment, misc = (ModuleType(name) for name in (ADA, f"{ADA}.augment", f"{ADA}.misc"))
     package.__path__ = []  # a package, to the import system
-    vars(augment)["AugmentPipe"] = AugmentPipe
-    vars(misc)["constant"] = constant
+    vars(augment)["AugmentPipe"] = vars(misc)["constant"] = _missing(ADA_MISSING)
     sys.modules.update({ADA: package, f"{ADA}.augment": augment, f"{ADA}.misc": misc})

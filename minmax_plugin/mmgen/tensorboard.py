@@ -10,6 +10,7 @@ import cv2
 from mmcv import Config
 from mmcv.runner import HOOKS, Hook, TensorboardLoggerHook, master_only
 
+from minmax_plugin.checks import check_count
 from minmax_plugin.errors import ConfigError
 
 
@@ -61,8 +62,7 @@ class TensorboardSamples(Hook):
     reads_weights = False
 
     def __init__(self, interval: int = 100) -> None:
-        if interval < 1:
-            raise ValueError(f"TensorboardSamples(interval=...) must be 1 or more iterations, but got {interval!r}.")
+        check_count("interval", interval)
         self.interval = interval
 
     @master_only

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import logging
 import multiprocessing
 import time
@@ -17,11 +16,10 @@ import mmgen
 import torch
 import torch.distributed as torch_distributed
 from mmcv import Config
-from mmcv.runner import BaseRunner, IterBasedRunner, get_dist_info, init_dist
+from mmcv.runner import get_dist_info, init_dist
 from mmcv.utils import get_git_hash
 from mmcv.utils.logging import logger_initialized
 from mmgen.apis import set_random_seed, train_model
-from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen.models import build_model
 from mmgen.models.builder import MODELS
 from mmgen.models.gans import ProgressiveGrowingGAN
@@ -98,11 +96,7 @@ def train(
     cfg.work_dir = str(work_dir)
     _public(cfg).dump(str(work_dir / name))
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
-    with (
-        _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger,
-        _resume_where_it_runs(),
-        _a_group_of_one(cfg),
-    ):
+    with _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger, _a_group_of_one(cfg):
         env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
         logger.info("Environment info:\n%s\n%s\n%s\n", "-" * 60, env, "-" * 60)
         logger.info("Distributed training: %s", distributed)
@@ -207,21 +201,3 @@ def _forget_logger() -> None:
         logger.removeHandler(handler)
         handler.close()
     logger_initialized.pop(logger.name, None)
-
-
-@contextlib.contextmanager
-def _resume_where_it_runs() -> Iterator[None]:
-    # runner.resume() asks for a CUDA device even where there is none, and train_model calls it without
-    # arguments.
-    if torch.cuda.is_available():
-        yield
-        return
-    classes: list[type[BaseRunner]] = [IterBasedRunner, DynamicIterBasedRunner]
-    stock = [cls.resume for cls in classes]
-    try:
-        for cls, resume in zip(classes, stock, strict=True):
-            cls.resume = functools.partialmethod(resume, map_location="cpu")  # type: ignore[assignment]
-        yield
-    finally:
-        for cls, resume in zip(classes, stock, strict=True):
-            cls.resume = resume  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from experiments.experiment import EXPERIMENTS
 from experiments.methods import METHODS
 from minmax_tune.options import Options
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def new_result(tmp_path):
         points = [{"seed": seed} for seed in range(1, 101)]
         space = Space.load({"space": {"seed": {"type": "int", "low": 1, "high": 100}}, "points": points})
         options = Options(num_samples=len(ends), baseline=False)
-        record = SearchRecord.create(tmp_path / "four_gaussians" / method, options, space, {method: cfg})
+        record = Search.create(tmp_path / "four_gaussians" / method, options, space, {method: cfg})
         for seed, end in enumerate(ends, start=1):
             state, _, reason = end.partition(": ")
             trial = create_trial(

@@ -292,10 +292,8 @@ MEANS = [
         [("ablation", f"random-{which}-k6", measure) for measure in ("modes", "hq") for which in ("generator", "both")],
     ),
 ]
-# Counts of other tables: of docs/performance.md, of an earlier commit, and of two methods together.
+# Counts of other tables: of an earlier commit, and of two methods together.
 OTHERS = (
-    "20 of 29",
-    "37 of 40",
     "14 of 20 with the test, 7 of 8 with random acceptance and 0 of 7",
     "14 of 15 (two lines of the table)",
 )

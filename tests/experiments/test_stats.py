@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import stats
+from minmax_tune.scores import student
 
 
 def test_a_share_has_wilson_s_interval():
@@ -11,7 +12,7 @@ def test_a_share_has_wilson_s_interval():
 
 
 def test_a_mean_has_student_s_interval():
-    assert stats.student([1, 2, 3, 4, 5]) == pytest.approx(2.7764 * 0.70711, abs=1e-4)  # t(0.975, 4) × standard error
+    assert student([1, 2, 3, 4, 5]) == pytest.approx(2.7764 * 0.70711, abs=1e-4)  # t(0.975, 4) × standard error
 
 
 def test_ratios_are_taken_pair_by_pair():

@@ -11,7 +11,7 @@ from experiments.tuning import space_of
 from minmax_plugin.mmgen.config import load_config
 from minmax_tune.cli import parse
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 
 @pytest.mark.parametrize("method", TUNABLE)
@@ -37,7 +37,7 @@ def test_a_search_uses_other_seeds_and_is_resumed(tmp_path, commands):
     assert options.directions == [("balance", "max")]
     configs = {"gda-1": load_config(options.configs[0])}
     folder = tmp_path / "tuning/four_gaussians/gda-1"
-    SearchRecord.create(folder, options, Space.read(options.space), configs)
+    Search.create(folder, options, Space.read(options.space), configs)
     assert "exit code 3" in tuning.tune("four_gaussians", "gda-1", 5, 1, tmp_path)
     assert commands[1][2:] == ["--resume", str(folder), "--extend", "3", "--max-concurrent", "1"]
     assert tuning.objective_of(EXPERIMENTS["cifar10"]) == "kid:min"

@@ -68,7 +68,10 @@ BAD = [
     (["custom_hooks.0.metrics.0.type=ModeCov"], "custom_hooks.0.metrics.0.type='ModeCov' is not .* 'ModeCoverage'"),
     (["custom_hooks.0.metrics.0.digit=1"], r"custom_hooks.0: .* unexpected keyword argument 'digit'; correct one of"),
     (["custom_hooks.0.interva=3"], r"custom_hooks.0.interva=3: SampleMetrics takes \[.*; the nearest is 'interval'"),
-    (["custom_hooks.0.interval=0"], r"custom_hooks.0: SampleMetrics.* must be 1 or more iterations, but got 0;"),
+    (
+        ["custom_hooks.0.interval=0"],
+        "custom_hooks.0: SampleMetrics: interval must be a whole number of 1 or more, but got 0",
+    ),
     (["custom_hooks.0.priority=FIRST"], "custom_hooks.0.priority='FIRST' is none of the toolkit's"),
     (["optimizer.generator.type=MinMaxAdamm"], "optimizer.generator.type='MinMaxAdamm' is not .* 'MinMaxAdam'"),
     (["optimizer.generator.lrr=0.1"], r"optimizer.generator.lrr=0.1: MinMaxAdam takes \['lr', .*; the nearest is 'lr'"),
@@ -264,7 +267,7 @@ ANNEALED = [
     ),  # it is None in the base
     (
         "_delete_=True, policy='OfPlayer', player='generator', schedule=dict(policy='Nope')",
-        "lr_config.schedule.policy must be a policy of the toolkit, but got 'Nope'",
+        "lr_config.schedule.policy='Nope' is none of the toolkit's",
     ),
     ("_delete_=True, policy='OfPlayer', player='generator'", "lr_config: "),
     (

@@ -99,7 +99,7 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
     first = generators.count(generators[0])  # iterations of the first stage
     assert all(average == generator for generator, average in SEEN[:first])
     model = build_model(cfg.model, train_cfg=cfg.get("train_cfg"), test_cfg=cfg.get("test_cfg"))
-    record_property("averages see", "decided pairs" if hasattr(model, "generator_ema") else "(has none)")
+    record_property("averages see", "incumbents" if hasattr(model, "generator_ema") else "(has none)")
 
     # The checkpoint is the toolkit's own: without the plugin it loads, and the plain config goes on from it.
     (path,) = (tmp_path / "never").glob(f"**/iter_{SAVE}.pth")

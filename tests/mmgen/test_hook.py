@@ -1,4 +1,5 @@
-import functools
+"""The hook in the toolkit's own loop: what it trains, what other hooks see, what resumes."""
+
 import json
 import subprocess
 import sys
@@ -11,16 +12,11 @@ from exact import assert_identical
 from families import FAMILIES, load, write_images
 from mmcv.runner import HOOKS, Hook
 from mmgen.core.evaluation import GenerativeEvalHook
-from mmgen.models import build_model
-from mmgen.models.losses import GANLoss
 from mmgen_runs import checkpoint, losses, run, small_config
 
-from minmax_plugin.mmgen.adapters import UnconditionalAdapter
-from minmax_plugin.mmgen.adapters.base import by_group
 from minmax_plugin.mmgen.config import opt_in
-from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.hook import MinMaxHook
-from minmax_plugin.settings import PRESETS, EstimatorSettings
+from minmax_plugin.settings import PRESETS
 
 ALWAYS = dict(acceptance="always")
 
@@ -43,7 +39,7 @@ def test_always_is_the_plain_run_to_the_last_bit(tmp_path, recorded, k, value):
 
 @pytest.mark.parametrize("restore", ["both", "generator"])
 @pytest.mark.parametrize("k", [1, 3])
-def test_checkpoints_and_averages_only_see_decided_pairs(tmp_path, recorded, k, restore):
+def test_checkpoints_and_averages_only_see_incumbents(tmp_path, recorded, k, restore):
     # With "never", the generator's initial weights stay; with both players restored, the discriminator
     # keeps what it learned in the first cycle, which has no proposal.
     cfg = small_config(k, dict(acceptance="never", restore=restore), checkpoint_config=dict(interval=1))
@@ -61,7 +57,7 @@ def test_checkpoints_and_averages_only_see_decided_pairs(tmp_path, recorded, k, 
     assert all(torch.equal(first["state_dict"]["generator" + name], value) for name, value in ema.items())
 
 
-def test_showing_the_decided_pair_does_not_disturb_the_training(tmp_path, recorded):
+def test_showing_the_incumbent_does_not_disturb_the_training(tmp_path, recorded):
     hook = dict(acceptance=dict(type="random", rate=0.5))
     often = run(small_config(3, hook, checkpoint_config=dict(interval=1)), tmp_path / "often")
     without = {"custom_hooks": small_config(3, hook).custom_hooks[1:], "train_cfg.use_ema": False}
@@ -81,46 +77,7 @@ def test_every_log_line_carries_the_decision(tmp_path, recorded):
     assert {line["reason"] for line in lines if "reason" in line} <= {"initial", "improved", "chance", "worse"}
 
 
-def test_fresh_value_differs_from_the_last_step_and_is_in_inference_mode(tmp_path, recorded):
-    fresh = run(small_config(3, dict(ALWAYS, estimator="fresh")), tmp_path / "fresh")
-    last = run(small_config(3, dict(ALWAYS, estimator="last")), tmp_path / "last")
-    assert losses(fresh) == losses(last)
-    assert [x["f_new"] for x in fresh if "f_new" in x] != [x["f_new"] for x in last if "f_new" in x]
-
-
-LOSSES = {kind: GANLoss(kind) for kind in ("vanilla", "lsgan", "wgan", "wgan-logistic-ns", "hinge")}
-LOSSES["of numbers it looks at"] = lambda x, **_: x.mean() if x.mean().item() > 0 else x.min()
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("shape", [(24,), (24, 1), (24, 1, 5, 5)])
-@pytest.mark.parametrize("real", [True, False])
-def test_the_loss_of_each_group_is_that_of_its_samples(loss, shape, real):
-    prediction = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    loss = functools.partial(loss, target_is_real=real, is_disc=True)
-    slowly = torch.stack([loss(group) for group in prediction.chunk(8)])
-    torch.testing.assert_close(by_group(loss, prediction, 8), slowly)
-
-
-def test_an_evaluation_is_not_taken_for_an_ascent_step():
-    cfg = small_config(3)
-    model = build_model(cfg.model, train_cfg=cfg.train_cfg)
-    adapter = UnconditionalAdapter(model)
-    adapter.watch_loss()
-    for real in (True, False):
-        model.gan_loss(torch.ones(4, 1), target_is_real=real, is_disc=True)
-    seen = adapter.last_value().item()
-    with torch.inference_mode():
-        adapter.fresh_value({"real_img": torch.zeros(16, 2)})
-    assert adapter.last_value().item() == seen
-
-
-def test_last_value_at_k_1_warns(tmp_path, recorded):
-    with pytest.warns(UserWarning, match="k = 1 reads f before the discriminator has answered"):
-        run(small_config(1, dict(estimator="last"), total_iters=2), tmp_path)
-
-
-def test_a_later_hook_at_the_highest_priority_sees_decided_pairs_too(tmp_path, recorded):
+def test_a_later_hook_at_the_highest_priority_sees_incumbents_too(tmp_path, recorded):
     seen = []
 
     @HOOKS.register_module(force=True)
@@ -139,7 +96,7 @@ def test_a_later_hook_at_the_highest_priority_sees_decided_pairs_too(tmp_path, r
     assert all(torch.equal(seen[0], other) for other in seen)
 
 
-def test_the_toolkits_evaluation_sees_decided_pairs_and_draws_what_it_draws_without_us(tmp_path, recorded):
+def test_the_toolkits_evaluation_sees_incumbents_and_draws_what_it_draws_without_us(tmp_path, recorded):
     seen = []
 
     @HOOKS.register_module(force=True)
@@ -176,7 +133,7 @@ def test_accumulated_gradients_make_one_ascent_step(tmp_path, recorded):
 
 
 @pytest.mark.parametrize("interval", [6, 5])  # at the end of a cycle or within one; the last iteration is off both
-def test_measurements_see_decided_pairs_where_nothing_else_looks(tmp_path, recorded, interval):
+def test_measurements_see_incumbents_where_nothing_else_looks(tmp_path, recorded, interval):
     cfg = small_config(3, dict(acceptance="never"), total_iters=17, **{"train_cfg.use_ema": False})
     metric = dict(type="FeatureDistance", num_images=50, features="raw")
     cfg.custom_hooks = [*cfg.custom_hooks[1:], dict(type="SampleMetrics", interval=interval, metrics=metric)]
@@ -216,7 +173,7 @@ def test_other_hooks_and_checkpoints_are_where_they_are_without_us(tmp_path, rec
     assert found[0] == found[1]
 
 
-def test_a_run_that_ends_in_mid_cycle_ends_at_the_decided_pair(tmp_path, recorded):
+def test_a_run_that_ends_in_mid_cycle_ends_at_the_incumbent(tmp_path, recorded):
     ends = []
 
     @HOOKS.register_module(force=True)
@@ -230,94 +187,12 @@ def test_a_run_that_ends_in_mid_cycle_ends_at_the_decided_pair(tmp_path, recorde
     assert_identical(ends[0], dict(checkpoint(tmp_path, 8)["state_dict"]))
 
 
-def test_a_facade_without_its_hook_says_so(tmp_path, recorded):
+def test_a_deferred_optimizer_without_its_hook_says_so(tmp_path, recorded):
     from mmcv.runner import OPTIMIZERS
 
     optimizer = OPTIMIZERS.get("MinMaxAdam")([torch.nn.Parameter(torch.ones(1))])
     with pytest.raises(RuntimeError, match="add dict\\(type='MinMaxHook'\\) to custom_hooks, or use Adam"):
         optimizer.step()
-
-
-def test_f_is_read_with_both_networks_in_inference_mode():
-    cfg = small_config(3)
-    model = build_model(cfg.model, train_cfg=cfg.train_cfg).train()
-    networks, seen = (model.generator, model.discriminator), []
-    for network in networks:
-        network.register_forward_hook(lambda network, *_: seen.append(network.training))
-    batch = {"real_img": torch.zeros(16, 2)}
-    make_estimator(EstimatorSettings("fresh"), UnconditionalAdapter(model), lambda: batch, 0).evaluate_proposal()
-    assert len(seen) == 3
-    assert not any(seen)
-    assert all(network.training for network in networks)
-
-
-@pytest.mark.parametrize(
-    ("value", "evaluations"),  # one for the first cycle, and those of 17 decisions
-    [
-        ("paired", 1 + 17),
-        (dict(type="fresh", reread=True), 1 + 17 * 2),
-        (dict(type="paired", fraction=0.5, batches=2), 2 + 17 * 2),
-    ],
-)
-def test_always_stays_the_plain_run_under_every_estimator(tmp_path, recorded, value, evaluations):
-    plain = run(small_config(1), tmp_path / "plain")
-    ours = run(small_config(1, dict(ALWAYS, estimator=value)), tmp_path / "ours")
-    assert losses(ours) == losses(plain)
-    assert all(line["standard_error"] > 0 for line in ours[2:])
-    game = checkpoint(tmp_path / "ours", 18)["optimizer"]["generator"]["minmax"]["game"]
-    assert game["value"]["evaluations"] == evaluations
-
-
-def test_a_paired_comparison_has_less_noise(tmp_path, recorded):
-    errors = {}
-    for value in ("paired", "fresh"):
-        lines = run(small_config(1, dict(ALWAYS, estimator=value, pool=2)), tmp_path / value)
-        errors[value] = sum(line["standard_error"] for line in lines[2:])
-    assert errors["paired"] < errors["fresh"] / 2
-
-
-def test_a_part_of_the_batch_is_another_part_each_time(tmp_path, recorded, monkeypatch):
-    seen = []
-    discriminate = UnconditionalAdapter.discriminate
-    monkeypatch.setattr(
-        UnconditionalAdapter,
-        "discriminate",
-        lambda adapter, batch: (seen.append(batch["real_img"]), discriminate(adapter, batch))[1],
-    )
-    run(small_config(1, dict(ALWAYS, estimator=dict(type="paired", fraction=0.125), pool=1)), tmp_path)
-    batch = small_config(1).data.samples_per_gpu
-    assert all(len(images) == min(8, batch) for images in seen)
-    distinct = {tuple(image.flatten().tolist()) for images in seen for image in images}
-    assert len(distinct) > 8  # one batch is held, and not only its first part is read
-    assert all(torch.equal(a, b) for a, b in zip(seen[1::2], seen[2::2], strict=False))  # and a pair sees the same
-
-
-def test_every_batch_of_the_pool_is_used(tmp_path, recorded, monkeypatch):
-    seen = set()
-    discriminate = UnconditionalAdapter.discriminate
-
-    def noted(adapter, batch):
-        seen.add(tuple(batch["real_img"].flatten().tolist()))
-        return discriminate(adapter, batch)
-
-    monkeypatch.setattr(UnconditionalAdapter, "discriminate", noted)
-    run(small_config(1, dict(ALWAYS, estimator="fresh", pool=3)), tmp_path)
-    assert len(seen) == 3
-
-
-@pytest.mark.parametrize("seed", [None, 11])
-def test_all_ranks_draw_alike_and_each_reads_f_for_itself(tmp_path, recorded, monkeypatch, seed):
-    draws = torch.rand(18, generator=torch.Generator().manual_seed(seed or 3)).tolist()  # the run's seed is 3
-    hook = dict(acceptance=dict(type="random", rate=0.5), estimator="fresh", seed=seed, record=True)
-    read = []
-    for rank in (0, 1):
-        monkeypatch.setattr("minmax_plugin.mmgen.hook.get_dist_info", lambda rank=rank: (rank, 2))
-        run(small_config(1, hook), tmp_path / str(rank))
-        path = tmp_path / str(rank) / "decisions.jsonl"
-        decisions = [json.loads(line) for line in path.read_text().splitlines()]
-        assert [d["accepted"] for d in decisions[1:]] == [draw < 0.5 for draw in draws[1:]]
-        read.append({d["f_new"] for d in decisions})
-    assert not read[0] & read[1]
 
 
 def test_decisions_are_recorded_and_a_control_is_matched_to_them(tmp_path, recorded):
@@ -343,7 +218,7 @@ def test_the_ascent_stops_at_its_tolerance(tmp_path, recorded):
     assert saved["optimizer"]["generator"]["minmax"]["counts"]["disc_steps"] == 0
 
 
-def test_an_ascent_that_is_done_goes_on_in_the_next_cycle_and_after_a_resume(tmp_path, recorded):
+def test_an_ascent_that_is_done_continues_in_the_next_cycle_and_after_a_resume(tmp_path, recorded):
     @HOOKS.register_module(force=True)
     class Tolerance(Hook):
         reads_weights = False
@@ -384,7 +259,7 @@ def test_a_step_that_a_gradient_scaler_skips_is_not_taken_later(tmp_path, record
     assert reasons == ["initial", "never", "never", "never", "no proposal", "never", "never"]
 
 
-def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
+def test_patience_ends_the_training_with_a_checkpoint(tmp_path, recorded):
     lines = run(small_config(3, dict(acceptance="never", patience=2)), tmp_path)
     # 3 steps set f_old, then three cycles are rejected; the last checkpoint is written there
     assert len(lines) == 12
@@ -398,7 +273,7 @@ def test_r_max_ends_the_training_with_a_checkpoint(tmp_path, recorded):
 
 
 @pytest.mark.parametrize("recover", [False, True])
-def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, recover):
+def test_a_non_finite_loss_is_rolled_back_or_named(tmp_path, recorded, recover):
     @HOOKS.register_module(force=True)
     class Breaks(Hook):
         def before_train_iter(self, runner):
@@ -422,7 +297,7 @@ def test_a_non_finite_loss_is_taken_back_or_named(tmp_path, recorded, recover):
 
 
 @pytest.mark.parametrize("recover", [False, True])
-def test_the_first_cycle_is_guarded_too(tmp_path, recorded, recover):
+def test_the_first_cycle_is_rolled_back_too(tmp_path, recorded, recover):
     @HOOKS.register_module(force=True)
     class BreaksAtOnce(Hook):
         def before_train_iter(self, runner):

@@ -23,7 +23,7 @@ def test_a_stock_config_is_opted_in_and_printed(capsys):
     assert printed.custom_hooks[-1] == dict(type="MinMaxHook", preset="paper")
     assert printed.custom_imports.imports == ["minmax_plugin.mmgen"]
     assert main([DCGAN, "--minmax", "--print-config"]) == 0
-    assert "preset='practical'" in capsys.readouterr().out
+    assert "preset='outlier'" in capsys.readouterr().out
     assert main([str(CONFIGS / "mnist01_minmax.py"), "--minmax", "--print-config"]) == 2
     assert "the config has a MinMaxHook already" in capsys.readouterr().err
 
@@ -61,7 +61,7 @@ def test_opting_in_keeps_what_the_config_imports():
         cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
         opt_in(cfg)
         assert cfg.custom_imports.imports == ["json", "minmax_plugin.mmgen"]
-        assert cfg.custom_hooks[-1] == dict(type="MinMaxHook", preset="practical")
+        assert cfg.custom_hooks[-1] == dict(type="MinMaxHook", preset="outlier")
 
 
 def test_opting_out_leaves_the_other_hooks_and_opting_in_again_prefixes_once():

@@ -18,7 +18,7 @@ from families import FAMILIES, load, write_images
 from mmgen_runs import losses, run, small_config
 
 from minmax_plugin.cli.train import main
-from minmax_plugin.mmgen.checkpoints import is_whole, last_whole
+from minmax_plugin.mmgen.checkpoints import is_intact, last_whole
 
 RANDOM = dict(acceptance=dict(type="random", rate=0.5), estimator="fresh")
 ROOT = Path(__file__).parents[2]
@@ -38,9 +38,9 @@ def test_the_last_whole_checkpoint_is_found_past_a_torn_one(tmp_path, recorded, 
     assert last_whole(tmp_path) == str(folder / "iter_12.pth")
     assert caplog.text.count("is torn: its run was killed while it was written") == 2
     damaged = bytearray((folder / "iter_6.pth").read_bytes())
-    damaged[len(damaged) // 2] ^= 255  # a part that was never written to the disk
+    damaged[damaged.index(b"state_dict")] ^= 255  # as in a part that was never written to the disk
     (folder / "iter_6.pth").write_bytes(damaged)
-    assert not is_whole(folder / "iter_6.pth")
+    assert not is_intact(folder / "iter_6.pth")
     assert last_whole(tmp_path / "nowhere") is None
 
 

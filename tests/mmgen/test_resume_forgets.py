@@ -181,7 +181,7 @@ def test_a_resume_without_optimizer_states_says_what_is_missing(tmp_path, hook):
     run(small_config(2, hook, resume_from=str(path)), tmp_path / "after")
     (log,) = (tmp_path / "after").glob("*.log")
     assert (
-        "holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start anew" in log.read_text()
+        "holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start again" in log.read_text()
     )
 
 

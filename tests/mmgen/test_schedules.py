@@ -30,8 +30,8 @@ def test_a_schedule_moves_its_own_player_only(tmp_path, hook, schedule, expected
     ("lr_config", "message"),
     [
         (dict(player="critic", schedule=COSINE), r"lr_config.player must be one of .*'generator'.* but got 'critic'"),
-        (dict(player="generator", schedule=dict(policy="Kosine")), "policy of the toolkit, but got 'Kosine'"),
-        (dict(player="generator", schedule=dict(min_lr=0)), "policy of the toolkit, but got None"),
+        (dict(player="generator", schedule=dict(policy="Kosine")), "schedule.policy='Kosine' is none of the toolkit's"),
+        (dict(player="generator", schedule=dict(min_lr=0)), "schedule.policy=None is none of the toolkit's"),
     ],
 )
 def test_what_is_no_schedule_is_refused(tmp_path, lr_config, message):

@@ -148,16 +148,16 @@ def test_a_pix2pix_without_a_pixel_loss_trains_too(tmp_path):
     assert [line["reason"] for line in run(cfg, tmp_path / "work")] == ["initial", "never", "never"]
 
 
-def test_a_checkpoint_of_an_earlier_version_resumes_with_a_warning(tmp_path, recorded):
-    run(small_config(3, dict(), total_iters=4), tmp_path / "old")
+@pytest.mark.parametrize("hook", [dict(), dict(preset="practical")])
+def test_a_checkpoint_of_the_time_of_another_default_says_so(tmp_path, recorded, recwarn, hook):
+    run(small_config(3, hook, total_iters=4), tmp_path / "old")
     (path,) = (tmp_path / "old").glob("**/iter_4.pth")
     saved = torch.load(path, weights_only=True)
-    for key in ("gan", "run"):
-        del saved["optimizer"]["generator"]["minmax"][key]
+    del saved["optimizer"]["generator"]["minmax"]["game"]["changes"]
     torch.save(saved, path)
-    with pytest.warns(UserWarning, match="is of an earlier version of minmax_plugin"):
-        lines = run(small_config(3, dict(), total_iters=6, resume_from=str(path)), tmp_path / "new")
+    lines = run(small_config(3, hook, total_iters=6, resume_from=str(path)), tmp_path / "new")
     assert lines[-1]["iter"] == 6
+    assert any("whose default preset was 'practical'" in str(w.message) for w in recwarn) == (not hook)
 
 
 def test_a_stock_config_is_trained_without_editing_it(tmp_path):

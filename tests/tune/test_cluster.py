@@ -271,7 +271,7 @@ def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment):
     port = free_port()
     address = f"127.0.0.1:{port}"
     secrets, head, worker, search = of_the_page(
-        "A cluster by hand", **{"6379": port, "HEAD": "127.0.0.1", "CONFIG": short, "/shared": tmp_path}
+        "A cluster that you start", **{"6379": port, "HEAD": "127.0.0.1", "CONFIG": short, "/shared": tmp_path}
     )
     assert secrets[0] == "export"
     assert {word.partition("=")[0] for word in secrets[1:]} <= set(environment)

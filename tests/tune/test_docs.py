@@ -13,7 +13,7 @@ from search_runs import ROOT
 from minmax_tune.cli import parse
 from minmax_tune.options import Options
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 MADE = runpy.run_path(str(ROOT / "docs/make_options.py"))
 TEXT = MADE["DOCUMENT"].read_text()
@@ -56,6 +56,6 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
         outputs.append(done.stdout)
     assert "points trial 1: {'method': 'gda'" in outputs[1]
     assert "minmax-train" in outputs[3]
-    record = SearchRecord.open(tmp_path / "tutorial/first")
+    record = Search.open(tmp_path / "tutorial/first")
     assert [t.state.name for t in record.studies["points"].trials] == ["COMPLETE"] * 6
     assert (record.folder / "report.html").exists()

@@ -13,7 +13,7 @@ from minmax_plugin.mmgen.config import load_config
 from minmax_tune.options import Options
 from minmax_tune.report.mlflow import MlflowLogger, connect
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -23,7 +23,7 @@ GAUSSIANS = str(Path(__file__).parents[2] / "configs/four_gaussians_minmax.py")
 @pytest.fixture
 def record(tmp_path):
     options = Options(configs=(GAUSSIANS,))
-    return SearchRecord.create(tmp_path / "s", options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
+    return Search.create(tmp_path / "s", options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
 
 
 def test_without_mlflow_there_is_one_clear_error(record, monkeypatch):

@@ -21,7 +21,7 @@ from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.space import Space
 from minmax_tune.stopping import SearchStopper
 from minmax_tune.storage import open_storage
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -165,7 +165,7 @@ def test_a_config_with_a_token_is_refused(tmp_path, monkeypatch, capsys, line, p
 
 def make_search(folder, **options):
     options = Options(configs=(GAUSSIANS,), num_samples=1, **options)
-    return SearchRecord.create(folder, options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
+    return Search.create(folder, options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
 
 
 def test_what_ray_pickles_of_a_search_holds_nothing_of_it(tmp_path):

@@ -19,7 +19,7 @@ from minmax_tune.report import progress
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -29,7 +29,7 @@ GAUSSIANS = str(Path(__file__).parents[2] / "configs/four_gaussians_minmax.py")
 @pytest.fixture
 def record(tmp_path):
     options = Options(configs=(GAUSSIANS,), num_samples=4)
-    return SearchRecord.create(tmp_path / "s", options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
+    return Search.create(tmp_path / "s", options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
 
 
 def play(record, says):

@@ -26,7 +26,7 @@ from minmax_tune.report.plots import courses, history, parallel_coordinates
 from minmax_tune.report.results import Report
 from minmax_tune.report.tables import compared, leaderboard, read_rows, summary, table
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* is experimental")  # Optuna's names for objectives
 
@@ -43,7 +43,7 @@ def new_record(folder, study="points", **options):
     configs = {study: load_config(GAUSSIANS)}
     if options.layout == "shared":
         configs["digits"] = load_config(DIGITS)
-    return SearchRecord.create(folder, options, Space.read(options.space), configs)
+    return Search.create(folder, options, Space.read(options.space), configs)
 
 
 def add(record, state=TrialState.COMPLETE, values=None, study=None, method=None, rate=None, steps=(), **attrs):
@@ -59,7 +59,7 @@ def add(record, state=TrialState.COMPLETE, values=None, study=None, method=None,
             k: d for k, v, d in [("method", method, METHOD), ("optimizer.generator.lr", rate, RATE)] if v is not None
         },
         intermediate_values=dict(steps),
-        user_attrs={"settings": settings, "origin": "sampler", **attrs},
+        user_attrs={"settings": settings, "source": "sampler", **attrs},
     )
     trial.datetime_start = START
     if state.is_finished():
@@ -71,7 +71,7 @@ def everything(record):
     """One trial of each kind, and some more to draw."""
     spread = {"scores": [0.4, 0.6], "interval": [0.3, 0.7]} if record.seeds > 1 else {}
     more = [30.0] * (len(record.objectives) - 1)
-    add(record, values=[0.5, *more], baseline=True, origin="baseline", **spread)
+    add(record, values=[0.5, *more], baseline=True, source="baseline", **spread)
     for i in range(6):
         add(
             record,
@@ -87,7 +87,7 @@ def everything(record):
     else:
         add(record, TrialState.PRUNED, values=[0.01], method="gda", rate=5e-3, steps={100: 0.01}, reason="collapsed")
     add(record, TrialState.FAIL, method="minmax", rate=2e-3, reason="ValueError: <b>no | data</b>\nsecond line")
-    add(record, TrialState.COMPLETE, values=[0.2, *more], method="minmax", rate=2e-3, retry_of=8, origin="retry")
+    add(record, TrialState.COMPLETE, values=[0.2, *more], method="minmax", rate=2e-3, retry_of=8, source="retry")
     add(record, TrialState.RUNNING, method="minmax", rate=3e-3)
     for row in (r for ranked in read_rows(record).values() for r in ranked):
         for run in record.runs(row.study, row.number):
@@ -127,7 +127,7 @@ class Links(HTMLParser):
 def test_everything_is_written_from_storage_alone(tmp_path, options, fill):
     folder = tmp_path / options.get("name", "search")
     fill(new_record(folder, **options))
-    record = SearchRecord.open(folder)
+    record = Search.open(folder)
     Report(record).finish()
     trials = [t for study in record.studies.values() for t in study.trials]
 
@@ -266,7 +266,7 @@ def test_the_best_config_is_the_base_with_the_trials_settings_and_its_checkpoint
     assert load_config(words[2])._cfg_dict == best._cfg_dict
     # a moved search is written anew, with links that still hold
     (tmp_path / "s").rename(tmp_path / "moved")
-    Report(SearchRecord.open(tmp_path / "moved")).write()
+    Report(Search.open(tmp_path / "moved")).write()
     assert (tmp_path / "moved" / "best" / "points" / "checkpoint.pth").read_text() == "iter_1500.pth"
     assert str(tmp_path / "moved") in (tmp_path / "moved" / "best" / "points" / "command.txt").read_text()
 
@@ -468,12 +468,12 @@ def test_what_is_better_is_drawn_as_better(tmp_path, objective, so_far, strong, 
     record = new_record(tmp_path / "s", objectives=(objective,))
     for value in (0.2, 0.4, 0.1, 0.3, 0.25):
         add(record, values=[value], rate=1e-3 * (1 + value), steps={100: 0.2, 200: value})
-    study, (pair,) = record.studies["points"], record.objectives
-    (axes,) = history(read_rows(record)["points"], pair).axes
+    rows = read_rows(record)["points"]
+    (axes,) = history(rows, record.objectives).axes
     assert list(axes.lines[0].get_ydata()) == so_far
-    (axes,) = courses(study, pair).axes
+    (axes,) = courses(rows, record.objectives).axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [f"trial {number}" for number in reversed(strong)]
-    (axes,) = parallel_coordinates(study, pair).axes
+    (axes,) = parallel_coordinates(rows, record.objectives).axes
     (top,) = (line for line in axes.lines if line.get_alpha() == 0.9)
     assert top.get_ydata()[-1] == end

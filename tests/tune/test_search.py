@@ -16,12 +16,13 @@ from search_runs import GAUSSIANS, ROOT, search, short_config, space_file, trial
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.config import load_config
+from minmax_plugin.mmgen.host import set_dataset
 from minmax_tune.cli import main, parse
 from minmax_tune.options import Options
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 from minmax_tune.tuner import only_one
-from minmax_tune.validation import check_resources, lay_dataset
+from minmax_tune.validation import check_resources
 
 MINMAX_YAML = str(ROOT / "tune/minmax_tune/space/shipped/minmax.yaml")
 BROKEN = str(Path(__file__).parent / "broken.py")
@@ -96,8 +97,6 @@ def test_bad_input_is_one_clear_error_before_anything_starts(tmp_path, capsys, a
 BAD_LATER = [
     (["--resume", "nowhere"], "holds no search: it has no search.json"),
     (["--report", "nowhere"], "holds no search: it has no search.json"),
-    (["--resume", "a", "--report", "b"], "--resume and --report exclude each other"),
-    (["--dry-run", "--resume", "a"], "--resume and --dry-run exclude each other"),
     (["--extend", "3"], "--extend needs --resume DIR"),
     (["--retry-errored"], "--retry-errored needs --resume DIR"),
     (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
@@ -120,6 +119,8 @@ UNREADABLE = [
     (["--num-samples", "x"], "argument --num-samples: invalid int value: 'x'"),
     (["--time-budget", "x"], "argument --time-budget: 'x' is no time: write 8h, 30m, 90s or 1h30m"),
     (["--nothing"], "unrecognized arguments: --nothing"),
+    (["--resume", "a", "--report", "b"], "argument --report: not allowed with argument --resume"),
+    (["--dry-run", "--resume", "a"], "argument --resume: not allowed with argument --dry-run"),
 ]
 
 
@@ -141,6 +142,7 @@ def test_what_is_given_goes_over_what_was_stored():
     metric = parse(["a.py", "--metric", "hq", "--mode", "min"]).options()
     assert metric.directions == [("hq", "min")]
     assert parse(["a.py", "--metric", "hq"]).options().directions == [("hq", "max")]
+    assert parse(["--objective", "hq:max", "a.py"]).options().configs == ("a.py",)
 
 
 def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):
@@ -184,7 +186,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path, capsys, pla
 
 def test_an_earlier_search_that_cannot_be_written_is_one_clear_error(tmp_path, capsys):
     options = Options(configs=(GAUSSIANS,), num_samples=1)
-    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"a": load_config(GAUSSIANS)})
+    record = Search.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"a": load_config(GAUSSIANS)})
     (record.folder / "lock").mkdir()  # as root may write a folder whatever its mode
     assert main(["--resume", str(record.folder)]) == 2
     error = capsys.readouterr().err
@@ -195,7 +197,7 @@ def test_an_earlier_search_that_cannot_be_written_is_one_clear_error(tmp_path, c
 def test_a_search_that_runs_is_not_run_twice(tmp_path, capsys):
     options = Options(configs=(GAUSSIANS,), num_samples=1)
     cfg = load_config(GAUSSIANS)
-    record = SearchRecord.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"four_gaussians_minmax": cfg})
+    record = Search.create(tmp_path / "s", options, Space.read(MINMAX_YAML), {"four_gaussians_minmax": cfg})
     with only_one(record.folder):
         assert main(["--resume", str(record.folder)]) == 2
     assert "this search is running already" in capsys.readouterr().err
@@ -228,7 +230,7 @@ def test_searches_without_a_name_may_begin_in_the_same_second(tmp_path, monkeypa
 
 def test_another_data_set_replaces_the_old_one_and_its_measurement():
     cfg = load_config(GAUSSIANS)
-    lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
+    set_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
     assert cfg.data.train == dict(type="GaussianMixture", modes=8, radius=1.0, sigma=0.01)
     assert cfg.custom_hooks[0].metrics[0].modes == 8
     assert [h.type for h in cfg.custom_hooks] == ["SampleMetrics", "MinMaxHook"]
@@ -242,14 +244,14 @@ MEASURE = dict(type="SampleMetrics", interval=9, metrics=[dict(type="ModeCoverag
 )
 def test_a_measurement_that_is_written_out_is_replaced_too(written):
     cfg = Config(dict(data=dict(train=dict(type="GaussianMixture")), **written))
-    lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
+    set_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
     assert [hook.metrics[0].modes for hook in cfg.custom_hooks] == [8]
 
 
 def test_which_of_several_measurements_is_the_data_sets_must_be_said():
     cfg = Config(dict(data=dict(train=dict(type="GaussianMixture")), custom_hooks=[MEASURE, dict(MEASURE, interval=2)]))
     with pytest.raises(ConfigError, match="custom_hooks has 2 entries of type 'SampleMetrics'"):
-        lay_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
+        set_dataset(cfg, load_config(ROOT / "configs/_base_/datasets/eight_gaussians.py"))
 
 
 def test_a_search_can_be_gone_on_with_from_anywhere(tmp_path, monkeypatch):
@@ -297,10 +299,10 @@ def test_a_search_over_two_data_sets_leaves_everything(tmp_path):
     # an extension that could not begin is none, so that giving it again does not add to it
     output = search("--resume", folder, "--extend", 2, "--address", "127.0.0.1:1", code=2)
     assert "no Ray cluster can be reached there (--address local takes this machine alone)" in output
-    assert SearchRecord.open(folder).options.num_samples == 3
+    assert Search.open(folder).options.num_samples == 3
 
     # the best config runs unchanged and gives its trial's result
-    best = SearchRecord.open(folder).studies[names[0]].best_trial
+    best = Search.open(folder).studies[names[0]].best_trial
     words = shlex.split((folder / "best" / names[0] / "command.txt").read_text())
     arguments = words[words.index("minmax-train") :]
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
@@ -324,7 +326,7 @@ def test_a_shared_study_trains_each_trial_on_every_data_set_with_every_seed(tmp_
     search(
         *configs, "--space", space_file(tmp_path), *options, "--objective", "balance:max", "--objective", "seconds:min"
     )
-    record = SearchRecord.open(tmp_path / "s")
+    record = Search.open(tmp_path / "s")
     for trial in record.studies["shared"].trials:
         attrs = trial.user_attrs
         assert [(run["base"], run["seed"]) for run in attrs["runs"]] == [

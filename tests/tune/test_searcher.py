@@ -16,10 +16,11 @@ from minmax_tune.failures import FailureKind
 from minmax_tune.options import Options
 from minmax_tune.queue import plan, reconcile, retry_errored
 from minmax_tune.report import tables
-from minmax_tune.searcher import StudySearcher, summary
+from minmax_tune.scores import summary
+from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.space import Space
 from minmax_tune.stopping import SearchStopper
-from minmax_tune.study import REPORTS, SearchRecord, code_commit
+from minmax_tune.study import REPORTS, Run, Search, code_commit
 
 CONTENT = {"space": {"lr": {"type": "float", "low": 0.1, "high": 1.0}}, "points": [{"lr": 0.5}]}
 CONFIG = Config(dict(lr=0.3, optimizer=dict()))
@@ -31,7 +32,7 @@ def make(tmp_path):
     def build(content=CONTENT, names=("a", "b"), folder="s", config=CONFIG, **options):
         space, configs = Space.load(content), dict.fromkeys(names, config)
         options = Options(**{"objectives": ("score:max",), "num_samples": 3, **options})
-        record = SearchRecord.create(tmp_path / folder, options, space, configs)
+        record = Search.create(tmp_path / folder, options, space, configs)
         plan(record, configs)
         return record
 
@@ -55,8 +56,8 @@ def test_studies_are_asked_in_turn_and_start_with_the_unmodified_config(make):
     assert [a["settings"] for a in asked[:4]] == [{}, {}, {"lr": 0.5}, {"lr": 0.5}]
     assert asked[0]["params"] == {"lr": 0.3}  # the config's own value, for the sampler to learn from
     assert searcher.suggest("7") == StudySearcher.FINISHED
-    origins = [t.user_attrs["origin"] for t in record.studies["a"].trials]
-    assert origins == ["baseline", "point", "sampler"]
+    sources = [t.user_attrs["source"] for t in record.studies["a"].trials]
+    assert sources == ["baseline", "point", "sampler"]
 
 
 def test_a_value_outside_the_space_leaves_the_unmodified_config_without_parameters(make):
@@ -151,7 +152,7 @@ def test_what_succeeded_before_a_resume_counts_as_a_success(make, outcome):
     searcher, _ = ask(record)
     searcher.on_trial_complete("0", result(0.1, outcome=outcome))
     ending = SearchStopper(None)
-    resumed = StudySearcher(SearchRecord.open(record.folder), ending)
+    resumed = StudySearcher(Search.open(record.folder), ending)
     for i in range(3):
         resumed.suggest(str(i))
         resumed.on_trial_complete(str(i), dict(outcome="failed", failure="error", reason="diverged: loss is nan"))
@@ -167,7 +168,7 @@ def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypa
     searcher.on_trial_complete("0", result(0.7, outcome="complete"))
     searcher.on_trial_complete("1", dict(outcome="failed", failure="error", reason="ValueError: no"))
     # and the process is killed while trial 2 runs
-    record = SearchRecord.open(record.folder)
+    record = Search.open(record.folder)
     killed = record.studies["a"].trials[2]
     assert reconcile(record) == 1
     assert reconcile(record) == 0, "it is not queued twice"
@@ -179,7 +180,7 @@ def test_a_killed_search_is_reconciled_with_its_studies(make, tmp_path, monkeypa
         folder.mkdir(parents=True)
         (folder / REPORTS).touch()
     searcher, [again, none] = ask(record, 2)
-    assert (again["number"], again["params"], again["continues"]) == (3, killed.params, str(folder))
+    assert (again["number"], again["params"], again["continues"]) == (3, killed.params, folder)
     assert none == StudySearcher.FINISHED
     assert record.studies["a"].trials[3].user_attrs["retry_of"] == 2
     searcher.on_trial_complete("0", result(0.8, outcome="complete"))
@@ -201,7 +202,7 @@ def test_a_retry_goes_on_from_the_last_attempt_that_began(make):
     ask(record)  # asked for, and killed before it began
     reconcile(record)
     _, [third] = ask(record)
-    assert (third["number"], third["continues"]) == (2, str(folder))
+    assert (third["number"], third["continues"]) == (2, folder)
     assert third["settings"] == {}
     assert record.studies["a"].trials[2].user_attrs["baseline"]
 
@@ -220,8 +221,8 @@ def test_points_of_their_own_file_are_kept_with_the_search(make):
     space = Space.load(CONTENT)
     space.points = [*space.points, {"lr": 0.9}]
     record = make(names=["a"])
-    record = SearchRecord.create(record.folder.with_name("t"), record.options, space, {"a": CONFIG})
-    assert SearchRecord.open(record.folder).space.points == [{"lr": 0.5}, {"lr": 0.9}]
+    record = Search.create(record.folder.with_name("t"), record.options, space, {"a": CONFIG})
+    assert Search.open(record.folder).space.points == [{"lr": 0.5}, {"lr": 0.9}]
 
 
 SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
@@ -243,7 +244,7 @@ def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampl
     run(14)
     record.update(record.options, extend=6)
     run(6)
-    drawn = [t.params["x"] for t in record.studies["a"].trials if t.user_attrs["origin"] == "sampler"]
+    drawn = [t.params["x"] for t in record.studies["a"].trials if t.user_attrs["source"] == "sampler"]
     assert len(drawn) == 19
     assert drawn[13:] != drawn[:6]
     if sampler != "nsga2":  # which hands values on
@@ -251,7 +252,7 @@ def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampl
 
 
 @pytest.mark.parametrize("sampler", ["gp", "cmaes", "qmc", "nsga2"])
-def test_a_baseline_without_parameters_does_not_blind_a_sampler(make, sampler):
+def test_a_baseline_without_parameters_does_not_blind_a_sampler(make, sampler, monkeypatch):
     # the baseline lies outside the space; a sampler that only saw what all trials share would draw at random
     space = {
         "space": {n: {"type": "float", "low": 1.0, "high": 2.0, "keys": [k]} for n, k in (("x", "lr"), ("y", "z"))}
@@ -263,7 +264,10 @@ def test_a_baseline_without_parameters_does_not_blind_a_sampler(make, sampler):
         searcher.on_trial_complete(str(i), result(0.1 * i, outcome="complete"))
     study = record.studies["a"]
     assert study.trials[0].params == {}
-    assert set(study.sampler.infer_relative_search_space(study, study.trials[3])) == {"x", "y"}
+    seen, infer = [], study.sampler.infer_relative_search_space
+    monkeypatch.setattr(study.sampler, "infer_relative_search_space", lambda *a: seen.append(infer(*a)) or seen[-1])
+    searcher.suggest("4")
+    assert [set(space) for space in seen] == [{"x", "y"}]
 
 
 def test_a_grid_is_tried_once_and_ends(make):
@@ -290,13 +294,13 @@ def test_a_warm_start_tries_the_best_of_another_search_first(make):
     record = make(names=["b"], warm_start=str(earlier.folder), num_samples=3, baseline=False)
     _, [_, second] = ask(record, 2)
     assert second["params"] == best.params
-    assert record.studies["b"].trials[1].user_attrs["origin"] == f"warm start: b trial {best.number}"
+    assert record.studies["b"].trials[1].user_attrs["source"] == f"warm start: b trial {best.number}"
     narrow = {"space": {"lr": {"type": "float", "low": 0.1, "high": 0.11}}}
     record = make(narrow, ["b"], folder="narrow", warm_start=str(earlier.folder))
     assert any("passes over" in line for line in record.lines())
     short = make(names=["b"], folder="short", warm_start=str(earlier.folder), num_samples=1, baseline=False)
     shutil.rmtree(earlier.folder)  # it is not asked again
-    plan(SearchRecord.open(record.folder), {"b": CONFIG})
+    plan(Search.open(record.folder), {"b": CONFIG})
     short.update(short.options, extend=2)
     plan(short, {"b": CONFIG})
     assert [trial.user_attrs["queued"] for trial in short.studies["b"].trials].count(best.params) == 1, "no longer cut"
@@ -371,7 +375,7 @@ def test_the_unmodified_config_of_a_shared_study_has_the_values_that_all_share(t
     configs = {name: Config(dict(lr=lr, k=2)) for name, lr in (("a", 0.3), ("b", 0.7))}
     entries = {"lr": {"type": "float", "low": 0.1, "high": 1.0}, "k": {"type": "int", "low": 1, "high": 3}}
     options = Options(objectives=("score:max",), num_samples=1, layout="shared")
-    record = SearchRecord.create(tmp_path / "s", options, Space.load({"space": entries}), configs)
+    record = Search.create(tmp_path / "s", options, Space.load({"space": entries}), configs)
     plan(record, configs)
     _, [first] = ask(record)
     assert (first["params"], first["settings"]) == ({"k": 2}, {})
@@ -382,21 +386,21 @@ def test_the_unmodified_config_of_a_shared_study_has_the_values_that_all_share(t
 def test_a_config_named_shared_is_one_as_any_other(tmp_path, layout):
     configs = {name: Config(dict(lr=lr)) for name, lr in (("shared", 0.3), ("b", 0.7))}
     options = Options(objectives=("score:max",), num_samples=1, layout=layout)
-    record = SearchRecord.create(tmp_path / "s", options, Space.load(CONTENT), configs)
+    record = Search.create(tmp_path / "s", options, Space.load(CONTENT), configs)
     plan(record, configs)
     _, [first] = ask(record)
     folder, together = record.trial_folder("shared", 0), layout == "shared"
-    runs = [["shared", 1, str(folder / "shared")], ["b", 1, str(folder / "b")]]
-    assert first["runs"] == (runs if together else [["shared", 1, str(folder)]])
+    runs = [Run("shared", 1, folder / "shared"), Run("b", 1, folder / "b")]
+    assert first["runs"] == (runs if together else [Run("shared", 1, folder)])
     assert first["params"] == ({} if together else {"lr": 0.3}), "what all of its configs share"
 
 
 @pytest.mark.parametrize("name", ["s?3", "a$HOME b", "50%41"])
 def test_a_folder_may_have_any_name(tmp_path, name):
-    record = SearchRecord.create(tmp_path / name, Options(), Space.load(CONTENT), {"a": Config(dict(lr=0.1))})
+    record = Search.create(tmp_path / name, Options(), Space.load(CONTENT), {"a": Config(dict(lr=0.1))})
     record.studies["a"].ask()
     assert (tmp_path / name / "optuna.db").exists()
-    assert len(SearchRecord.open(tmp_path / name).studies["a"].trials) == 1
+    assert len(Search.open(tmp_path / name).studies["a"].trials) == 1
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -418,23 +422,23 @@ def test_a_search_that_was_killed_before_it_was_written_down_has_its_studies(mak
     storage = f"sqlite:///{tmp_path}/shared.db"
     options = Options(objectives=("score:max",), storage=storage)
     for number in range(2):
-        record = SearchRecord.create(tmp_path / "s", options, Space.load(CONTENT), dict.fromkeys("ab", CONFIG))
+        record = Search.create(tmp_path / "s", options, Space.load(CONTENT), dict.fromkeys("ab", CONFIG))
         assert [study.study_name for study in record.studies.values()] == ["s-a", "s-b"]
         if number == 0:
             (record.folder / "search.json").unlink()
             (record.folder / "search.log").unlink()
     elsewhere, minimized = tmp_path / "other/s", Options(objectives=("score:min",), storage=storage)
     with pytest.raises(ConfigError, match="has a study 's-a' already, of another search: give --name"):
-        SearchRecord.create(elsewhere, options, Space.load(CONTENT), {"a": CONFIG})
+        Search.create(elsewhere, options, Space.load(CONTENT), {"a": CONFIG})
     shutil.rmtree(record.folder)
     with pytest.raises(ConfigError, match="of another search"):
-        SearchRecord.create(record.folder, minimized, Space.load(CONTENT), {"a": CONFIG})
+        Search.create(record.folder, minimized, Space.load(CONTENT), {"a": CONFIG})
     shutil.rmtree(record.folder)
-    record = SearchRecord.create(record.folder, options, Space.load(CONTENT), {"a": CONFIG})
+    record = Search.create(record.folder, options, Space.load(CONTENT), {"a": CONFIG})
     record.studies["a"].ask()
     shutil.rmtree(record.folder)
     with pytest.raises(ConfigError, match="of another search"):
-        SearchRecord.create(record.folder, options, Space.load(CONTENT), {"a": CONFIG})
+        Search.create(record.folder, options, Space.load(CONTENT), {"a": CONFIG})
 
 
 SEEDED = {  # in every way that a space can drive it
@@ -544,7 +548,7 @@ def test_a_second_objective_is_any_metric(make):
 def test_an_extension_is_kept(make):
     record = make(names=["a"])
     record.update(record.options, extend=2)
-    assert SearchRecord.open(record.folder).remaining("a") == 5
+    assert Search.open(record.folder).remaining("a") == 5
 
 
 @pytest.mark.parametrize("kind", FailureKind)
@@ -604,5 +608,5 @@ def test_the_unmodified_config_is_queued_once_though_its_parameters_were_other_o
     renamed = {"type": "float", "low": 0.1, "high": 1.0, "keys": ["lr"]}
     record._space = Space.load({"space": {"rate": renamed}})
     plan(record, record.configs)
-    origins = [t.user_attrs.get("origin") for t in record.studies["a"].get_trials()]
-    assert origins.count("baseline") == 1
+    sources = [t.user_attrs.get("source") for t in record.studies["a"].get_trials()]
+    assert sources.count("baseline") == 1

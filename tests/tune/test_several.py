@@ -16,28 +16,30 @@ import pytest
 import torch
 from mmgen_runs import small_config
 
-from minmax_plugin.mmgen.config import import_also, opt_in
+from minmax_plugin.mmgen import host
+from minmax_plugin.mmgen.config import opt_in
+from minmax_plugin.mmgen.reporting import ReportHook
 from minmax_tune.study import Run
 from minmax_tune.trial import run as trial
-from minmax_tune.trial.distributed import LAUNCHER, PATIENCE, _whole, last_words, measurements, stop, train_apart
-from minmax_tune.trial.hooks import ReportToFile, ReportToTune
+from minmax_tune.trial.distributed import LAUNCHER, PATIENCE, _whole, last_words, stop, train_apart
+from minmax_tune.trial.reporters import FileReporter
 
 
-def config(folder, **overlay):
+def config(**overlay):
     cfg = small_config(total_iters=30, **overlay)
     cfg.optimizer = {name: dict(type="Adam", lr=0.01) for name in ("generator", "discriminator")}
-    cfg.work_dir = str(folder)
     metrics = dict(type="SampleMetrics", interval=10, metrics=[dict(type="ModeCoverage", num_images=100)])
-    report = dict(type="ReportToFile", folder=str(folder), watcher=os.getpid(), objective="hq", batch_size=16)
-    report["priority"] = "LOW"
-    cfg.custom_hooks = [*cfg.custom_hooks, metrics, report]
-    import_also(cfg, "minmax_tune.trial.hooks")
+    cfg.custom_hooks = [*cfg.custom_hooks, metrics]
     return cfg
+
+
+def apart(cfg, folder):
+    return train_apart(cfg, folder, seed=3, checkpoint=None, metric="hq", processes=1)
 
 
 @pytest.mark.slow
 def test_what_a_training_apart_measures_comes_as_it_is_measured(tmp_path):
-    lines = list(train_apart(config(tmp_path), seed=3, processes=1))
+    lines = list(apart(config(), tmp_path))
     assert [(line["iterations"], line["images"], line["last"]) for line in lines] == [
         (10, 160, False),
         (20, 320, False),
@@ -49,26 +51,26 @@ def test_what_a_training_apart_measures_comes_as_it_is_measured(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_apart_that_fails_says_why(tmp_path):
-    cfg = config(tmp_path)
+    cfg = config()
     cfg.data.train.sigma = -1
-    with pytest.raises(RuntimeError, match=r"(?s)exit code 2: .*sigma must be 0 or more, but got -1"):
-        list(train_apart(cfg, seed=3, processes=1))
+    with pytest.raises(RuntimeError, match=r"(?s)exit code 2: .*sigma must be 0 or more and finite, but got -1"):
+        list(apart(cfg, tmp_path))
 
 
 @pytest.mark.slow
 def test_a_training_apart_that_fails_shows_no_password(tmp_path):
-    cfg = config(tmp_path)
+    cfg = config()
     cfg.model.type = "x://me:S3cr3t@host"  # so that its error repeats one
     with pytest.raises(RuntimeError, match=r"x://me:\*\*\*@host") as told:
-        list(train_apart(cfg, seed=3, processes=1))
+        list(apart(cfg, tmp_path))
     assert "S3cr3t" not in str(told.value) + (tmp_path / "output.txt").read_text()
 
 
 @pytest.mark.slow
 def test_a_trial_that_ends_early_leaves_no_process_behind(tmp_path):
-    cfg = config(tmp_path)
+    cfg = config()
     cfg.total_iters = 10**6
-    lines = train_apart(cfg, seed=3, processes=1)
+    lines = apart(cfg, tmp_path)
     next(lines)
     mine = ["pgrep", "--full", str(tmp_path / "apart.py")]
     assert subprocess.run(mine).returncode == 0
@@ -79,9 +81,8 @@ def test_a_trial_that_ends_early_leaves_no_process_behind(tmp_path):
 @pytest.mark.slow
 def test_a_trial_that_is_killed_leaves_no_process_behind(tmp_path):
     lines = (
-        "import test_several, minmax_tune.trial.distributed, pathlib; "
-        f"cfg = test_several.config(pathlib.Path({str(tmp_path)!r})); cfg.total_iters = 10**6; "
-        "[print(line, flush=True) for line in minmax_tune.trial.distributed.train_apart(cfg, seed=3, processes=1)]"
+        "import test_several, pathlib; cfg = test_several.config(); cfg.total_iters = 10**6; "
+        f"[print(line, flush=True) for line in test_several.apart(cfg, pathlib.Path({str(tmp_path)!r}))]"
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     trial = subprocess.Popen(
@@ -128,37 +129,45 @@ def test_the_cause_is_told_and_not_what_the_launcher_says(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_apart_that_diverges_says_so(tmp_path):
-    cfg = config(tmp_path)
+    cfg = config()
     cfg.optimizer = {name: dict(type="Adam", lr=1e30) for name in ("generator", "discriminator")}
     opt_in(cfg, "practical")
     with pytest.raises(FloatingPointError, match="not finite"):
-        list(train_apart(cfg, seed=3, processes=1))
+        list(apart(cfg, tmp_path))
 
 
 def test_a_training_whose_trial_has_ended_ends_though_its_worker_lives(tmp_path):
-    hook = ReportToFile(str(tmp_path), watcher=os.getpid(), objective="hq", batch_size=1)
+    file = tmp_path / "measured.jsonl"
+    file.touch()
+    reporter = FileReporter(str(file), watcher=os.getpid(), metric="hq")
+    hook = ReportHook(reporter, batch_size=1)
+    reporter.on_iteration()
+    file.unlink()
     with pytest.raises(SystemExit, match="its trial has ended"):
-        hook.after_train_iter(None)
+        hook.after_train_iter(SimpleNamespace(rank=1))  # in each process
 
 
 def test_numbers_of_any_library_are_reported():
-    class Job:
-        objectives = [("score", "max")]
+    class Reporter:
+        metric = "score"
 
-        def measure(self, metrics, *args, **more):
+        def on_iteration(self):
+            pass
+
+        def on_measure(self, metrics, *args, **more):
             self.metrics = metrics
 
     output = {"score": numpy.float32(0.5), "a": torch.tensor(2.0), "b": numpy.array(3), "text": "x", "many": [1]}
     runner = SimpleNamespace(
-        iter=9, outputs=None, world_size=1, max_iters=10, log_buffer=SimpleNamespace(output=output)
+        iter=9, outputs=None, rank=0, world_size=1, max_iters=10, log_buffer=SimpleNamespace(output=output)
     )
-    (hook := ReportToTune(Job(), batch_size=1))._guarded = False
+    (hook := ReportHook(Reporter(), batch_size=1))._guarded = False
     hook.is_last_iter = lambda runner: True
     hook.after_train_iter(runner)
-    assert hook.job.metrics == {"score": 0.5, "a": 2.0, "b": 3.0}
+    assert hook.reporter.metrics == {"score": 0.5, "a": 2.0, "b": 3.0}
 
 
-def test_half_a_line_waits_for_its_end(tmp_path):
+def test_half_a_line_waits_for_its_end():
     file = io.StringIO('{"a": 1}\n{"a"')
     assert list(_whole(file)) == ['{"a": 1}\n']
     place = file.tell()
@@ -166,7 +175,6 @@ def test_half_a_line_waits_for_its_end(tmp_path):
     file.write(": 2}\n")
     file.seek(place)
     assert list(_whole(file)) == ['{"a": 2}\n']
-    assert measurements(tmp_path, 1).parent == tmp_path
 
 
 class Died(Exception):
@@ -183,17 +191,17 @@ def attempt(tmp_path, monkeypatch):
     def play(scores, objective=("score", "max"), reached=0, **more):
         reports = []
 
-        def train(cfg, seed, hooks, **settings):
+        def train(cfg, folder, seed, checkpoint, reporter):
             for i, score in enumerate(scores[seed], start=1):
                 if 10 * i > reached:
                     clock[0] += 1
-                    hooks[0]["job"].measure({"score": score}, 10 * i, 160 * i, last=i == 3)
+                    reporter.on_measure({"score": score}, 10 * i, 160 * i, last=i == 3)
             if len(scores[seed]) < 3:
                 raise Died
 
         checkpoint = Path(f"iter_{reached}.pth") if reached else None
-        monkeypatch.setattr(trial, "last_checkpoint", lambda folder, before: checkpoint)
-        monkeypatch.setattr(trial, "train", train)
+        monkeypatch.setattr(trial, "last_checkpoint", lambda host, folder, before: checkpoint)
+        monkeypatch.setattr(host, "train", train)
         monkeypatch.setattr(trial, "tune", SimpleNamespace(report=reports.append))
         runs = [Run("base", seed, tmp_path / "trial" / str(seed)) for seed in scores]
         job = trial.TrialRunner(tmp_path / "trial", runs, {"base": str(tmp_path / "base.py")}, {}, [objective], **more)

@@ -11,6 +11,7 @@ from mmcv import Config
 from mmcv.runner import HOOKS, Hook
 
 from minmax_plugin.errors import SpaceError
+from minmax_plugin.mmgen import host
 from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.train import train
@@ -19,7 +20,6 @@ from minmax_tune.space.paths import get_path, set_path, set_paths, trial_config
 from minmax_tune.space.schema import Choice, Fragments
 from minmax_tune.space.space import Space
 from minmax_tune.trial.run import last_checkpoint
-from minmax_tune.validation import measured_metrics
 
 ROOT = Path(__file__).parents[2]
 SPACES = Path(__file__).parents[2] / "tune/minmax_tune/space/shipped"
@@ -165,8 +165,8 @@ def test_trials_of_a_config_with_a_folder_for_checkpoints_keep_their_own(tmp_pat
         cfg = trial_config(base, {})
         cfg.work_dir = str(tmp_path / trial / "seed_1")  # with several seeds, a name that all trials have
         train(cfg)
-        assert last_checkpoint(Path(cfg.work_dir)).name == "iter_8.pth"
-        assert last_checkpoint(Path(cfg.work_dir), before=8).name == "iter_4.pth"
+        assert last_checkpoint(host, Path(cfg.work_dir), before=9).name == "iter_8.pth"
+        assert last_checkpoint(host, Path(cfg.work_dir), before=8).name == "iter_4.pth"
     assert not (tmp_path / "shared").exists()
 
 
@@ -510,6 +510,6 @@ def test_k_can_be_searched_where_a_config_leaves_it_at_the_toolkits_default():
 
 def test_the_objective_is_looked_for_among_what_a_stock_config_measures():
     cfg = load_config("dcgan/dcgan_celeba-cropped_64_b128x1_300k.py")
-    assert measured_metrics(cfg) == ["images", "seconds"]
+    assert host.measured_metrics(cfg) == []
     cfg.evaluation = dict(type="GenerativeEvalHook")
-    assert measured_metrics(cfg) is None  # whatever it measures
+    assert host.measured_metrics(cfg) is None  # whatever it measures

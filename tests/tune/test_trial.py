@@ -9,7 +9,7 @@ from search_runs import ROOT
 from minmax_plugin.mmgen.metrics import SampleMetrics
 from minmax_tune.study import REPORTS, Run
 from minmax_tune.trial import run as trial
-from minmax_tune.trial.run import TrialRunner, take_over
+from minmax_tune.trial.run import TrialRunner, copy_attempt
 
 
 class Killed(BaseException):
@@ -44,7 +44,7 @@ def test_a_trial_that_is_killed_while_it_measures_measures_that_again(tmp_path, 
         once.setattr(SampleMetrics, "after_train_iter", killed)
         with pytest.raises(Killed):
             job(tmp_path, method).train()
-    assert [r["iterations"] for r in reports] == [20]
+    assert [r["iteration"] for r in reports] == [20]
     job(tmp_path, method).train()
     lines = [json.loads(line) for line in (tmp_path / "t" / REPORTS).read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [20, 40, 60]
@@ -52,13 +52,13 @@ def test_a_trial_that_is_killed_while_it_measures_measures_that_again(tmp_path, 
     assert list((tmp_path / "t").rglob("iter_60.pth"))
 
 
-def test_taking_over_goes_on_where_it_was_killed(tmp_path):
+def test_copying_an_attempt_goes_on_where_it_was_killed(tmp_path):
     earlier, folder = tmp_path / "a", tmp_path / "b"
     earlier.mkdir()
     for name in ("iter_20.pth", REPORTS):
         (earlier / name).write_text(name)
     (earlier / "latest.pth").symlink_to("iter_20.pth")
-    take_over(str(earlier), folder)
+    copy_attempt(earlier, folder)
     (folder / REPORTS).unlink()  # which comes last
-    take_over(str(earlier), folder)
+    copy_attempt(earlier, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["iter_20.pth", REPORTS]

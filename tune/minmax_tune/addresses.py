@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from string import Template
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import HIDDEN, exchange, hide, remember, secrets_of
 
 _FILE = re.compile(r"(?P<kind>journal:|sqlite(?:\+\w+)?:///)(?P<path>.+)", re.DOTALL)
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _taken_out: dict[str, str] = {}  # values of variables that stand for what an earlier version has stored
 
 
@@ -80,14 +80,11 @@ def fill_in(flag: str, address: str) -> str:
         Traceback (most recent call last):
         minmax_plugin.errors.ConfigError: --storage='postgresql://me:$NO_SUCH@host/db': the variable NO_SUCH is ...
     """
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in {**os.environ, **_taken_out}:
+    template, variables = Template(address), {**os.environ, **_taken_out}
+    for name in template.get_identifiers():
+        if name not in variables:
             raise ConfigError(f"{flag}={shown(address)!r}: the variable {name} is not set: export it.")
-        return _taken_out.get(name, os.environ.get(name, ""))
-
-    filled = home(_VARIABLE.sub(value, address))
+    filled = home(template.safe_substitute(variables))
     remember(filled)
     return filled
 

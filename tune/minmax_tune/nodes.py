@@ -19,10 +19,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import minmax_plugin
 import minmax_tune
 from minmax_plugin.errors import ClusterError
+from minmax_plugin.hosts import TOOLKITS
 from minmax_plugin.installed import installed
 
 SOURCES = [Path(str(package.__file__)).resolve().parent for package in (minmax_plugin, minmax_tune)]
-PACKAGES = ("ray", "torch", "torchvision", "optuna", "mmcv", "mmgen", "numpy")  # what results depend on
+PACKAGES = ("ray", "torch", "torchvision", "optuna", *TOOLKITS, "numpy")  # what results depend on
 
 
 def source_folders() -> list[str]:

@@ -1,31 +1,107 @@
-"""The options of a search and their defaults, and the request of a command line."""
+"""The options of a search, of which the command line is made, and the request of one command line."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.settings import SEEDS
-from minmax_tune.addresses import check_no_secret, home
+from minmax_tune.addresses import absolute, check_no_secret, home
 
-DEFAULT_CONFIGS = ("four_gaussians_minmax.py", "mnist01_minmax_short.py")  # by name, as minmax-train finds them
 PROG = "tune/search.py" if Path(sys.argv[0]).name == "search.py" else "minmax-search"
-SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
-SCHEDULERS = ("asha", "median", "none")
-LAYOUTS = ("per-dataset", "shared")
-RESOURCES = ("images", "seconds")
 ADDRESSES = ("storage", "mlflow")  # options that may have a password in them
-PLACES = ("configs", "space", "datasets", "points", "warm_start", "storage_path", *ADDRESSES)
+# How a place is kept, by the metavar of its option. A search may be resumed from another directory.
+PLACES = {"CONFIG": home, "FILE": home, "DIR": home, "URL": absolute, "URI": home}
+
+Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words, and the check
+NOT_NEGATIVE: Rule = ("0 or more", lambda value: value >= 0)
+AT_LEAST_1: Rule = ("1 or more", lambda value: value >= 1)
+POSITIVE: Rule = ("above 0", lambda value: value > 0)
+GPUS: Rule = (
+    "a share of one GPU or a whole number of them",
+    lambda value: 0 <= value <= 1 or (value > 1 and not value % 1),
+)
+
+
+def duration(text: str) -> float:
+    """Read the seconds in ``8h``, ``30m``, ``90s``, ``90`` or ``1h30m``.
+
+    Examples:
+        >>> duration("1h30m")
+        5400.0
+    """
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text)
+    if not match or not any(match.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 8h, 30m, 90s or 1h30m.")
+    return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+
+
+def _option(
+    group: str, default: Any, metavar: str | None = None, rule: Rule | None = None, mutable: bool = False, **more: Any
+) -> Any:
+    """Make a field of :class:`Options`, which is an option of the command line too.
+
+    Args:
+        group: Its group in the help.
+        default: Its default.
+        metavar: The name of its value in the help.
+        rule: What a value must be.
+        mutable: Whether ``--resume`` allows it: it says how the search is run, not what is searched.
+        more: Further arguments of ``add_argument``.
+    """
+    argument = {**more, "metavar": metavar} if metavar else more
+    return dataclasses.field(default=default, metadata=dict(group=group, rule=rule, mutable=mutable, argument=argument))
+
+
+_what = functools.partial(_option, "what is searched")
+_how = functools.partial(_option, "how it is searched")
+_use = functools.partial(_option, "what it may use", mutable=True)
+_kept = functools.partial(_option, "where it is kept")
+_later = functools.partial(_option, "before and afterwards")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of a search. :func:`~minmax_tune.cli.build_parser` describes each.
+    """The options of a search. The command line is made of the fields, and its help of these lines.
+
+    Args:
+        configs: configs of the toolkit (default: the demo's two)
+        space: search space, YAML or Python, yours or one that ships: minmax.yaml (default), gan.yaml
+        datasets: config files laid over each CONFIG, in turn
+        layout: a study for each data set (default), or one study scored by their mean
+        objectives: an objective; repeat it for several, the first being the one that early stopping looks at
+            (default: balance:max)
+        num_samples: trials for each study
+        seed: seed of trainings and sampler
+        seeds: trainings for each trial; its score is their mean
+        points: YAML list of points to try first, after the unmodified config
+        baseline: whether trial 0 is the unmodified config (default: yes)
+        warm_start: first try the best of each study of another search
+        sampler: how Optuna proposes
+        scheduler: how weak trials are stopped early
+        resource: what early stopping counts, so that trials compare
+        grace: what a trial may use before it is stopped: a share of all images (default: 0.25), or seconds
+        collapse_below: end a trial when its objective is worse than V in three measurements in a row
+        time_budget: end the search after so long (8h, 30m, 90s)
+        cpus_per_trial: CPU cores a trial uses
+        gpus_per_trial: GPUs a trial uses: a fraction of one, several, or 0 (default: 1 where there are any)
+        max_concurrent: most trials at once (default: what there is)
+        max_failures: restarts of a trial whose worker or node died
+        fresh_workers: whether each trial gets a new process (default: no)
+        address: Ray: local (default, started here), auto, or HOST:PORT of a cluster
+        storage_path: where searches are kept
+        name: name of the search's folder (default: the date and time)
+        storage: Optuna's storage (default: SQLite in the folder): a database's URL, or journal:FILE for network file
+            systems; write a password as '$VARIABLE', which is filled in and not stored
+        mlflow: also log to this MLflow tracking server or folder; a password as in --storage
+        export_best: how many of the best configs to write
 
     Raises:
         ConfigError: If a value is out of range, or two exclude each other.
@@ -35,60 +111,56 @@ class Options:
         [('balance', 'max'), ('seconds', 'min')]
     """
 
-    # what is searched: fixed once the search has begun
-    configs: tuple[str, ...] = DEFAULT_CONFIGS
-    space: str = "minmax.yaml"
-    datasets: tuple[str, ...] = ()
-    layout: str = "per-dataset"
-    objectives: tuple[str, ...] = ("balance:max",)
-    num_samples: int = 5
-    sampler: str = "tpe"
-    scheduler: str = "none"
-    resource: str = "images"
-    grace: float | None = None
-    seed: int = 1
-    seeds: int = 1
-    points: str | None = None
-    baseline: bool = True
-    warm_start: str | None = None
-    collapse_below: float | None = None
-    storage_path: str = "results"
-    storage: str | None = None
-    name: str | None = None
-    # how it is run: may change when it is resumed
-    time_budget: float | None = None
-    cpus_per_trial: float = 1
-    gpus_per_trial: float | None = None
-    max_concurrent: int | None = None
-    max_failures: int = 2
-    fresh_workers: bool = False
-    address: str = "local"
-    export_best: int = 1
-    mlflow: str | None = None
+    # By name, as minmax-train finds them.
+    configs: tuple[str, ...] = _what(("four_gaussians_minmax.py", "mnist01_minmax_short.py"), "CONFIG")
+    space: str = _what("minmax.yaml", "FILE")
+    datasets: tuple[str, ...] = _what((), "FILE")
+    layout: str = _what("per-dataset", choices=("per-dataset", "shared"))
+    objectives: tuple[str, ...] = _what(("balance:max",), "METRIC:MODE", action="append", nargs=None)
+    num_samples: int = _what(5, "N", AT_LEAST_1)
+    seed: int = _what(1, "N", NOT_NEGATIVE)
+    seeds: int = _what(1, "K", AT_LEAST_1)
+    points: str | None = _what(None, "FILE")
+    baseline: bool = _what(True)
+    warm_start: str | None = _what(None, "DIR")
+
+    sampler: str = _how("tpe", choices=("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid"))
+    scheduler: str = _how("none", choices=("asha", "median", "none"))
+    resource: str = _how("images", choices=("images", "seconds"))
+    grace: float | None = _how(None, "X", POSITIVE)
+    collapse_below: float | None = _how(None, "V")
+    time_budget: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
+
+    cpus_per_trial: float = _use(1, "X", POSITIVE)
+    gpus_per_trial: float | None = _use(None, "X", GPUS)
+    max_concurrent: int | None = _use(None, "N", POSITIVE)
+    max_failures: int = _use(2, "N", NOT_NEGATIVE)
+    fresh_workers: bool = _use(False)
+    address: str = _use("local", "ADDRESS")
+
+    storage_path: str = _kept("results", "DIR")
+    name: str | None = _kept(None, "NAME")
+    storage: str | None = _kept(None, "URL")
+    mlflow: str | None = _kept(None, "URI", mutable=True)
+
+    export_best: int = _later(1, "K", AT_LEAST_1, mutable=True)
 
     def __post_init__(self) -> None:
-        for name in PLACES:
-            value = getattr(self, name)
-            found = tuple(map(home, value)) if isinstance(value, tuple) else value and home(value)
-            object.__setattr__(self, name, found)  # once and for all: the fields are frozen
+        for field in dataclasses.fields(self):
+            value, rule = getattr(self, field.name), field.metadata["rule"]
+            if value is None:
+                continue
+            if rule is not None and not rule[1](value):
+                raise ConfigError(f"{flag(field.name)} must be {rule[0]}, but got {value}.")
+            place = PLACES.get(field.metadata["argument"].get("metavar"), lambda given: given)
+            found = tuple(map(place, value)) if isinstance(value, (list, tuple)) else place(value)
+            object.__setattr__(self, field.name, found)  # once and for all: the fields are frozen
         for name in ADDRESSES:
             check_no_secret(flag(name), getattr(self, name) or "")
-        for name, least in (("num_samples", 1), ("seeds", 1), ("max_failures", 0), ("export_best", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{flag(name)} must be {least} or more, but got {getattr(self, name)}.")
         if self.seed + self.seeds > SEEDS:
             raise ConfigError(
                 f"--seed must be {SEEDS - self.seeds} or less, so that --seeds={self.seeds} from there on are below "
                 f"2**32, but got {self.seed}."
-            )
-        for name in ("cpus_per_trial", "max_concurrent", "time_budget"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{flag(name)} must be above 0, but got {value}.")
-        gpus = self.gpus_per_trial or 0
-        if gpus < 0 or (gpus > 1 and gpus % 1):
-            raise ConfigError(
-                f"--gpus-per-trial must be a share of one GPU or a whole number of them, but got {self.gpus_per_trial}."
             )
         for objective in self.objectives:
             if not re.fullmatch(r"[^:]+:(min|max)", objective):
@@ -113,8 +185,6 @@ class Options:
             raise ConfigError("--grace and --resource belong to a scheduler: add --scheduler asha or median.")
         if self.resource == "seconds" and self.grace is None:
             raise ConfigError("--resource seconds needs --grace SECONDS: how long a trial trains before it may stop.")
-        if self.grace is not None and self.grace <= 0:
-            raise ConfigError(f"--grace must be above 0, but got {self.grace}.")
         if self.resource == "images" and self.grace is not None and self.grace >= 1:
             raise ConfigError(
                 f"--grace={self.grace} is the share of a full training before a trial may stop: between 0 and 1 "
@@ -138,15 +208,11 @@ class Options:
     def from_dict(cls, stored: Mapping[str, Any]) -> Options:
         """Read the result of :meth:`to_dict`, also after a way through JSON."""
         known = {field.name for field in dataclasses.fields(cls)}
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known}
-        return cls(**given)
+        return cls(**{name: value for name, value in stored.items() if name in known})
 
 
-# The options that --resume allows: they say how the search is run, not what is searched.
-MUTABLE = (
-    *("time_budget", "cpus_per_trial", "gpus_per_trial", "max_concurrent", "max_failures", "fresh_workers"),
-    *("address", "export_best", "mlflow"),
-)
+# The options that --resume allows.
+MUTABLE = tuple(field.name for field in dataclasses.fields(Options) if field.metadata["mutable"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +220,7 @@ class Command:
     """The request of one command line.
 
     Args:
-        action: The action: ``search``, ``dry-run``, ``resume`` or ``report``.
+        action: The action: ``search``, ``dry_run``, ``resume`` or ``report``.
         folder: The folder of an earlier search, for ``resume`` and ``report``.
         given: The options on the command line, by the field's name.
         extend: The number of trials to add to each study.
@@ -186,5 +252,4 @@ class Command:
 
 def flag(field: str) -> str:
     """Return a field's name on the command line."""
-    named = {"configs": "CONFIG", "objectives": "--objective", "baseline": "--no-baseline"}
-    return named.get(field, "--" + field.replace("_", "-"))
+    return {"configs": "CONFIG", "objectives": "--objective"}.get(field, "--" + field.replace("_", "-"))

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from mmcv import Config
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.errors import ConfigError, SpaceError
+from minmax_plugin.hosts import Config
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind, is_retryable
 from minmax_tune.space.renamed import by_present_paths
 from minmax_tune.space.space import Space
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search, source
 
 WARM = "warm start"
 WARM_POINTS = f"{WARM}: points"  # kept in the study, because the other search may be deleted
 MOST_POINTS = 10_000  # of a grid
 
 
-def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
+def plan(record: Search, configs: Mapping[str, Config]) -> None:
     """Queue the first trials of a search: the unmodified config, the points, another search's best, the grid.
 
     A trial that is queued already is skipped, because a search may be killed while it is planned, or be extended.
@@ -32,19 +32,19 @@ def plan(record: SearchRecord, configs: Mapping[str, Config]) -> None:
     """
     options = record.options
     for name, study in record.studies.items():
-        known = [(t.user_attrs.get("origin"), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
+        known = [(source(t.user_attrs), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
             shared = options.layout == "shared"
             queue.append(baseline(record.space, list(configs.values()) if shared else [configs[name]]))
-        queue += [(point, {"origin": "point"}) for point in record.space.points]
+        queue += [(point, {"source": "point"}) for point in record.space.points]
         if options.warm_start and WARM_POINTS not in study.user_attrs:
             study.set_user_attr(WARM_POINTS, warm_points(record, name, _earlier(options.warm_start)))
-        queue += study.user_attrs.get(WARM_POINTS, [])
+        queue += [(params, {"source": source(attrs)}) for params, attrs in study.user_attrs.get(WARM_POINTS, [])]
         for params, attrs in queue[: options.num_samples]:
-            tried = [known_params for origin, known_params in known if origin == attrs["origin"]]
+            tried = [known_params for its_source, known_params in known if its_source == attrs["source"]]
             # there is one unmodified config, though a later version may express it by other parameters
-            if params not in tried and not (tried and attrs["origin"] == "baseline"):
+            if params not in tried and not (tried and attrs["source"] == "baseline"):
                 enqueue(study, params, **attrs)
         if options.sampler == "grid":
             queue_grid(record, name)
@@ -54,24 +54,24 @@ def baseline(space: Space, configs: Sequence[Config]) -> tuple[dict[str, Any], d
     """Make trial 0: the config as it is, with its values that the space can express and several configs share."""
     first, *others = (space.baseline(cfg) for cfg in configs)
     params = {name: value for name, value in first.items() if all(o.get(name) == value for o in others)}
-    return params, {"origin": "baseline", "baseline": True, "partial": not space.is_whole(params)}
+    return params, {"source": "baseline", "baseline": True, "partial": not space.is_whole(params)}
 
 
-def warm_points(record: SearchRecord, name: str, earlier: SearchRecord) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def warm_points(record: Search, name: str, earlier: Search) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return the best parameters of each study of another search, with the study of the same name first."""
     points: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for other in sorted(earlier.studies, key=lambda other: other != name):
-        for best in _best(earlier.studies[other]):
+        for best in earlier.studies[other].best_trials[:3]:  # of one objective, those that share the best value
             partial, params = best.user_attrs.get("partial"), by_present_paths(best.params)
             problem = "it is the unmodified config" if partial else record.space.misfit(params)
             if problem:
                 record.log(f"{name}: warm start passes over trial {best.number} of {other}: {problem}")
             elif params not in [known for known, _ in points]:
-                points.append((params, {"origin": f"{WARM}: {other} trial {best.number}"}))
+                points.append((params, {"source": f"{WARM}: {other} trial {best.number}"}))
     return points
 
 
-def queue_grid(record: SearchRecord, name: str) -> None:
+def queue_grid(record: Search, name: str) -> None:
     """Queue the points of the grid that the study lacks, as many as it has trials left."""
     study = record.studies[name]
     trials = study.get_trials(deepcopy=False)
@@ -80,7 +80,7 @@ def queue_grid(record: SearchRecord, name: str) -> None:
     fresh = [point for point in grid(record.space, record.options.seed) if point not in tried]
     room = record.remaining(name) - waiting
     for point in fresh[: max(0, room)]:
-        enqueue(study, point, origin="grid")
+        enqueue(study, point, source="grid")
     if len(fresh) < room:
         record.log(f"{name}: the grid has no more points; {room - len(fresh)} trials fewer than asked for")
 
@@ -113,7 +113,7 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
     return [t.params for t in study.get_trials(deepcopy=False)]
 
 
-def reconcile(record: SearchRecord) -> int:
+def reconcile(record: Search) -> int:
     """Mark the trials that a killed search left running as failed, and queue trials again that failed without fault.
 
     A trial that is COMPLETE in its study is finished, even if other records differ. It is not run again.
@@ -134,7 +134,7 @@ def reconcile(record: SearchRecord) -> int:
     return queued
 
 
-def retry_errored(record: SearchRecord) -> int:
+def retry_errored(record: Search) -> int:
     """Queue failed trials again, from their beginning.
 
     Returns:
@@ -157,7 +157,7 @@ def retry(study: optuna.Study, trial: FrozenTrial, continues: bool) -> None:
     kept = {k: trial.user_attrs[k] for k in ("baseline", "partial") if k in trial.user_attrs}
     # A trial that was killed while it was being sampled may have its params in its queue entry alone.
     params = trial.params or trial.user_attrs.get("queued", {})
-    enqueue(study, params, **kept, origin="retry", retry_of=trial.number, continues=continues)
+    enqueue(study, params, **kept, source="retry", retry_of=trial.number, continues=continues)
 
 
 def enqueue(study: optuna.Study, params: dict[str, Any], **attrs: Any) -> None:
@@ -174,12 +174,8 @@ def fail(study: optuna.Study, trial: optuna.Trial | int, kind: FailureKind, reas
     study.tell(number, state=TrialState.FAIL)
 
 
-def _earlier(folder: str) -> SearchRecord:
+def _earlier(folder: str) -> Search:
     try:
-        return SearchRecord.open(folder)
+        return Search.open(folder)
     except ConfigError as error:
         raise ConfigError(f"--warm-start: {error}") from error
-
-
-def _best(study: optuna.Study) -> list[FrozenTrial]:
-    return study.best_trials[:3]  # of a single objective, those that share the best value

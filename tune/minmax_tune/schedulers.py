@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from minmax_tune.report.tables import course
 REDUCTION = 3  # ASHA keeps the best third at each rung
 RUNGS = 5  # by seconds, where no trial's full length is known
 GRACE = 0.25  # share of a full training
+_Earlier = namedtuple("_Earlier", "trial_id")  # what Ray's schedulers read of a trial
 
 
 def make_scheduler(
@@ -52,11 +53,6 @@ def make_scheduler(
     if not by_seconds:  # what is stored of each trial is by images
         scheduler.replay(studies, metric)
     return scheduler
-
-
-@dataclasses.dataclass(frozen=True)
-class _Earlier:
-    trial_id: str
 
 
 class PerStudy(FIFOScheduler):

@@ -22,7 +22,7 @@ from minmax_tune.report.results import Report
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.storage import open_storage
-from minmax_tune.study import SearchRecord, new_folder
+from minmax_tune.study import Search, new_folder
 from minmax_tune.tuner import SIGNALS, only_one, run
 from minmax_tune.upgrade import clean
 from minmax_tune.validation import check_resources, prepare
@@ -37,7 +37,7 @@ def rehearse(request: Command) -> int:
     """Show how a search would begin."""
     options = request.options()
     space, configs = prepare(options)
-    rehearsal = SearchRecord.rehearse(options, space, configs)
+    rehearsal = Search.rehearse(options, space, configs)
     plan(rehearsal, configs)
     show(rehearsal)
     return 0
@@ -45,7 +45,7 @@ def rehearse(request: Command) -> int:
 
 def report(request: Command) -> int:
     """Write the results of a search again."""
-    record = SearchRecord.open(str(request.folder))
+    record = Search.open(str(request.folder))
     clean(record)
     record.options = request.options(record.options)
     written = Report(record)
@@ -60,14 +60,14 @@ def search(request: Command) -> int:
     space, configs = prepare(options)
     if options.mlflow:
         connect(options.mlflow)  # an error now, not when Ray runs
-    plan(SearchRecord.rehearse(options, space, configs), configs)  # an error now, not when there is a folder
+    plan(Search.rehearse(options, space, configs), configs)  # an error now, not when there is a folder
     name = options.name or datetime.now().strftime("search_%Y%m%d_%H%M%S_%f")  # several may begin in one second
     folder = Path(options.storage_path).absolute() / name
     if options.storage:
         open_storage(options.storage, folder)  # an error now, before there is a folder
     new_folder(folder, options)
     with only_one(folder):
-        record = SearchRecord.create(folder, options, space, configs)
+        record = Search.create(folder, options, space, configs)
         plan(record, configs)
         return execute(record)
 
@@ -75,7 +75,7 @@ def search(request: Command) -> int:
 def resume(request: Command) -> int:
     """Resume a search that was ended or killed."""
     assert request.folder is not None
-    record = SearchRecord.open(request.folder)
+    record = Search.open(request.folder)
     options = request.options(record.options)
     check_resources(options)
     if options.mlflow:
@@ -98,7 +98,7 @@ def resume(request: Command) -> int:
             raise
 
 
-def execute(record: SearchRecord) -> int:
+def execute(record: Search) -> int:
     """Run the trials that are left of a search, and write its results.
 
     Returns:
@@ -135,7 +135,7 @@ def execute(record: SearchRecord) -> int:
     return 0 if all(finished) else 1
 
 
-def show(record: SearchRecord) -> None:
+def show(record: Search) -> None:
     """Print what the first trials of a search would change in their configs."""
     searcher = StudySearcher(record, SearchStopper(None))
     bases = {name: cfg.pretty_text.splitlines() for name, cfg in record.configs.items()}

@@ -18,9 +18,10 @@ from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
-from minmax_tune.samplers import make_sampler
+from minmax_tune.samplers import as_sampled, make_sampler
+from minmax_tune.scores import summary
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
-from minmax_tune.study import REPORTS, SearchRecord, code_commit
+from minmax_tune.study import REPORTS, Search, code_commit, source
 from minmax_tune.validation import COSTS
 
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
@@ -30,9 +31,8 @@ MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones incl
 class _Running(EmptyPickle):
     study: str
     trial: optuna.Trial
-    result: dict[str, Any] = dataclasses.field(default_factory=dict)  # its last measurement
+    result: dict[str, Any] = dataclasses.field(default_factory=dict)  # the last; with its outcome once it has one
     steps: set[int] = dataclasses.field(default_factory=set)
-    ended: dict[str, Any] | None = None  # the result with which it ended by itself, before Ray took note
 
 
 class StudySearcher(EmptyPickle, Searcher):
@@ -52,7 +52,7 @@ class StudySearcher(EmptyPickle, Searcher):
         stopper: The stopper, which is told when the search has nothing more to gain.
     """
 
-    def __init__(self, record: SearchRecord, stopper: SearchStopper) -> None:
+    def __init__(self, record: Search, stopper: SearchStopper) -> None:
         metric, mode = record.objectives[0]
         super().__init__(metric=metric, mode=mode)
         self._record, self._stopper = record, stopper
@@ -72,14 +72,15 @@ class StudySearcher(EmptyPickle, Searcher):
         record = self._record
         left = {name: record.remaining(name) for name in record.studies}
         if record.options.sampler == "grid":  # its points are queued
-            left = {n: min(k, len(_waiting(record.studies[n]))) for n, k in left.items()}
+            for n, study in record.studies.items():
+                left[n] = min(left[n], len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))))
         name = max(left, key=lambda n: left[n])
         if left[name] == 0 or self._stopper.reason:
             return Searcher.FINISHED
         if len(self._running) >= self.limit:
             return None
         study = record.studies[name]
-        trial = study.ask()
+        trial = as_sampled(study).ask()
         attrs = trial.user_attrs
         try:
             if attrs.get("baseline"):
@@ -94,25 +95,25 @@ class StudySearcher(EmptyPickle, Searcher):
         trial.set_user_attr("commit", code_commit())
         trial.set_user_attr("settings", settings)
         trial.set_user_attr("baseline", bool(attrs.get("baseline")))
-        if "origin" not in attrs:
-            trial.set_user_attr("origin", "sampler")
+        trial.set_user_attr("source", source(attrs) or "sampler")
         self._running[trial_id] = _Running(name, trial)
         return {
             "study": name,
             "number": trial.number,
             "params": trial.params,
             "settings": settings,
-            "runs": [[run.base, run.seed, str(run.folder)] for run in record.runs(name, trial.number)],
+            "folder": record.trial_folder(name, trial.number),
+            "runs": record.runs(name, trial.number),
             "continues": self._continues(name, attrs),
         }
 
-    def _continues(self, name: str, attrs: dict[str, Any]) -> str | None:
+    def _continues(self, name: str, attrs: dict[str, Any]) -> Path | None:
         """Find the folder of the earlier attempt from which a retry resumes."""
         trials = self._record.studies[name].get_trials(deepcopy=False)
         while attrs.get("continues"):
             folder = self._record.trial_folder(name, attrs["retry_of"])
             if (folder / REPORTS).exists():
-                return str(folder)
+                return folder
             attrs = trials[attrs["retry_of"]].user_attrs
         return None
 
@@ -121,12 +122,8 @@ class StudySearcher(EmptyPickle, Searcher):
 
     def _on_result(self, running: _Running, result: dict[str, Any]) -> None:
         trial, value = running.trial, result.get(self.metric)
-        if result.get("outcome"):
-            running.ended = result
-        if result.get("outcome") == "failed":
-            return
-        running.result = result
-        if value is None or not math.isfinite(value):
+        running.result |= result
+        if result.get("outcome") == "failed" or value is None or not math.isfinite(value):
             return
         points = [*result.get("earlier", []), [result["images"], value]]
         if len(self._record.objectives) > 1:  # Optuna keeps intermediate values of single objectives only
@@ -148,7 +145,7 @@ class StudySearcher(EmptyPickle, Searcher):
         if "images" in result:  # Ray tells of the result at which a trial is stopped here alone
             self._on_result(running, result)
         self._keep(trial, running.result)
-        values = [_value(result, metric) for metric, _ in self._record.objectives]
+        values: list[Any] = [result.get(m, result.get(f"objectives/{m}")) for m, _ in self._record.objectives]
         bad = [(m, v) for (m, _), v in zip(self._record.objectives, values, strict=True) if not _finite(v)]
         self._finished += 1
         if trial_id in self.out_of_memory:
@@ -178,8 +175,8 @@ class StudySearcher(EmptyPickle, Searcher):
         """End the trials that still run in their studies, because the search ends before they do."""
         reason = reason or FailureKind.INTERRUPTED
         for trial_id, running in list(self._running.items()):
-            if running.ended:
-                self.on_trial_complete(trial_id, running.ended)
+            if "outcome" in running.result:
+                self.on_trial_complete(trial_id, running.result)
             else:
                 self._guarded(functools.partial(self._cut, running, reason), None)
         self._running.clear()
@@ -234,50 +231,5 @@ class StudySearcher(EmptyPickle, Searcher):
         pass
 
 
-def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """Summarise the runs of a trial: scores by seed, their interval, and mean metrics.
-
-    Args:
-        runs: The runs, each with ``base``, ``seed`` and ``metrics``.
-        metric: The primary objective.
-
-    Examples:
-        >>> runs = [{"base": "a", "seed": s, "metrics": {"m": v}} for s, v in ((1, 0.4), (2, 0.6))]
-        >>> kept = summary(runs, "m")
-        >>> kept["scores"], [round(x, 2) for x in kept["interval"]]
-        ([0.4, 0.6], [-0.77, 1.77])
-    """
-    by_seed: dict[int, list[float]] = {}
-    for run in runs:
-        by_seed.setdefault(run["seed"], []).append(run["metrics"].get(metric, math.nan))
-    scores = [sum(values) / len(values) for values in by_seed.values()]
-    names = [n for n in runs[-1]["metrics"] if all(n in run["metrics"] for run in runs)]
-    metrics = {n: sum(run["metrics"][n] for run in runs) / len(runs) for n in names}
-    return {"runs": runs, "scores": scores, "interval": interval(scores), "metrics": metrics}
-
-
-def interval(scores: list[float], level: float = 0.95) -> list[float] | None:
-    """Compute Student's t interval of the mean of ``scores``, or ``None`` for fewer than two.
-
-    Examples:
-        >>> interval([0.5])
-    """
-    from scipy import stats  # type: ignore[import-untyped]
-
-    if len(scores) < 2 or not all(map(math.isfinite, scores)):
-        return None
-    mean = sum(scores) / len(scores)
-    half = float(stats.sem(scores)) * float(stats.t.ppf((1 + level) / 2, len(scores) - 1))
-    return [mean - half, mean + half]
-
-
-def _value(result: dict[str, Any], metric: str) -> Any:
-    return result.get(metric, result.get(f"objectives/{metric}"))
-
-
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _waiting(study: optuna.Study) -> list[Any]:
-    return study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import platform
 import shutil
@@ -13,16 +12,16 @@ import time
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
-from mmcv import Config
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.errors import ConfigError
-from minmax_plugin.mmgen.config import load_config
+from minmax_plugin.hosts import TOOLKITS, Config, load_config
+from minmax_plugin.installed import installed
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import take_out
 from minmax_tune.files import write_text, writing
@@ -44,8 +43,7 @@ CODE = Path(__file__).parent
 SHARED = "shared"  # name of the one study over all data sets
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One training of a trial. A trial has one for each seed, and in a shared study for each data set too.
 
     Args:
@@ -59,7 +57,7 @@ class Run:
     folder: Path
 
 
-class SearchRecord(EmptyPickle):
+class Search(EmptyPickle):
     """A stored search.
 
     The folder holds ``search.json`` (options, versions, the code's commit, start), ``space.json``, ``base/*.py`` (the
@@ -70,7 +68,7 @@ class SearchRecord(EmptyPickle):
     - ``commit``: the commit of the code that it began with, because a search may be resumed with another;
     - ``baseline``: whether it is the unmodified config;
     - ``settings``: the settings that override the base, by path;
-    - ``origin``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
+    - ``source``: ``baseline``, ``point``, ``grid``, ``warm start: STUDY trial N``, ``retry`` or ``sampler``;
     - ``retry_of``: the number of the trial that it runs again;
     - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
     - ``reason``: why it was not finished;
@@ -90,7 +88,7 @@ class SearchRecord(EmptyPickle):
         studies: The studies by name: those of ``bases``, or one named ``shared``.
 
     Examples:
-        >>> SearchRecord.open("nowhere")
+        >>> Search.open("nowhere")
         Traceback (most recent call last):
         minmax_plugin.errors.ConfigError: 'nowhere' holds no search: it has no search.json.
     """
@@ -108,7 +106,7 @@ class SearchRecord(EmptyPickle):
         self.is_rehearsal = False  # kept in memory alone
 
     @classmethod
-    def create(cls, folder: Path, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+    def create(cls, folder: Path, options: Options, space: Space, configs: Mapping[str, Config]) -> Search:
         """Write a new search down.
 
         Args:
@@ -139,10 +137,7 @@ class SearchRecord(EmptyPickle):
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
             commit=code_commit(),
             platform=platform.platform(),
-            versions={
-                name: importlib.metadata.version(name) for name in ("torch", "mmcv", "mmgen", "ray", "optuna", "numpy")
-            }
-            | {"python": platform.python_version()},
+            versions=installed(("torch", *TOOLKITS, "ray", "optuna", "numpy")),
             studies={name: study.study_name for name, study in studies.items()},
             bases=bases,
             points=space.points,
@@ -152,7 +147,7 @@ class SearchRecord(EmptyPickle):
         return record
 
     @classmethod
-    def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> SearchRecord:
+    def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> Search:
         """Make a search in memory alone."""
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
         studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
@@ -161,7 +156,7 @@ class SearchRecord(EmptyPickle):
         return record
 
     @classmethod
-    def open(cls, folder: str | Path) -> SearchRecord:
+    def open(cls, folder: str | Path) -> Search:
         """Read a stored search.
 
         Raises:
@@ -210,29 +205,24 @@ class SearchRecord(EmptyPickle):
         """The number of trainings of each configuration (on each data set)."""
         return self.options.seeds
 
-    def trial_folder(self, study: str, number: int, seed_index: int | None = None, base: str | None = None) -> Path:
-        """Return the folder of a trial, or with ``seed_index`` that of one of its runs.
-
-        A run of a shared study needs ``base`` too. A trial of a single run has its files in its folder itself.
-        """
-        folder = trial_folder(self.folder, study, number)
-        if seed_index is not None and self.options.layout == "shared" and base is not None:
-            folder /= base
-        if seed_index is not None and self.seeds > 1:
-            folder /= f"seed_{self.options.seed + seed_index}"
-        return folder
+    def trial_folder(self, study: str, number: int) -> Path:
+        """Return the folder of a trial."""
+        return self.folder / TRIALS / f"{study}_{number}"
 
     def runs(self, study: str, number: int) -> list[Run]:
         """List a trial's trainings, in their order: seed by seed, and in a shared study data set by data set.
 
-        The first seed is the search's, unless the space sets ``seed``.
+        The first seed is the search's, unless the space sets ``seed``. A trial of a single run has its files in its
+        folder itself.
         """
-        bases = list(self.bases) if self.options.layout == "shared" else [study]
+        shared, folder = self.options.layout == "shared", self.trial_folder(study, number)
         trials = self.studies[study].get_trials(deepcopy=False)
         settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
         first = settings.get("seed", self.options.seed)
         return [
-            Run(base, first + i, self.trial_folder(study, number, i, base)) for i in range(self.seeds) for base in bases
+            Run(base, first + i, folder / (base * shared) / (f"seed_{self.options.seed + i}" * (self.seeds > 1)))
+            for i in range(self.seeds)
+            for base in (self.bases if shared else [study])
         ]
 
     def config(self, base: str, trial: FrozenTrial) -> Config:
@@ -292,6 +282,11 @@ class SearchRecord(EmptyPickle):
         write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
 
 
+def source(attributes: Mapping[str, Any]) -> str | None:
+    """Return where a trial comes from, by its user attributes. Version 0.1.0 named it ``origin``."""
+    return attributes.get("source", attributes.get("origin"))
+
+
 def new_folder(folder: Path, options: Options) -> None:
     """Make the folder of a new search.
 
@@ -305,11 +300,6 @@ def new_folder(folder: Path, options: Options) -> None:
         if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):
             raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def trial_folder(search: Path, study: str, number: int) -> Path:
-    """Return the folder of a trial of the search in ``search``."""
-    return search / TRIALS / f"{study}_{number}"
 
 
 def numbered(folder: Path, pattern: str) -> list[Path]:

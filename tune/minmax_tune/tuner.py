@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from ray import tune
 
 from minmax_plugin.errors import ClusterError, ConfigError
+from minmax_plugin.hosts import host_of
 from minmax_plugin.secrets import hide
 from minmax_tune.files import writing
 from minmax_tune.nodes import check_nodes, source_folders
@@ -24,16 +25,15 @@ from minmax_tune.options import Options
 from minmax_tune.schedulers import make_scheduler
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import SearchStopper
-from minmax_tune.study import LOCK, TRIALS, SearchRecord
+from minmax_tune.study import LOCK, TRIALS, Search
 from minmax_tune.trial.run import run_trial
-from minmax_tune.validation import images_of
 
 ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 ATTEMPTS = 3  # to start a node
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: SearchStopper) -> None:
+def run(record: Search, callbacks: Sequence[tune.Callback], ending: SearchStopper) -> None:
     """Run the trials of a search that are left.
 
     Args:
@@ -46,10 +46,9 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
     """
     options = record.options
     searcher = StudySearcher(record, ending)
-    images = {
-        name: images_of({run.base: record.configs[run.base] for run in record.runs(name, 0)}, record.seeds)
-        * max(1, int(options.gpus_per_trial or 1))  # a batch for each
-        for name in record.studies
+    sizes = {n: host_of(cfg).iterations(cfg) * host_of(cfg).batch_size(cfg) for n, cfg in record.configs.items()}
+    images = {  # of a trial of each study; a batch for each process
+        name: options.processes * sum(sizes[run.base] for run in record.runs(name, 0)) for name in record.studies
     }
     connect(options.address)
     try:
@@ -60,9 +59,8 @@ def run(record: SearchRecord, callbacks: Sequence[tune.Callback], ending: Search
         tuner = tune.Tuner(
             tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": gpus}),
             param_space={
-                "folder": str(record.folder),
                 "bases": record.bases,
-                "objectives": [list(objective) for objective in record.objectives],
+                "objectives": record.objectives,
                 "collapse_below": options.collapse_below,
                 "cpus": options.cpus_per_trial,
                 "gpus": gpus,
@@ -145,7 +143,7 @@ def gpus_per_trial(options: Options) -> float:
     return float(any(node["Resources"].get("GPU") for node in ray.nodes() if node["Alive"]))
 
 
-def count_slots(record: SearchRecord, gpus: float) -> int:
+def count_slots(record: Search, gpus: float) -> int:
     """Count the trials, with ``gpus`` GPUs each, that fit at a time.
 
     Returns:

@@ -1,15 +1,16 @@
-"""Removes passwords from the folders of searches that an earlier version has written."""
+"""Brings the folders of searches of version 0.1.0 up to date: no passwords, and the preset by its name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from minmax_plugin.hosts import host_of
 from minmax_plugin.secrets import hide, secrets_of
 from minmax_tune.addresses import fill_in
 from minmax_tune.files import replaced
 from minmax_tune.options import ADDRESSES, flag
-from minmax_tune.study import NO_PASSWORD, TRIALS, SearchRecord
+from minmax_tune.study import NO_PASSWORD, TRIALS, Search
 
 # Ray's own memory of a search, which nobody reads. An earlier version's holds the storage and its password.
 OF_RAY = ("tuner.pkl", "*state*-*", "*/error.pkl")
@@ -21,8 +22,8 @@ TEXTS = (
 )
 
 
-def clean(record: SearchRecord) -> None:
-    """Remove the passwords from a search's folder, once. A search that a later version began has none.
+def clean(record: Search) -> None:
+    """Bring a search's folder up to date, once, and remove its passwords. A search of a later version needs nothing.
 
     A password that an earlier version stored in ``--storage`` or ``--mlflow`` becomes a variable. The variable must be
     set for the next ``--resume``; the log says so. The database of the studies stays as it is.
@@ -43,6 +44,11 @@ def clean(record: SearchRecord) -> None:
     for pattern in TEXTS:
         for path in record.folder.glob(pattern):
             _rewrite(path)
+    for name, cfg in record.configs.items():
+        host = host_of(cfg)
+        if (settings := host.minmax_settings(cfg)) is not None:
+            host.set_minmax(cfg, {"preset": "practical", **settings})
+            cfg.dump(record.bases[name])
     record.write(**{NO_PASSWORD: True})
     for field in ADDRESSES:
         if secrets_of(stored["options"].get(field) or ""):

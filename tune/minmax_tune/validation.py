@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from mmcv import Config
 
 from minmax_plugin.errors import ConfigError, SpaceError
-from minmax_plugin.mmgen.check import check_config, read_data
-from minmax_plugin.mmgen.config import load_config
-from minmax_plugin.mmgen.metrics import SampleMetrics
+from minmax_plugin.hosts import Config, host_of, load_config
 from minmax_plugin.secrets import paths_of_secrets
 from minmax_tune.options import Options
 from minmax_tune.space.paths import hint
@@ -40,10 +36,11 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
     check_no_secrets(space.points, "points: ")
     configs = read_configs(options)
     for name, cfg in configs.items():
+        host = host_of(cfg)
         try:
-            check_config(cfg)
-            check_no_secrets(cfg._cfg_dict.to_dict(), "")
-            read_data(cfg)
+            host.check_config(cfg)
+            check_no_secrets(dict(cfg), "")
+            host.read_data(cfg)
             check_objectives(cfg, options)
         except ConfigError as error:
             raise ConfigError(f"config {name}: {error}") from error
@@ -95,7 +92,7 @@ def read_configs(options: Options) -> dict[str, Config]:
         for dataset in options.datasets or [None]:
             cfg, name = load_config(path), Path(path).stem
             if dataset is not None:
-                lay_dataset(cfg, load_config(dataset))
+                host_of(cfg).set_dataset(cfg, load_config(dataset))
                 name += f"-{Path(dataset).stem}"
             if name in configs:
                 raise ConfigError(f"two studies would be named {name!r}: rename one of the files.")
@@ -128,80 +125,7 @@ def check_objectives(cfg: Config, options: Options) -> None:
     Raises:
         ConfigError: If there is one. The message names it and the metrics that are measured.
     """
-    measured = measured_metrics(cfg)
-    if measured is None:
-        return
+    measured = host_of(cfg).measured_metrics(cfg)
     for metric, _ in options.directions:
-        if metric not in measured:
-            raise ConfigError(f"--metric={metric!r} is not measured{hint(metric, measured)}.")
-
-
-MEASURE_NOTHING = (  # hooks of this project and of the toolkit
-    "MinMaxHook",
-    "ExponentialMovingAverageHook",
-    "VisualizeUnconditionalSamples",
-    "MMGenVisualizationHook",
-    "PickleDataHook",
-    "PGGANFetchDataHook",
-)
-
-
-def measured_metrics(cfg: Config) -> list[str] | None:
-    """Return the names of all metrics that a config measures, or ``None`` if a hook's metrics are not known.
-
-    Examples:
-        >>> hook = dict(type="SampleMetrics", interval=10, metrics=dict(type="ModeCoverage"))
-        >>> measured_metrics(Config(dict(custom_hooks=[hook])))[:2]
-        ['modes', 'hq']
-    """
-    if cfg.get("evaluation"):
-        return None
-    names: list[str] = []
-    for settings in cfg.get("custom_hooks") or []:
-        if settings["type"] == "SampleMetrics":
-            arguments = {k: v for k, v in settings.items() if k not in ("type", "priority")}
-            try:
-                names += [name for metric in SampleMetrics(**arguments).metrics for name in metric.names]
-            except NotImplementedError:
-                return None
-        elif settings["type"] not in MEASURE_NOTHING:
-            return None
-    return [*names, *COSTS]
-
-
-def lay_dataset(cfg: Config, dataset: Config) -> None:
-    """Give a config another data set, in place.
-
-    Each part of ``data`` that ``dataset`` has is replaced, not merged, so nothing of the old one is left. The new
-    ``metrics_hook`` also replaces the hook in ``custom_hooks`` that measures the old one.
-
-    Raises:
-        ConfigError: If several hooks may be that one.
-    """
-    old = cfg.get("metrics_hook")
-    for key, value in dataset._cfg_dict.items():
-        if key == "data":
-            for part, settings in value.items():  # not update(), which merges
-                cfg.data[part] = settings
-        else:
-            cfg[key] = value
-    if "metrics_hook" in dataset:
-        hooks = cfg.get("custom_hooks") or []
-        # By its type where it was written out, or changed after the config had taken it over.
-        measuring = [h for h in hooks if h == old] or [h for h in hooks if h["type"] == dataset.metrics_hook["type"]]
-        if len(measuring) > 1:
-            raise ConfigError(
-                f"custom_hooks has {len(measuring)} entries of type {dataset.metrics_hook['type']!r}, and none is its "
-                "metrics_hook: name the one that measures the data set metrics_hook, for another one to take its place."
-            )
-        cfg.custom_hooks = [dataset.metrics_hook if h in measuring else h for h in hooks]
-
-
-def images_of(configs: Mapping[str, Config], seeds: int) -> int:
-    """Count the real images that a trial of all these configs sees.
-
-    Examples:
-        >>> images_of({"a": Config(dict(total_iters=10, data=dict(samples_per_gpu=8)))}, seeds=2)
-        160
-    """
-    return seeds * sum(cfg.total_iters * cfg.data.samples_per_gpu for cfg in configs.values())
+        if measured is not None and metric not in (known := [*measured, *COSTS]):
+            raise ConfigError(f"--metric={metric!r} is not measured{hint(metric, known)}.")

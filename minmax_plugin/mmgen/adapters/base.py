@@ -46,6 +46,7 @@ class GameAdapter:
     names: ClassVar[tuple[str, str]] = ("generator", "discriminator")  # of the networks, and of their optimizers
     has_auxiliary_losses: ClassVar[bool] = False  # of the generator, beside the adversarial one
     cycle_per_iteration: ClassVar[bool] = False  # whether one train_step is a whole cycle
+    f_drifts: ClassVar[bool] = False  # whether f changes by itself between a decision and the next proposal
     builds_optimizers: ClassVar[bool] = False  # whether the model makes them itself, and new ones at times
 
     def __init__(self, model: nn.Module) -> None:
@@ -160,12 +161,15 @@ class GameAdapter:
         """Return f from the last ascent step's own forward pass, so before that step. It costs nothing."""
         return -(self._halves[True] + self._halves[False])
 
-    def fresh_value(self, batch: Mapping[str, Any], fraction: float = 1.0) -> Tensor:
+    def fresh_value(self, batch: Mapping[str, Any], fraction: float = 1.0, by_groups: bool = False) -> Tensor:
         """Compute f on the real images of ``batch`` and as many fresh fakes. Run it in inference mode.
 
-        It returns the values of up to 8 equal groups of samples, whose mean is f. The networks see the batch as one,
-        and the loss alone is taken group by group. Own terms of the generator are taken over the batch, and are the
-        same in each group.
+        Args:
+            batch: The real images.
+            fraction: The share of the batch that is used.
+            by_groups: Whether to return the values of up to 8 equal groups of samples, whose mean is f, and whose
+                spread tells its standard error. The networks see the batch as one, and the loss alone is taken group
+                by group. Own terms of the generator are taken over the batch, and are the same in each group.
         """
         tensors = {k: v for k, v in batch.items() if isinstance(v, Tensor)}
         total = min(len(v) for v in tensors.values())
@@ -173,9 +177,9 @@ class GameAdapter:
         first = int(torch.randint(total - size + 1, ()))  # another part each time, as the batch is
         part = {k: v[first : first + size] for k, v in tensors.items()}
         if self.own_loss:
-            return self._read_own_loss(self.seen(part))
+            return self._read_own_loss(self.seen(part), by_groups)
         predictions, own = self.discriminate(part)
-        groups = math.gcd(8, *(len(prediction) for prediction, _ in predictions))
+        groups = math.gcd(8, *(len(prediction) for prediction, _ in predictions)) if by_groups else 1
         loss = self.model.gan_loss
         halves = [
             by_group(functools.partial(loss, target_is_real=real, is_disc=True), prediction, groups)
@@ -184,10 +188,10 @@ class GameAdapter:
         weight = loss.loss_weight if self.has_auxiliary_losses else 1.0  # of the adversarial term beside the others
         return own - weight * torch.stack(halves).sum(dim=0)
 
-    def _read_own_loss(self, seen: Mapping[str, Any]) -> Tensor:
+    def _read_own_loss(self, seen: Mapping[str, Any], by_groups: bool) -> Tensor:
         """Return minus the loss of the model's own ``_get_disc_loss`` for each group, without auxiliary losses."""
         model, size = self.model, len(seen["disc_pred_real"])
-        groups = math.gcd(8, size)
+        groups = math.gcd(8, size) if by_groups else 1
         chunks = {k: v.unflatten(0, (groups, -1)) for k, v in seen.items() if isinstance(v, Tensor) and len(v) == size}
         auxiliary = getattr(model, "disc_auxiliary_losses", None)
         model.disc_auxiliary_losses = None
@@ -253,6 +257,8 @@ def by_group(loss: Callable[[Tensor], Tensor], prediction: Tensor, groups: int) 
         >>> by_group(torch.mean, torch.arange(4.0), groups=2)
         tensor([0.5000, 2.5000])
     """
+    if groups == 1:
+        return loss(prediction).reshape(1)
     chunks = prediction.unflatten(0, (groups, -1))
     try:
         return torch.func.vmap(loss)(chunks)

@@ -22,6 +22,7 @@ class ProgressiveAdapter(GameAdapter):
     """
 
     drives = (ProgressiveGrowingGAN,)
+    f_drifts = True  # while a scale fades in
     builds_optimizers = True
 
     @classmethod

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 
 from minmax_plugin.baselines import Unrolled, check_unrollable
-from minmax_plugin.baselines.optimizers import check_count
+from minmax_plugin.checks import check_count
 from minmax_plugin.mmgen.adapters.base import GameAdapter, ascent_steps
 from minmax_plugin.mmgen.unrolled import UnrolledGAN
 

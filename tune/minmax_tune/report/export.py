@@ -9,10 +9,10 @@ from pathlib import Path
 
 from minmax_tune.files import link_or_copy, replaced, write_text
 from minmax_tune.report.tables import Row, commands
-from minmax_tune.study import SearchRecord, numbered
+from minmax_tune.study import Search, numbered
 
 
-def write_configs(record: SearchRecord, row: Row) -> None:
+def write_configs(record: Search, row: Row) -> None:
     """Write the configs that a trial trains into its folder, one for each data set, ready for ``minmax-train``.
 
     Args:
@@ -26,7 +26,7 @@ def write_configs(record: SearchRecord, row: Row) -> None:
         write_text(path, _config(record, row, base))
 
 
-def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
+def write_best(record: Search, ranked: Sequence[Row]) -> None:
     """Write the best trial of a study to ``best/STUDY/``, and the next ones, if asked for, to ``best/STUDY/2/`` etc.
 
     With several objectives the trials of the Pareto front come first.
@@ -47,13 +47,13 @@ def write_best(record: SearchRecord, ranked: Sequence[Row]) -> None:
         _remove_beyond(record.folder / "best" / chosen[0].study, len(chosen))
 
 
-def row_samples(record: SearchRecord, row: Row) -> Path | None:
+def row_samples(record: Search, row: Row) -> Path | None:
     """Find the last picture of the samples of a trial's first training, if it drew any."""
     pictures = numbered(record.runs(row.study, row.number)[0].folder / "samples", "iter_*.png")
     return pictures[-1] if pictures else None
 
 
-def _write(record: SearchRecord, row: Row, folder: Path) -> None:
+def _write(record: Search, row: Row, folder: Path) -> None:
     bases = _bases(record, row)
     names = {base: "config.py" if len(bases) == 1 else f"config_{base}.py" for base in bases}
     for base, name in names.items():
@@ -94,14 +94,9 @@ def _remove_beyond(folder: Path, places: int) -> None:
                 place.rmdir()
 
 
-def _config(record: SearchRecord, row: Row, base: str) -> str:
-    trial = next(t for t in record.studies[row.study].get_trials(deepcopy=False) if t.number == row.number)
-    return f"{_title(row)}{record.config(base, trial).pretty_text}\n"
+def _config(record: Search, row: Row, base: str) -> str:
+    return f"# {row.study}, trial {row.number}\n{record.merged(base, row.settings).pretty_text}\n"
 
 
-def _title(row: Row) -> str:
-    return f"# {row.study}, trial {row.number}\n"
-
-
-def _bases(record: SearchRecord, row: Row) -> list[str]:
+def _bases(record: Search, row: Row) -> list[str]:
     return list(dict.fromkeys(run.base for run in record.runs(row.study, row.number)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import mimetypes
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from minmax_tune.report import tables
 from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row
 from minmax_tune.storage import database_url
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PLOTS = {  # in the page's order
@@ -33,10 +34,9 @@ PLOTS = {  # in the page's order
 }
 # Text of a plot on a dark page; its lines do on both.
 DARK = b"<style>@media (prefers-color-scheme: dark) { text { fill: #b8bec8 !important } }</style>"
-TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
-def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
+def render(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
     """Write the page, as HTML.
 
     Args:
@@ -47,7 +47,7 @@ def render(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        number=tables.number, setting=_setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
+        number=tables.number, setting=tables.setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
     )
     kept = json.loads((record.folder / "search.json").read_text())
     return environment.from_string(TEMPLATE.read_text()).render(
@@ -85,30 +85,27 @@ def command(options: Options) -> str:
         if field.name == "configs" or value == field.default:
             continue
         if isinstance(value, bool):
-            words.append(flag(field.name))
-        elif field.name == "objectives":
-            words += [word for objective in value for word in (flag(field.name), objective)]
+            words.append(flag(field.name if value else f"no_{field.name}"))
         else:
-            words += [flag(field.name), *map(str, value if isinstance(value, tuple) else [value])]
+            words += [w for v in (value if isinstance(value, tuple) else [value]) for w in (flag(field.name), str(v))]
     return shlex.join(words)
 
 
-def _study(record: SearchRecord, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
+def _study(record: Search, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
     compared = tables.compared(ranked)
-    ends = [end for _, row in compared for end in row.interval or [row.value]]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+    ends = [end for _, row in compared for end in row.interval or [row.value]] or [0.0]
+    low, high = min(ends), max(ends)
     margin = 0.05 * (high - low) or 0.5
 
     def place(value: float) -> float:
         return round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
 
-    bars = []
-    for label, row in compared:
-        left, right = row.interval or (row.value, row.value)
-        bars.append({"label": label, "row": row, "dot": place(row.value), "left": place(left), "right": place(right)})
+    bars = [
+        {"label": label, "row": row, "places": [place(v) for v in (row.value, *(row.interval or [row.value] * 2))]}
+        for label, row in compared
+    ]
     pictures = [(label, row, path) for label, row in compared if (path := row_samples(record, row))]
-    plots = record.folder / "plots"
-    drawn = [(title, plots / f"{name}_{kind}.svg") for kind, title in PLOTS.items()]
+    drawn = [(title, record.folder / "plots" / f"{name}_{kind}.svg") for kind, title in PLOTS.items()]
     best = record.folder / "best" / name
     return {
         "name": name,
@@ -123,14 +120,14 @@ def _study(record: SearchRecord, name: str, ranked: Sequence[Row]) -> dict[str, 
     }
 
 
-def _links(record: SearchRecord, row: Row) -> list[tuple[str, Path]]:
+def _links(record: Search, row: Row) -> list[tuple[str, Path]]:
     folder = record.folder / row.folder
     logs = sorted(folder.rglob("*.log"))[-1:]
     found = [("files", folder), ("error", folder / "error.txt"), *(("log", log) for log in logs)]
     return [(text, path) for text, path in found if path.exists()]
 
 
-def _path(path: Path, record: SearchRecord) -> str:
+def _path(path: Path, record: Search) -> str:
     return quote(path.relative_to(record.folder).as_posix())
 
 
@@ -138,13 +135,9 @@ def _data(path: Path) -> str:
     content = path.read_bytes()
     if path.suffix == ".svg":
         content = content.replace(b"<defs>", DARK + b"<defs>", 1)
-    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(content).decode()}"
+    return f"data:{mimetypes.guess_type(path)[0]};base64,{base64.b64encode(content).decode()}"
 
 
 def _breakable(name: str) -> markupsafe.Markup:
     # A dotted path may continue in the next line.
     return markupsafe.Markup(".<wbr>").join(name.split("."))
-
-
-def _setting(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

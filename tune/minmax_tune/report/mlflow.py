@@ -15,7 +15,7 @@ from minmax_plugin.secrets import hide
 from minmax_tune.addresses import fill_in, shown
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.report import tables
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 STATUS = {"complete": "FINISHED", "pruned": "KILLED"}  # in MLflow's words; anything else has failed
 
@@ -56,7 +56,7 @@ class MlflowLogger(EmptyPickle, tune.Callback):
         ConfigError: If MLflow is not installed, or there is nothing at ``uri``.
     """
 
-    def __init__(self, record: SearchRecord, uri: str) -> None:
+    def __init__(self, record: Search, uri: str) -> None:
         self._record, self._client = record, connect(uri)
         known = self._client.get_experiment_by_name(record.folder.name)
         self._experiment = known.experiment_id if known else self._client.create_experiment(record.folder.name)
@@ -72,8 +72,7 @@ class MlflowLogger(EmptyPickle, tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._try(self._end, trial.config)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._try(self._end, trial.config)
+    on_trial_error = on_trial_complete
 
     def _start(self, config: dict[str, Any]) -> None:
         key = config["study"], config["number"]

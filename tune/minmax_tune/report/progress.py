@@ -14,7 +14,7 @@ from minmax_plugin.secrets import hide
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.report import tables
 from minmax_tune.report.results import Report
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 HEARTBEAT_S = 300.0  # seconds after which a log without news gets a sign of life
 
@@ -28,7 +28,7 @@ class Progress(EmptyPickle, tune.Callback):
         stream: The stream for the messages, by default standard output.
     """
 
-    def __init__(self, record: SearchRecord, report: Report, stream: IO[str] | None = None) -> None:
+    def __init__(self, record: Search, report: Report, stream: IO[str] | None = None) -> None:
         self._record, self._report = record, report
         self._stream = stream or sys.stdout
         self._start = self._said = time.monotonic()
@@ -58,8 +58,7 @@ class Progress(EmptyPickle, tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._finish(*_key(trial))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finish(*_key(trial))
+    on_trial_error = on_trial_complete
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._bar.disable and time.monotonic() - self._said > HEARTBEAT_S:

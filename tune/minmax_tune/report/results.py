@@ -13,7 +13,7 @@ from minmax_plugin.secrets import hide
 from minmax_tune.files import replaced, write_text
 from minmax_tune.report import export, html, plots, tables
 from minmax_tune.report.tables import Row
-from minmax_tune.study import SearchRecord
+from minmax_tune.study import Search
 
 SHARE_OF_TIME = 0.02  # that drawing may take while trials run
 
@@ -30,10 +30,10 @@ class Report:
         record: The search.
 
     Examples:
-        >>> Report(SearchRecord.open("results/tonight")).finish()  # doctest: +SKIP
+        >>> Report(Search.open("results/tonight")).finish()  # doctest: +SKIP
     """
 
-    def __init__(self, record: SearchRecord) -> None:
+    def __init__(self, record: Search) -> None:
         self._record = record
         self._warned = False
         self._draw_after = 0.0  # on the monotonic clock

@@ -14,7 +14,7 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
-from minmax_tune.study import AGAIN, SearchRecord
+from minmax_tune.study import AGAIN, Search, source
 from minmax_tune.trial.distributed import training
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
@@ -31,9 +31,11 @@ class Row:
         values: The objectives, in their order. An unfinished trial has the last value of the first, if any.
         interval: The 95 % interval of the first objective over seeds, if there are several.
         scores: The first objective for each seed.
+        course: The first objective in the course of the training, as (images, value).
         params: The sampled parameters.
+        distributions: What each of them was sampled from.
         settings: The settings that override the base config, by path.
-        origin: The source of the trial, such as the sampler.
+        source: Where the trial comes from, such as the sampler.
         baseline: Whether it is the unmodified config.
         retry_of: The number of the trial that it runs again.
         reason: Why it was not finished.
@@ -50,9 +52,11 @@ class Row:
     values: list[float | None]
     interval: tuple[float, float] | None
     scores: list[float]
+    course: list[tuple[float, float]]
     params: dict[str, Any]
+    distributions: dict[str, Any]
     settings: dict[str, Any]
-    origin: str
+    source: str
     baseline: bool
     retry_of: int | None
     reason: str | None
@@ -88,7 +92,7 @@ class Row:
         return f"unmodified: {line}" if self.baseline else line
 
 
-def read_rows(record: SearchRecord) -> dict[str, list[Row]]:
+def read_rows(record: Search) -> dict[str, list[Row]]:
     """Read each study's trials: the finished ones first, by the first objective, and then the others."""
     sign = -1 if record.objectives[0][1] == "max" else 1
 
@@ -133,7 +137,7 @@ def course(trial: FrozenTrial) -> list[tuple[float, float]]:
     return sorted((float(step), float(value)) for step, value in pairs)
 
 
-def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
+def commands(record: Search, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
     """Write the lines that train a trial again, one for each seed (and data set).
 
     Args:
@@ -156,16 +160,14 @@ def commands(record: SearchRecord, study: str, number: int, configs: Mapping[str
     return lines
 
 
-def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
+def table(record: Search, rows: Mapping[str, Sequence[Row]]) -> pandas.DataFrame:
     """Make a table of all trials, a line each, by study and number.
 
     Each parameter and each metric has a separate column. A parameter with the name of another column is in
     ``params/NAME``.
     """
     lines = []
-    for row in sorted(
-        (r for ranked in rows.values() for r in ranked), key=lambda r: (list(rows).index(r.study), r.number)
-    ):
+    for row in (row for ranked in rows.values() for row in sorted(ranked, key=lambda row: row.number)):
         low, high = row.interval or (None, None)
         first = {
             "study": row.study,
@@ -181,7 +183,7 @@ def table(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> pandas.Dat
             "duration": row.seconds,
             "seed": row.settings.get("seed", record.options.seed),
             "seeds": record.seeds,
-            "origin": row.origin,
+            "source": row.source,
             "baseline": row.baseline,
             "retry_of": row.retry_of,
             "reason": row.reason,
@@ -215,24 +217,21 @@ def json_text(frame: pandas.DataFrame) -> str:
     return json.dumps(lines, indent=2, allow_nan=False)
 
 
-def leaderboard(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> str:
+def leaderboard(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
     """Write a Markdown table with the trials of each study, best first."""
-    names = " | ".join(name for name, _ in record.objectives)
-    lines = [
-        f"| data set | trial | {names} | state | settings |",
-        "|---|---|" + "---|" * len(record.objectives) + "---|---|",
-    ]
+    header = ["data set", "trial", *(metric for metric, _ in record.objectives), "state", "settings"]
+    lines = [header, ["---"] * len(header)]
     for ranked in rows.values():
         for row in ranked:
             values = [number(value) for value in row.values]
             values[0] += interval(row)
             state = row.state + (f": {row.reason}" if row.reason else "")
-            cells = [row.study, str(row.number), *values, state, row.what]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return "\n".join(lines)
+            lines.append([row.study, str(row.number), *values, state, row.what])
+    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
-def summary(record: SearchRecord, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def summary(record: Search, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Summarise the search: each study's counts, and its best trial beside the unmodified config and plain GDA."""
     studies: dict[str, Any] = {}
     for name, ranked in rows.items():
@@ -287,10 +286,15 @@ def settings_line(params: Mapping[str, Any]) -> str:
         >>> settings_line({"optimizer.generator.lr": 0.000123456, "method": "gda"})
         'optimizer.generator.lr=0.000123, method=gda'
     """
-    return ", ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    return ", ".join(f"{name}={setting(value)}" for name, value in params.items())
 
 
-def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
+def setting(value: Any) -> str:
+    """Format the value of a setting for people."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _outcome(record: Search, row: Row) -> dict[str, Any]:
     return {
         "trial": row.number,
         **{metric: value for (metric, _), value in zip(record.objectives, row.values, strict=True)},
@@ -303,12 +307,13 @@ def _outcome(record: SearchRecord, row: Row) -> dict[str, Any]:
     }
 
 
-def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> Row:
+def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
     attrs = trial.user_attrs
     values: list[float | None] = [None] * len(record.objectives)
+    so_far = course(trial)
     if trial.state == TrialState.COMPLETE:
         values = list(trial.values)
-    elif so_far := course(trial):
+    elif so_far:
         values[0] = so_far[-1][1]
     bounds = attrs.get("interval")
     return Row(
@@ -318,9 +323,11 @@ def _row(record: SearchRecord, study: str, trial: FrozenTrial, front: bool) -> R
         values=values,
         interval=(bounds[0], bounds[1]) if bounds and trial.state == TrialState.COMPLETE else None,
         scores=list(attrs.get("scores") or []),
+        course=so_far,
         params=dict(trial.params),
+        distributions=trial.distributions,
         settings=dict(attrs.get("settings") or {}),
-        origin=attrs.get("origin") or "",
+        source=source(attrs) or "",
         baseline=bool(attrs.get("baseline")),
         retry_of=attrs.get("retry_of"),
         reason=hide(attrs["reason"]) if "reason" in attrs else None,  # it may be an earlier version's

@@ -7,15 +7,11 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmcv import Config
-
 from minmax_plugin.errors import SpaceError
-from minmax_plugin.mmgen.check import minmax_settings
-from minmax_plugin.mmgen.config import opt_out
+from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.settings import SEEDS, MinMaxSettings
-from minmax_tune.space.renamed import MINMAX, by_present_paths, replace_settings, use_present_names
+from minmax_tune.space.renamed import MINMAX, by_present_paths, use_present_names
 
-K = "train_cfg.disc_steps"
 NO_SETTING = (LookupError, TypeError, ValueError)  # of a path that leads nowhere, or through what has no parts
 
 
@@ -28,6 +24,7 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
         SpaceError: If a path is not in the config, or a setting would be lost again.
 
     Examples:
+        >>> from mmcv import Config
         >>> cfg = Config(dict(optimizer=dict(lr=0.1, betas=(0.5, 0.999))))
         >>> set_paths(cfg, {"optimizer.betas.0": 0.0, "optimizer.lr": 0.2})
         >>> dict(cfg.optimizer)
@@ -45,54 +42,19 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
         if path != MINMAX and not _holds(cfg, path, value):
             raise SpaceError(f"{path!r} is set, and then overwritten by another setting of the same point.")
     if leave:
-        opt_out(cfg)
+        host_of(cfg).opt_out(cfg)
 
 
 def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
     """Make the config that a trial trains: the base config with the trial's settings, by path.
 
-    With another batch size it trains on as many images as the base does, see :func:`equal_images`. Its checkpoints are
-    in its work dir. Both arguments may be of a search that version 0.1.0 began, with its names of settings.
+    With another batch size it trains on as many images as the base does. Both arguments may be of a search that
+    version 0.1.0 began, with its names of settings.
     """
-    cfg = Config(base._cfg_dict.to_dict())
-    use_present_names(cfg)
+    cfg = use_present_names(copy.deepcopy(base))
     set_paths(cfg, by_present_paths(settings))
-    equal_images(cfg, base)
-    # Trials would share that folder, and none would find its own checkpoints again.
-    (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
+    host_of(cfg).make_comparable(cfg, base)
     return cfg
-
-
-def equal_images(cfg: Config, base: Config) -> None:
-    """Give a config with another batch size as many images as its base has, in place.
-
-    It is measured and saved at the same numbers of images, too. Settings that differ from the base stay as they are.
-    So do learning-rate schedules that count iterations.
-
-    The number k of ascent steps in a cycle needs no such care. An iteration of the toolkit is one ascent step, and
-    sees one batch for any k.
-
-    Examples:
-        >>> base = Config(dict(total_iters=100, data=dict(samples_per_gpu=32), checkpoint_config=dict(interval=50)))
-        >>> cfg = trial_config(base, {"data.samples_per_gpu": 64})
-        >>> cfg.total_iters, cfg.checkpoint_config.interval
-        (50, 25)
-    """
-    ratio = base.data.samples_per_gpu / cfg.data.samples_per_gpu
-    if ratio == 1:
-        return
-    pairs = [("total_iters", cfg, base)]
-    for mine, its in zip(_measuring(cfg), _measuring(base), strict=False):  # a setting may add to the hooks
-        pairs.append(("interval", mine, its))
-    for name, mine, its in pairs:
-        if isinstance(its.get(name), int) and mine.get(name) == its[name]:
-            mine[name] = max(1, round(its[name] * ratio))
-
-
-def _measuring(cfg: Config) -> list[Any]:
-    """List the parts of a config that measure or save at intervals."""
-    hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] == "SampleMetrics"]
-    return [cfg.get("checkpoint_config") or {}, cfg.get("evaluation") or {}, *hooks]
 
 
 def set_path(cfg: Config, path: str, value: Any) -> None:
@@ -102,6 +64,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
         SpaceError: If the config has no such setting. The message has the nearest one.
 
     Examples:
+        >>> from mmcv import Config
         >>> cfg = Config(dict(optimizer=dict(betas=(0.5, 0.999))))
         >>> set_path(cfg, "optimizer.betas.0", 0.0)
         >>> cfg.optimizer.betas
@@ -114,19 +77,19 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     if path == "seed":  # the toolkit's configs do not have it: it comes from the command line
         if type(value) is not int or not 0 <= value < SEEDS:
             raise SpaceError(f"seed={value!r} must be a whole number from 0 to 2**32 - 1.")
-        cfg.seed = value
+        cfg["seed"] = value
         return
-    if path == K and not (cfg.get("model") or {}).get("train_cfg"):
-        # The toolkit's default is 1, and many of its configs leave it at that.
-        cfg.train_cfg = {"disc_steps": 1, **(cfg.get("train_cfg") or {})}
-    node: Any = cfg._cfg_dict
+    defaults = host_of(cfg).defaults(cfg)
+    if path in defaults:
+        cfg[head] = {rest[0]: defaults[path], **(cfg.get(head) or {})}
+    node: Any = cfg
     parent: tuple[Any, Any] | None = None
     keys = [head, *rest]
     for depth, key in enumerate(keys):
         if isinstance(node, tuple) and parent is not None:
             node = parent[0][parent[1]] = list(node)
         index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
-        known = list(node) if isinstance(node, Mapping) else list(range(len(node))) if isinstance(node, list) else []
+        known = list(range(len(node))) if isinstance(node, list) else list(getattr(node, "keys", list)())
         if index not in known:
             prefix = "".join(f"{k}." for k in keys[:depth])
             raise SpaceError(f"it has no setting {path!r}{hint(prefix + key, [prefix + str(k) for k in known])}.")
@@ -149,25 +112,27 @@ def _check_number(path: str, value: Any, old: Any) -> None:
 
 
 def get_path(cfg: Config, path: str) -> Any:
-    """Return the value at ``path``. A MinMax setting that is not in the config has its preset's value.
+    """Return the value at ``path``. A setting that is not in the config has its preset's or the toolkit's value.
 
     Raises:
         NO_SETTING: If there is no such setting.
 
     Examples:
+        >>> from mmcv import Config
         >>> hook = dict(type="MinMaxHook", preset="paper")
         >>> get_path(Config(dict(custom_hooks=[hook])), "minmax.acceptance.type")
         'annealed'
     """
     head, *rest = path.split(".")
-    node: Any = cfg._cfg_dict
-    if path == K:
-        return (cfg.get("train_cfg") or {}).get("disc_steps", 1)
     if head == MINMAX:
-        hook = minmax_settings(cfg)
+        hook = host_of(cfg).minmax_settings(cfg)
         return hook is not None if hook is None or not rest else MinMaxSettings.from_dict(hook).get(".".join(rest))
-    for key in [head, *rest]:
-        node = node[int(key) if isinstance(node, (list, tuple)) else key]
+    node: Any = cfg
+    try:
+        for key in [head, *rest]:
+            node = node[int(key) if isinstance(node, (list, tuple)) else key]
+    except NO_SETTING:
+        return host_of(cfg).defaults(cfg)[path]
     return node
 
 
@@ -179,7 +144,8 @@ def hint(name: Any, known: Iterable[Any]) -> str:
 
 
 def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
-    entry: Any = minmax_settings(cfg)
+    host = host_of(cfg)
+    entry = host.minmax_settings(cfg)
     if entry is None:
         raise SpaceError(f"{path!r} needs a MinMaxHook in its custom_hooks.")
     if not rest:
@@ -190,7 +156,7 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
         changed = MinMaxSettings.from_dict(entry).with_setting(".".join(rest), value)
     except ValueError as error:
         raise SpaceError(f"{path!r}={value!r}: {error}") from error
-    replace_settings(entry, changed.to_dict())
+    host.set_minmax(cfg, changed.to_dict())
 
 
 def _holds(cfg: Config, path: str, value: Any) -> bool:

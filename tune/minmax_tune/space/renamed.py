@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmcv import Config
-
-from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.settings import present_name, present_settings
 
-MINMAX = "minmax"  # a path that begins so means the settings of the config's MinMaxHook
+MINMAX = "minmax"  # a path that begins so means the settings of MinMax in the config
 
 
 def present_path(path: str) -> str:
@@ -30,18 +28,12 @@ def by_present_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def use_present_names(cfg: Config) -> Config:
-    """Give the settings of a config's MinMaxHook their present names, in place."""
-    entry: Any = minmax_settings(cfg)
-    if entry is not None:
-        replace_settings(entry, present_settings({k: v for k, v in entry.items() if k not in ("type", "priority")}))
+    """Give the settings of MinMax in a config their present names, in place."""
+    host = host_of(cfg)
+    settings = host.minmax_settings(cfg)
+    if settings is not None:
+        host.set_minmax(cfg, present_settings(settings))
     return cfg
-
-
-def replace_settings(entry: Any, settings: Mapping[str, Any]) -> None:
-    """Give a hook's entry in a config other settings, in place."""
-    registered = {key: entry[key] for key in ("type", "priority") if key in entry}
-    entry.clear()
-    entry.update({**registered, **settings})
 
 
 def present_space(content: Any) -> Any:

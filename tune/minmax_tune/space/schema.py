@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from mmcv import Config
 from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from minmax_plugin.hosts import Config
 from minmax_tune.space.paths import NO_SETTING, get_path
 
 Scalar = bool | int | float | str | None

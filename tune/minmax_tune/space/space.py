@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import math
 import traceback
@@ -13,13 +14,12 @@ from typing import Any
 
 import optuna
 import yaml
-from mmcv import Config
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import Trial
 from pydantic import ValidationError
 
 from minmax_plugin.errors import ConfigError, SpaceError
-from minmax_plugin.mmgen.check import check_config, minmax_settings
+from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.settings import MinMaxSettings
 from minmax_tune.space.paths import hint, set_paths
 from minmax_tune.space.schema import SpaceFile
@@ -101,9 +101,9 @@ class Space:
             drawn |= trial.distributions
             for name, cfg in configs.items():
                 try:
-                    merged = Config(cfg._cfg_dict.to_dict())
+                    merged = copy.deepcopy(cfg)
                     set_paths(merged, settings)
-                    check_config(merged)
+                    host_of(merged).check_config(merged)
                 except (SpaceError, ConfigError) as error:
                     raise SpaceError(f"the space does not fit config {name} at {trial.params}: {error}") from error
         for point in self.points:
@@ -184,8 +184,8 @@ class YamlSpace(Space):
     """A space written as data: entries in the order of the file, and points to try first.
 
     An entry's name is the path of its setting, such as ``optimizer.generator.lr``. List items go by number, as in
-    ``optimizer.generator.betas.0``. Or an entry has ``keys`` with several paths. ``minmax.*`` are the settings of the
-    config's ``MinMaxHook``, and ``minmax: false`` removes MinMax. ``when`` samples an entry only where earlier entries
+    ``optimizer.generator.betas.0``. Or an entry has ``keys`` with several paths. ``minmax.*`` are the settings of
+    MinMax in the config, and ``minmax: false`` removes MinMax. ``when`` samples an entry only where earlier entries
     have the given values.
 
     Args:
@@ -264,7 +264,7 @@ class YamlSpace(Space):
                 for value in entry.extremes():
                     for path, setting in entry.overlay(name, value).items():
                         try:
-                            set_paths(Config(cfg._cfg_dict.to_dict()), {**self._conditions(name), path: setting})
+                            set_paths(copy.deepcopy(cfg), {**self._conditions(name), path: setting})
                         except (SpaceError, ConfigError) as error:
                             raise SpaceError(f"space.{name} does not fit config {config_name}: {error}") from error
         super().check(configs)
@@ -279,7 +279,7 @@ class YamlSpace(Space):
 
 
 def _leaves_unchanged(cfg: Config, settings: Mapping[str, Any]) -> bool:
-    merged = Config(cfg._cfg_dict.to_dict())
+    merged = copy.deepcopy(cfg)
     try:
         set_paths(merged, settings)
     except (SpaceError, ConfigError):
@@ -288,12 +288,12 @@ def _leaves_unchanged(cfg: Config, settings: Mapping[str, Any]) -> bool:
 
 
 def _meaning(cfg: Config) -> tuple[Any, ...]:
-    # A MinMaxHook's settings may be written in several ways. Their meaning counts.
-    settings = minmax_settings(cfg)
-    other = Config(cfg._cfg_dict.to_dict())
+    # The settings of MinMax may be written in several ways. Their meaning counts.
+    host, other = host_of(cfg), copy.deepcopy(cfg)
+    settings = host.minmax_settings(cfg)
     if settings is not None:
-        other.custom_hooks = [h for h in other.custom_hooks if h["type"] != "MinMaxHook"]
-    rest = json.dumps(other._cfg_dict.to_dict(), default=repr, sort_keys=True)
+        host.set_minmax(other, {})
+    rest = json.dumps(dict(other), default=repr, sort_keys=True)
     return rest, settings and MinMaxSettings.from_dict(settings).meaning
 
 

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmcv import Config
-
+from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.secrets import hide
 from minmax_tune.files import replaced
 
@@ -22,35 +21,41 @@ POLL_INTERVAL_S = 0.5  # seconds between two looks at what was measured
 LAST_WORDS = 20  # lines of a failed training's output that its error shows
 PATIENCE = 40  # seconds that the launcher has to end its processes; it gives them 30
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone")
+REPORTER = "minmax_tune.trial.reporters:FileReporter"
 STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 
 
-def train_apart(cfg: Config, seed: int, processes: int) -> Iterator[dict[str, Any]]:
+def train_apart(
+    cfg: Config, folder: Path, seed: int, checkpoint: Path | None, metric: str, processes: int
+) -> Iterator[dict[str, Any]]:
     """Train a config in separate processes, one for each GPU, and yield the measurements of the first.
 
     Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with the reader of
     this generator. A trial that is stopped, or dies by an exception, leaves none behind. After a trial that is killed,
-    they end themselves at their next iteration. So does any process whose :func:`measurements` are gone.
+    they end themselves at their next iteration.
 
     Args:
-        cfg: The merged config, with ``work_dir`` set. Its hook :class:`~minmax_tune.trial.hooks.ReportToFile` knows
-            this process, and writes to :func:`measurements`.
+        cfg: The merged config. It gets a :class:`~minmax_tune.trial.reporters.FileReporter`.
+        folder: The folder of the training's files.
         seed: The seed of the training.
+        checkpoint: The checkpoint from which it continues, if any.
+        metric: The primary objective.
         processes: The number of processes.
 
     Yields:
-        Lines of that file, as they come.
+        The measurements, as the reporter writes them.
 
     Raises:
         FloatingPointError: If the training stops itself, because it diverged.
         RuntimeError: If it fails otherwise. The message has its last words.
     """
-    folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    measured, output, config = measurements(folder, os.getpid()), folder / "output.txt", folder / "apart.py"
+    measured, output, config = folder / f"apart_{os.getpid()}.jsonl", folder / "output.txt", folder / "apart.py"
     measured.write_text("")
+    host_of(cfg).add_reporter(cfg, REPORTER, file=str(measured), watcher=os.getpid(), metric=metric)
     cfg.dump(str(config))
     command = [sys.executable, *training(processes), str(config), "--seed", str(seed), "--work-dir", str(folder)]
+    command += ["--resume-from", str(checkpoint)] if checkpoint else []
     with open(output, "w") as words:
         # In a separate session, so that all of them can be ended together.
         run = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, start_new_session=True)
@@ -115,11 +120,6 @@ def last_words(output: str) -> list[str]:
     lines = output.splitlines()
     launcher = next((i for i, line in enumerate(lines) if "torch/distributed/elastic/" in line), len(lines))
     return (lines[:launcher] or lines)[-LAST_WORDS:]
-
-
-def measurements(folder: str | Path, watcher: int) -> Path:
-    """Return the file of measurements of a training in separate processes, for the process ``watcher`` alone."""
-    return Path(folder) / f"apart_{watcher}.jsonl"
 
 
 def _whole(lines: Any) -> Iterator[str]:

@@ -16,21 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv import Config
 from ray import tune
 
-import minmax_plugin.mmgen  # noqa: F401  the registries that configs name
-from minmax_plugin.mmgen.checkpoints import is_whole
-from minmax_plugin.mmgen.config import import_also, load_config
-from minmax_plugin.mmgen.train import train
+from minmax_plugin.hosts import Host, host_of, load_config
 from minmax_plugin.recorder import truncate_lines
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import know
 from minmax_tune.failures import FailureKind
 from minmax_tune.space.paths import trial_config
-from minmax_tune.study import REPORTS, Run, numbered, trial_folder
+from minmax_tune.study import REPORTS, Run, numbered
 from minmax_tune.trial.distributed import train_apart
-from minmax_tune.trial.hooks import Diverged
 
 COLLAPSE = 3  # measurements in a row
 
@@ -48,7 +43,8 @@ class TrialRunner:
     """A trial at work: trains its runs one after the other, and scores it by their mean.
 
     ``images`` and ``seconds`` count over all its runs, and continue from their values after a restart. So trials
-    compare on an equal resource.
+    compare on an equal resource. It is the :class:`~minmax_plugin.hosts.Reporter` of its runs. Its arguments are part
+    of Ray's config of the trial.
 
     Args:
         folder: The folder of the trial.
@@ -71,8 +67,8 @@ class TrialRunner:
     def __post_init__(self) -> None:
         self.index = 0  # of the run at work
         self.images_before, self.seconds_before = 0, 0.0
+        self.metric, self.mode = self.objectives[0]
         self.measured: dict[int, dict[str, float]] = {}  # each run's last metrics
-        self.values: list[float] = []  # the primary objective in the run at work
         self.reported: dict[str, Any] = {}
         self._earlier: list[list[float]] = []  # what was measured before a restart, to be reported again
         self._start = time.monotonic()
@@ -83,19 +79,21 @@ class TrialRunner:
         path = self.folder / REPORTS
         path.touch()
         truncate_lines(path, lambda line: True)  # a killed worker may leave half a line
-        ended = {line["run"] for line in self._lines() if line["ended"]}
         for index, run in enumerate(self.runs):
             self.index = index
-            if self.index not in ended:
+            if not any(line["ended"] for line in self._own_lines()):
                 self._train(run)
-            last = [line for line in self._lines() if line["run"] == self.index][-1]
+            last = self._own_lines()[-1]
             self.measured[self.index] = last["metrics"]
             self.images_before, self.seconds_before = last["images"], last["seconds"]
         if self.reported.get("outcome") != "complete":  # its last report was lost with its driver
             self._earlier = self._points()
             self._report(last["iteration"], last["images"], last["seconds"], last=True)
 
-    def measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
+    def on_iteration(self) -> None:
+        """Nothing ends a training in this process but an exception."""
+
+    def on_measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
         """Report a measurement of the run at work.
 
         Args:
@@ -109,18 +107,15 @@ class TrialRunner:
         """
         seconds = self.seconds_before + time.monotonic() - self._start
         self.measured[self.index] = metrics
-        metric, mode = self.objectives[0]
-        self.values.append(metrics[metric])
         self._report(iterations, self.images_before + images, seconds, last)
-        if self.collapse_below is not None:
-            sign = 1 if mode == "max" else -1
-            if len(self.values) >= COLLAPSE and all(
-                sign * v < sign * self.collapse_below for v in self.values[-COLLAPSE:]
-            ):
-                worse = "below" if mode == "max" else "above"
-                raise Collapsed(
-                    f"collapsed: {metric} was {worse} {self.collapse_below} in {COLLAPSE} measurements in a row"
-                )
+        if self.collapse_below is None:
+            return
+        sign, worse = (1, "below") if self.mode == "max" else (-1, "above")
+        values = [sign * line["metrics"][self.metric] for line in self._own_lines()[-COLLAPSE:]]
+        if len(values) == COLLAPSE and all(value < sign * self.collapse_below for value in values):
+            raise Collapsed(
+                f"collapsed: {self.metric} was {worse} {self.collapse_below} in {COLLAPSE} measurements in a row"
+            )
 
     def end(self, outcome: str, reason: str, **more: Any) -> None:
         """Report how the trial ended, other than by completing."""
@@ -130,13 +125,12 @@ class TrialRunner:
         metrics = self.measured[self.index]
         scores = {name: self._mean(name) for name, _ in self.objectives}
         scores |= {name: value for name, value in (("images", images), ("seconds", seconds)) if name in scores}
-        primary = self.objectives[0][0]
         line = {
             "run": self.index,
             "iteration": iterations,
             "images": images,
             "seconds": seconds,
-            "score": scores[primary] if math.isfinite(scores[primary]) else None,
+            "score": scores[self.metric] if math.isfinite(scores[self.metric]) else None,
             "ended": last,
             "metrics": metrics,
         }
@@ -144,14 +138,10 @@ class TrialRunner:
             file.write(json.dumps(line) + "\n")
         earlier, self._earlier = self._earlier, []
         self.reported = {
-            primary: scores[primary],
+            **line,
+            self.metric: scores[self.metric],
             "objectives": scores,
-            "iterations": iterations,
-            "images": images,
             "timesteps_total": images,  # the step of TensorBoard's logs
-            "seconds": seconds,
-            "metrics": metrics,
-            "run": self.index,
             "runs": [
                 {"base": self.runs[i].base, "seed": self.runs[i].seed, "metrics": m}
                 for i, m in sorted(self.measured.items())
@@ -167,47 +157,33 @@ class TrialRunner:
 
     def _train(self, run: Run) -> None:
         cfg = trial_config(load_config(self.bases[run.base]), self.settings)
-        # Not the folder that Ray has for the trial, because a warm worker keeps that of its first trial.
-        cfg.work_dir = str(run.folder)
-        checkpoint = last_checkpoint(run.folder, before=cfg.total_iters)
-        reached = 0
-        if checkpoint is not None:
-            cfg.resume_from, reached = str(checkpoint), _iteration(checkpoint)
+        host = host_of(cfg)
+        checkpoint = last_checkpoint(host, run.folder, before=host.iterations(cfg))
+        reached = 0 if checkpoint is None else _iteration(checkpoint)
         truncate_lines(self.folder / REPORTS, lambda line: line["run"] < self.index or line["iteration"] <= reached)
-        own = [line for line in self._lines() if line["run"] == self.index]
-        self.values = [line["metrics"][self.objectives[0][0]] for line in own]
-        if own:
+        if own := self._own_lines():
             self.measured[self.index], self.seconds_before = own[-1]["metrics"], own[-1]["seconds"]
         self._earlier = self._points()
         self._start = time.monotonic()
-        batch = cfg.data.samples_per_gpu
+        # Not the folder that Ray has for the trial, because a warm worker keeps that of its first trial.
         if self.gpus <= 1:
-            hook = dict(type="ReportToTune", job=self, batch_size=batch, priority="LOW")
-            train(cfg, name="config.py", seed=run.seed, hooks=[hook])
+            host.train(cfg, run.folder, run.seed, checkpoint, self)
         else:
-            self._train_apart(cfg, run.seed, batch)
-        own = [line for line in self._lines() if line["run"] == self.index]
-        if not own:
+            for measured in train_apart(cfg, run.folder, run.seed, checkpoint, self.metric, int(self.gpus)):
+                self.on_measure(**measured)
+        if not (own := self._own_lines()):
             raise NeverMeasured(
-                f"the objective {self.objectives[0][0]!r} was never measured in {run.base}: name another with "
+                f"the objective {self.metric!r} was never measured in {run.base}: name another with "
                 "--metric, or give the config a hook that measures it"
             )
         if not own[-1]["ended"]:  # a hook that does not measure after the last iteration
             self._report(own[-1]["iteration"], own[-1]["images"], own[-1]["seconds"], last=True)
 
-    def _train_apart(self, cfg: Config, seed: int, batch: int) -> None:
-        objective = self.objectives[0][0]
-        report = dict(type="ReportToFile", folder=cfg.work_dir, watcher=os.getpid(), objective=objective)
-        report |= dict(batch_size=batch, priority="LOW")
-        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), report]
-        import_also(cfg, "minmax_tune.trial.hooks")
-        for line in train_apart(cfg, seed, int(self.gpus)):
-            if "diverged" in line:
-                raise Diverged(line["diverged"])
-            self.measure(**line)
-
     def _lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / REPORTS).read_text().splitlines()]
+
+    def _own_lines(self) -> list[dict[str, Any]]:
+        return [line for line in self._lines() if line["run"] == self.index]
 
     def _points(self) -> list[list[float]]:
         return [[line["images"], line["score"]] for line in self._lines() if line["score"] is not None]
@@ -225,23 +201,18 @@ def run_trial(config: dict[str, Any]) -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what an earlier trial of this worker may have left
-    folder = trial_folder(Path(config["folder"]), config["study"], config["number"])
-    runs = [Run(base, seed, Path(place)) for base, seed, place in config["runs"]]
-    objectives = [(metric, mode) for metric, mode in config["objectives"]]
-    runner = TrialRunner(
-        folder, runs, config["bases"], config["settings"], objectives, config["collapse_below"], config["gpus"]
-    )
+    runner = TrialRunner(**{field.name: config[field.name] for field in dataclasses.fields(TrialRunner)})
     try:
-        take_over(config["continues"], folder)
+        copy_attempt(config["continues"], runner.folder)
         runner.train()
     except Collapsed as error:
         runner.end("collapsed", str(error))
     except Exception as error:
         with contextlib.suppress(OSError):  # the disk may be full
-            (folder / "error.txt").write_text(hide(traceback.format_exc()))
+            (runner.folder / "error.txt").write_text(hide(traceback.format_exc()))
         if "CUDA error" in str(error):  # the process can use its GPU no more: Ray starts another
             os._exit(1)
-        kind, reason = diagnose(error, folder)
+        kind, reason = diagnose(error, runner.folder)
         runner.end("failed", reason, failure=kind.value)
 
 
@@ -269,23 +240,23 @@ def diagnose(error: Exception, folder: Path) -> tuple[FailureKind, str]:
     return kind, f"{kind}: {text}".removesuffix(": ")
 
 
-def last_checkpoint(folder: Path, before: int | None = None) -> Path | None:
-    """Find the newest whole checkpoint of a run, of an iteration earlier than ``before`` if that is given."""
+def last_checkpoint(host: Host, folder: Path, before: int) -> Path | None:
+    """Find the newest intact checkpoint of a run, of an iteration earlier than ``before``."""
     for path in reversed(numbered(folder, "**/iter_*.pth")):
-        if (before is None or _iteration(path) < before) and is_whole(path):
+        if _iteration(path) < before and host.is_intact(path):
             return path
     return None
 
 
-def take_over(earlier: str | None, folder: Path) -> None:
+def copy_attempt(earlier: Path | None, folder: Path) -> None:
     """Copy the files of an earlier attempt at the same trial, unless that has been done."""
-    if earlier is None or not Path(earlier).exists() or (folder / REPORTS).exists():
+    if earlier is None or not earlier.exists() or (folder / REPORTS).exists():
         return
     # latest.pth is a link, of no use here, and would block a second copy.
     skip = ("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json", "latest.pth", REPORTS)
     shutil.copytree(earlier, folder, ignore=shutil.ignore_patterns(*skip), symlinks=True, dirs_exist_ok=True)
     # The reports come last and whole, because they mark that it has been done.
-    partial = shutil.copy2(Path(earlier) / REPORTS, folder / f"{REPORTS}.tmp")
+    partial = shutil.copy2(earlier / REPORTS, folder / f"{REPORTS}.tmp")
     os.replace(partial, folder / REPORTS)
 
 

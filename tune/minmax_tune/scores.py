@@ -1,0 +1,53 @@
+"""The scores of a trial over its seeds, and the interval of their mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from scipy import stats
+
+
+def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Summarise the runs of a trial: scores by seed, their interval, and mean metrics.
+
+    Args:
+        runs: The runs, each with ``base``, ``seed`` and ``metrics``.
+        metric: The primary objective.
+
+    Examples:
+        >>> runs = [{"base": "a", "seed": s, "metrics": {"m": v}} for s, v in ((1, 0.4), (2, 0.6))]
+        >>> kept = summary(runs, "m")
+        >>> kept["scores"], [round(x, 2) for x in kept["interval"]]
+        ([0.4, 0.6], [-0.77, 1.77])
+    """
+    by_seed: dict[int, list[float]] = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], []).append(run["metrics"].get(metric, math.nan))
+    scores = [sum(values) / len(values) for values in by_seed.values()]
+    names = [n for n in runs[-1]["metrics"] if all(n in run["metrics"] for run in runs)]
+    metrics = {n: sum(run["metrics"][n] for run in runs) / len(runs) for n in names}
+    return {"runs": runs, "scores": scores, "interval": interval(scores), "metrics": metrics}
+
+
+def interval(scores: Sequence[float]) -> list[float] | None:
+    """Compute the 95 % Student-t interval of the mean of ``scores``, or ``None`` for fewer than two.
+
+    Examples:
+        >>> interval([0.5])
+    """
+    if len(scores) < 2 or not all(map(math.isfinite, scores)):
+        return None
+    mean, half = sum(scores) / len(scores), student(scores)
+    return [mean - half, mean + half]
+
+
+def student(values: Collection[float]) -> float:
+    """Compute half the width of the 95 % Student-t interval of a mean.
+
+    Examples:
+        >>> round(student([0.4, 0.6]), 2)
+        1.27
+    """
+    return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
