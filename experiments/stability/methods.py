@@ -52,11 +52,17 @@ def _with_control(name: str, method: Method) -> dict[str, Method]:
     return {name: method, f"random-{name}": control}
 
 
+def _f_and_norm() -> Rule:
+    return rules.outlier("f-and-norm")
+
+
 METHODS = {
     "gda": Method("GDA", seeds=8),
     "r1": Method("GDA + R1", R1, seeds=8),
     **_with_control("outlier", Method("outlier rule", rule=rules.outlier, seeds=8)),
     **_with_control("outlier-r1", Method("outlier rule + R1", R1, rules.outlier, seeds=8)),
+    "f-and-norm": Method("outlier rule on f and norm", rule=_f_and_norm, seeds=8),
+    "f-and-norm-r1": Method("outlier rule on f and norm + R1", R1, _f_and_norm, seeds=8),
     "r1r2": Method("GDA + R1 + R2", R1_R2),
     "r3gan": Method("relativistic pairs + R1 + R2", Losses(True, 1.0, 1.0)),
     **_with_control("practical", Method("practical rule", rule=rules.practical)),

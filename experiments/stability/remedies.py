@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from experiments.stability import rules
-from experiments.stability.rules import WINDOW, Outlier, Rule, Window
+from experiments.stability.rules import SAMPLES, WINDOW, Outlier, Rule, Window
+from experiments.stability.tasks import BATCH
 from experiments.stability.training import Remedy, Training
 
 SIGMAS = 6.0  # of a step that is skipped
@@ -105,15 +106,16 @@ REMEDIES = {
     "skip-loss": Choice("skip a step by its loss, 6σ", lambda: Skip("loss")),
     "restart-loss": Choice("restart, by the loss, 6σ", lambda: Restart(outliers=True)),
     "practical": Choice("practical rule", rule=rules.practical),
+    "f-and-norm": Choice("outlier rule on f and on the weights' norm", rule=lambda: rules.outlier("f-and-norm")),
     "norm": Choice("outlier rule on the weights' norm", rule=lambda: rules.outlier("norm")),
     "skip-gradient": Choice("skip a step by its gradient norm, 6σ", lambda: Skip("gradient")),
     "restart-nonfinite": Choice("restart, if not finite", lambda: Restart(outliers=False)),
     "gradient": Choice("outlier rule on the gradients' norm", rule=lambda: rules.outlier("gradient")),
     "last": Choice("outlier rule on the last batch's loss", rule=lambda: rules.outlier("last")),
-    "outlier-16": Choice("outlier rule, f on 16 samples", rule=lambda: rules.outlier(samples=16)),
+    "outlier-128": Choice("outlier rule, f on 128 samples", rule=lambda: rules.outlier(samples=BATCH)),
     "strict": Choice("strict rule", rule=rules.strict),
     "released": Choice("released rule", rule=rules.released),
     "outlier-leave": Choice(
-        "outlier rule, rejected changes left out", rule=lambda: Rule(Outlier(rejected_enter=False))
+        "outlier rule, rejected changes left out", rule=lambda: Rule(Outlier(rejected_enter=False), samples=SAMPLES)
     ),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from experiments.stability.tasks import BATCH
 
 THRESHOLD, WINDOW, WARMUP = 8.0, 200, 20  # as in minmax_plugin.outliers
+SAMPLES = 16  # that the default preset reads f on: an eighth of a batch
 FLOOR = 1e-4  # of the scale, in units of f
 
 
@@ -84,6 +85,8 @@ class RandomRate:
 class Outlier:
     """Accept unless the change is an outlier among the recent ones, in either direction.
 
+    Old and new may have a row for each of several signals. One outlier is then enough to reject.
+
     Args:
         threshold: As for :class:`Window`.
         window: The number of recent proposals.
@@ -101,11 +104,11 @@ class Outlier:
 
     def __call__(self, index: int, old: Tensor, new: Tensor, draw: Tensor) -> Tensor:
         if self._recent is None:
-            self._recent = Window(len(new), self.threshold, self.window, self.warmup)
-        change = (new - old).double()
-        accepted = ~self._recent.stands_out(change, old.double().abs().clamp(min=1.0))
-        self._recent.add(change if self.rejected_enter else torch.where(accepted, change, torch.nan))
-        return accepted
+            self._recent = Window(new.numel(), self.threshold, self.window, self.warmup)
+        change = (new - old).double().flatten()
+        usual = ~self._recent.stands_out(change, old.double().abs().clamp(min=1.0).flatten())
+        self._recent.add(change if self.rejected_enter else torch.where(usual, change, torch.nan))
+        return usual.view(-1, new.shape[-1]).all(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +117,9 @@ class Rule:
 
     Args:
         policy: The test.
-        signal: What it compares. ``paired``: f on one batch before and after. ``last``: f of the last ascent step's
-            own batch, and of the decision before. ``norm``: the sum of both players' norms, before and after.
-            ``gradient``: the sum of the norms of both players' gradients, and 0.
+        signal: What it compares. ``paired``: f on one batch before and after. ``norm``: the sum of both players'
+            norms, before and after. ``f-and-norm``: these two. ``last``: f of the last ascent step's own batch, and of
+            the decision before. ``gradient``: the sum of the norms of both players' gradients, and 0.
         both: Whether a rejection restores both players, or the generator alone.
         moments: Whether it restores Adam's moments.
         track: Whether a rejected value is the next one's reference all the same.
@@ -139,7 +142,7 @@ def released() -> Rule:
     return Rule(Released(), signal="last", both=False, moments=False, track=True)
 
 
-def outlier(signal: str = "paired", samples: int = BATCH, threshold: float = THRESHOLD) -> Rule:
+def outlier(signal: str = "paired", samples: int = SAMPLES, threshold: float = THRESHOLD) -> Rule:
     return Rule(Outlier(threshold), signal, track=signal == "last", samples=samples)
 
 

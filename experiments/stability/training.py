@@ -153,14 +153,16 @@ class Training:
 
     def _read_incumbent(self, rule: Rule) -> Tensor:
         """What the rule compares with."""
-        if rule.signal == "paired":
+        if rule.signal in ("paired", "f-and-norm"):
             self._tested = self.batches.test(rule.samples)
-            return self.f(self._tested)
+            return self._read_proposal(rule.signal)
         return self._norm() if rule.signal == "norm" else self._reference
 
     def _read_proposal(self, signal: str) -> Tensor:
         if signal == "paired":
             return self.f(self._tested)
+        if signal == "f-and-norm":
+            return torch.stack([self.f(self._tested), self._norm()])
         if signal == "last":
             return self._f_last
         if signal == "gradient" and self.answered and self.pending:
@@ -175,7 +177,7 @@ class Training:
         new = self._read_proposal(rule.signal)
         if rule.signal in ("gradient", "none"):
             old = torch.zeros_like(new)
-        finite = new.isfinite() & norm.isfinite()
+        finite = new.view(-1, len(norm)).isfinite().all(0) & norm.isfinite()
         accepted = rule.policy(self.cycles, old, new, draw) & finite
         self.g.restore(saved[0], ~accepted, rule.moments)
         if rule.both:

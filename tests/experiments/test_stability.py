@@ -192,7 +192,7 @@ def test_a_window_without_warm_up_lets_nothing_stand_out_but_what_is_not_finite(
     assert window.stands_out(torch.tensor([1e9, torch.nan])).tolist() == [False, True]
 
 
-@pytest.mark.parametrize("signal", ["paired", "last", "norm", "gradient"])
+@pytest.mark.parametrize("signal", ["paired", "norm", "f-and-norm", "last", "gradient"])
 def test_every_signal_sees_a_large_jump(signal):
     rule = Rule(Outlier(), signal, track=signal == "last")
     stack = training(3, Jump(), rule=rule)
