@@ -26,7 +26,9 @@ class Comparison:
         f_new: The value of f at the proposal, after the response.
         draw: A uniform number on [0, 1).
         standard_error: The standard error of f_new − f_old, in the units of f; NaN where there is none.
-        changes: f_new − f_old of the last proposals, accepted or not, in the units of f: as many as the policy's
+        norm_old: The Euclidean norm of both players' weights at the incumbent; NaN where it is not known.
+        norm_new: The same at the proposal, after the response.
+        changes: The changes of f and of the norm in the last proposals, accepted or not: as many as the policy's
             ``memory``.
 
     Examples:
@@ -39,7 +41,9 @@ class Comparison:
     f_new: float
     draw: float
     standard_error: float = math.nan
-    changes: Sequence[float] = ()
+    norm_old: float = math.nan
+    norm_new: float = math.nan
+    changes: Sequence[tuple[float, float]] = ()
 
 
 class Acceptance:

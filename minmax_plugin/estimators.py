@@ -275,34 +275,35 @@ def _error(terms: Tensor) -> Tensor | float:
 
 
 class Reading(NamedTuple):
-    """An :class:`Estimate` in plain numbers, and whether it and all weights are finite."""
+    """An :class:`Estimate` in plain numbers, the norm of the weights, and whether all are finite."""
 
     f_new: float
     standard_error: float
     f_old: float | None
     difference_error: float
+    norm: float
     finite: bool
 
 
 @torch.no_grad()
-def read(estimate: Estimate, weights: Tensor, group: Any = None) -> Reading:
-    """Read an estimate and the norm of all weights.
+def read(estimate: Estimate, norms: Sequence[Tensor], group: Any = None) -> Reading:
+    """Read an estimate and the norms of the players.
 
     Everything is read at once, with one synchronisation and one reduction. A value that is not finite on one rank is
     not finite in the sum.
 
     Args:
         estimate: The estimate of f on this rank.
-        weights: The norm of all weights. The reduction runs on its device.
+        norms: The norm of all weights, and more that must be finite. The reduction runs on their device.
         group: The process group.
 
     Raises:
         ValueError: If a value of the estimate is not one real number.
 
     Examples:
-        >>> read(Estimate(torch.tensor([0.5])), torch.ones(())).f_new
+        >>> read(Estimate(torch.tensor([0.5])), [torch.ones(())]).f_new
         0.5
-        >>> read(Estimate(torch.ones(4)), torch.ones(()))
+        >>> read(Estimate(torch.ones(4)), [torch.ones(())])
         Traceback (most recent call last):
         ValueError: f_new must be one real number, but got a tensor of shape (4,): give the mean of f.
     """
@@ -316,19 +317,19 @@ def read(estimate: Estimate, weights: Tensor, group: Any = None) -> Reading:
     numbers: list[Any] = [_number(name, value) for name, value in given.items()]
     ranks = distributed.get_world_size(group) if distributed.is_available() and distributed.is_initialized() else 1
     if ranks > 1:  # otherwise a number on the host stays there
-        numbers = [torch.as_tensor(n, dtype=torch.float64, device=weights.device) for n in numbers]
-    read = torch.stack([weights, *(n.to(weights.device) for n in numbers if isinstance(n, Tensor))])
+        numbers = [torch.as_tensor(n, dtype=torch.float64, device=norms[0].device) for n in numbers]
+    read = torch.stack([*norms, *(n.to(norms[0].device) for n in numbers if isinstance(n, Tensor))])
     if ranks > 1:
-        read[3:] **= 2
+        read[-2:] **= 2
         distributed.all_reduce(read, group=group)
         # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
         read /= ranks
-        read[3:] = (read[3:] / ranks).sqrt()
-    weight_norm, *tensors = read.tolist()
-    values = iter(tensors)
-    f, old, error, difference = (next(values) if isinstance(n, Tensor) else n for n in numbers)
-    finite = all(map(math.isfinite, (weight_norm, f, *([old] if again else []))))
-    return Reading(f, error, old if again else None, difference, finite)
+        read[-2:] = (read[-2:] / ranks).sqrt()
+    values = read.tolist()
+    of_players, tensors = values[: len(norms)], iter(values[len(norms) :])
+    f, old, error, difference = (next(tensors) if isinstance(n, Tensor) else n for n in numbers)
+    finite = all(map(math.isfinite, (*of_players, f, *([old] if again else []))))
+    return Reading(f, error, old if again else None, difference, of_players[0], finite)
 
 
 def _number(name: str, value: Any) -> Tensor | float:

@@ -123,8 +123,8 @@ class MinMaxGame:
         self._stepped = False
         self._idle, self._scaled = IdleWatch(), ScaledSteps()
         self._release: list[Callable[[], Any]] = []
-        self.f_old = self._f_old_error = math.nan
-        self._changes: deque[float] = deque(maxlen=self.acceptance.memory)
+        self.f_old = self._f_old_error = self._norm_old = math.nan
+        self._changes: deque[tuple[float, float]] = deque(maxlen=self.acceptance.memory)
         self.replace(min_player, max_player)
 
     def replace(self, min_player: Player | Optimizer, max_player: Player | Optimizer) -> None:
@@ -226,9 +226,9 @@ class MinMaxGame:
                 incumbent is shown in the proposal's place.
         """
         self._check_shown()
-        everything = self.recover_nonfinite
-        weights = norm([self.min_player, self.max_player], everything)
-        reading = read(self._estimate(f_new), weights, self._group)
+        players = self.min_player, self.max_player
+        norms = [norm(players, whole) for whole in ([False, True] if self.recover_nonfinite else [False])]
+        reading = read(self._estimate(f_new), norms, self._group)
         decision = self._judge(reading, torch.rand((), generator=self._draws).item())
         self._commit(decision, reading)
         return decision
@@ -245,7 +245,8 @@ class MinMaxGame:
         elif not self.open:
             accepted, reason = True, "no proposal"
         else:
-            facts = Comparison(self.decisions, f_old, reading.f_new, draw, error, self._changes)
+            norms = self._norm_old, reading.norm
+            facts = Comparison(self.decisions, f_old, reading.f_new, draw, error, *norms, self._changes)
             accepted, reason = self.acceptance(facts)
             patient = self.patience is None or self.rejections < self.patience
             if not accepted and self.on_patience == "accept" and not patient:
@@ -272,8 +273,12 @@ class MinMaxGame:
         if self.open:
             self.proposals += 1
             self.accepted += decision.accepted
-            self._changes.append(decision.f_new - decision.f_old)
+            self._changes.append((decision.f_new - decision.f_old, reading.norm - self._norm_old))
             self._watch(decision.accepted)
+        if decision.accepted:
+            self._norm_old = reading.norm
+        elif not (restored and self.restore.min_player and self.restore.max_player):
+            self._norm_old = math.nan
         self.phase = Phase.BETWEEN
         self._scaled.note()
         self._check_limits()
@@ -296,7 +301,7 @@ class MinMaxGame:
         """
         self._check_shown()
         self.phase = Phase.BETWEEN
-        self.f_old = self._f_old_error = math.nan
+        self.f_old = self._f_old_error = self._norm_old = math.nan
         self._changes.clear()
         if self.estimator is not None:
             self.estimator.reset()
@@ -321,7 +326,7 @@ class MinMaxGame:
         state = {name: getattr(self, name) for name in _SAVED}
         state |= {"phase": self.phase.value, "settings": self._incumbent.settings, "draws": self._draws.get_state()}
         state["value"] = {} if self.estimator is None else self.estimator.state_dict()
-        state |= {"estimator": self._kind, "changes": list(self._changes)}
+        state |= {"estimator": self._kind, "changes": list(map(list, self._changes)), "norm_old": self._norm_old}
         if not self.open:
             gradients = [p.grad for p in self.min_player.parameters]
             state["gradients"] = [None if g is None else g.clone() for g in gradients]
@@ -344,7 +349,8 @@ class MinMaxGame:
             setattr(self, name, state[name])
         self.phase = phase_of(state)
         self._draws.set_state(state["draws"].cpu())
-        self._changes = deque(state.get("changes", ()), self.acceptance.memory)
+        self._changes = deque(map(tuple, state.get("changes", ())), self.acceptance.memory)
+        self._norm_old = state.get("norm_old", math.nan)
         kind = self._kind
         if state.get("estimator", kind) != kind:
             self._changes.clear()

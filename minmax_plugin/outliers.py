@@ -1,29 +1,32 @@
-"""The two-sided rule: reject a proposal whose change of f is an outlier among the recent ones, and no other."""
+"""The two-sided rule: reject a proposal whose change is an outlier among the recent ones, and no other."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import statistics
+from collections.abc import Sequence
 
 from minmax_plugin.acceptance import Acceptance, Comparison
 from minmax_plugin.checks import check_above_0, is_count
 
 NORMAL = 1.4826  # the standard deviation of normal values, in units of their MAD
-LEAST_SCALE = 1e-4  # in units of f: changes that are nearly equal do not make the next one an outlier
+LEAST_SCALE = 1e-4  # of the old value: changes that are nearly equal do not make the next one an outlier
+SIGNALS = ("f", "the weights' norm")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outlier(Acceptance):
-    """Reject a proposal if its change of f, f_new − f_old, is far from the recent changes, in either direction.
+    """Reject a proposal if it changes f, or the norm of all weights, far more or less than the recent ones did.
 
     It undoes bad steps: a corrupted weight, an overflow, a broken batch. It departs from the paper, whose test is
-    one-sided: a damaged discriminator lowers f, so that test accepts it. An outlier is more than ``threshold`` robust
-    standard deviations away from the median. The robust standard deviation is 1.4826 times the median absolute
-    deviation (MAD), plus 10⁻⁴ · max(1, abs(f_old)).
+    one-sided: a damaged discriminator lowers f, so that test accepts it. A change is an outlier if it is more than
+    ``threshold`` robust standard deviations away from the median, in either direction. The robust standard deviation
+    is 1.4826 times the median absolute deviation (MAD), plus 10⁻⁴ · max(1, abs(old value)). The norm is known at each
+    decision anyway. It sees weights of a wrong size, and f sees a wrong sign.
 
-    Rejected changes enter the window too. So the rule cannot reject for ever: after a lasting shift of f, the new
-    changes soon fill half of the window, and become the usual ones.
+    Rejected changes enter the window too. So the rule cannot reject for ever: after a lasting shift the new changes
+    soon fill half of the window, and become the usual ones.
 
     Args:
         threshold: The number of robust standard deviations, above 0.
@@ -35,12 +38,14 @@ class Outlier(Acceptance):
         ValueError: If an argument is out of range.
 
     Examples:
-        >>> changes = (0.1, -0.1) * 10
+        >>> changes = ((0.1, 0.0), (-0.1, 0.0)) * 10
         >>> rule = Outlier(threshold=8)
         >>> rule(Comparison(20, f_old=1.0, f_new=1.5, draw=0.0, changes=changes))
         (True, 'usual')
         >>> rule(Comparison(20, f_old=1.0, f_new=-1.0, draw=0.0, changes=changes))
-        (False, 'outlier')
+        (False, 'outlier of f')
+        >>> rule(Comparison(20, f_old=1.0, f_new=1.0, draw=0.0, norm_old=9.0, norm_new=99.0, changes=changes))
+        (False, "outlier of the weights' norm")
     """
 
     threshold: float = 8.0
@@ -59,11 +64,15 @@ class Outlier(Acceptance):
         return self.window
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
-        changes = [change for change in c.changes if math.isfinite(change)]
-        if len(changes) < self.warmup:
-            return True, "warm-up"
+        pairs = (c.f_old, c.f_new), (c.norm_old, c.norm_new)
+        recent = [[change[i] for change in c.changes if math.isfinite(change[i])] for i in range(len(SIGNALS))]
+        for name, (old, new), changes in zip(SIGNALS, pairs, recent, strict=True):
+            if len(changes) >= self.warmup and self._stands_out(old, new, changes):
+                return False, f"outlier of {name}"
+        return True, "usual" if len(recent[0]) >= self.warmup else "warm-up"
+
+    def _stands_out(self, old: float, new: float, changes: Sequence[float]) -> bool:
         median = statistics.median(changes)
         mad = statistics.median(abs(change - median) for change in changes)
-        scale = NORMAL * mad + LEAST_SCALE * max(1.0, abs(c.f_old))
-        usual = abs(c.f_new - c.f_old - median) <= self.threshold * scale
-        return usual, "usual" if usual else "outlier"
+        scale = NORMAL * mad + LEAST_SCALE * max(1.0, abs(old))
+        return abs(new - old - median) > self.threshold * scale  # False where one is NaN

@@ -106,21 +106,27 @@ LARGE = 8 * (1.4826 * 0.1 + 1e-4 * 5000)
     ("changes", "f_old", "change", "expected"),
     [
         (USUAL, 0.0, EDGE - 1e-9, (True, "usual")),
-        (USUAL, 0.0, EDGE + 1e-9, (False, "outlier")),
+        (USUAL, 0.0, EDGE + 1e-9, (False, "outlier of f")),
         (USUAL, 0.0, 0.4 - EDGE + 1e-9, (True, "usual")),  # the other direction
-        (USUAL, 0.0, 0.4 - EDGE - 1e-9, (False, "outlier")),
+        (USUAL, 0.0, 0.4 - EDGE - 1e-9, (False, "outlier of f")),
         (USUAL, -5000.0, 0.2 + LARGE - 1e-6, (True, "usual")),  # the least scale is that of f
-        (USUAL, -5000.0, 0.2 + LARGE + 1e-6, (False, "outlier")),
+        (USUAL, -5000.0, 0.2 + LARGE + 1e-6, (False, "outlier of f")),
         (USUAL[:19], 0.0, 9.0, (True, "warm-up")),
         ([*USUAL[:19], math.nan], 0.0, 9.0, (True, "warm-up")),  # what is not finite does not count
-        ([math.nan, *USUAL, math.nan], 0.0, 9.0, (False, "outlier")),
+        ([math.nan, *USUAL, math.nan], 0.0, 9.0, (False, "outlier of f")),
         ([0.2] * 20, 0.0, 0.2007, (True, "usual")),  # equal changes
-        ([0.2] * 20, 0.0, 0.2009, (False, "outlier")),
+        ([0.2] * 20, 0.0, 0.2009, (False, "outlier of f")),
     ],
 )
 def test_a_change_that_stands_out_of_the_recent_ones_is_rejected(changes, f_old, change, expected):
     rule = build_acceptance("outlier")
-    assert rule(Comparison(0, f_old, f_old + change, draw=0.0, changes=changes)) == expected
+    assert rule(Comparison(0, f_old, f_old + change, draw=0.0, changes=[(c, math.nan) for c in changes])) == expected
+    # the same of the norm, with an f that does not change
+    norms = dict(norm_old=abs(f_old), norm_new=abs(f_old) + change, changes=[(0.0, c) for c in changes])
+    of_norm = (expected[0], expected[1].replace("of f", "of the weights' norm"))
+    if len(changes) >= 20:  # of f, of which all are finite here
+        of_norm = of_norm[0], of_norm[1].replace("warm-up", "usual")
+    assert rule(Comparison(0, 0.0, 0.0, draw=0.0, **norms)) == of_norm
 
 
 def test_a_rule_for_outliers_takes_to_a_lasting_shift():
@@ -132,7 +138,7 @@ def test_a_rule_for_outliers_takes_to_a_lasting_shift():
     for change in [0.0, 0.1, 0.2, 0.1, 0.2, *[5.0] * 6]:
         game.propose()
         reasons.append(game.decide(Estimate(change, f_old=0.0)).reason)
-    assert reasons == ["warm-up"] * 3 + ["usual"] * 2 + ["outlier"] * 3 + ["usual"] * 3
+    assert reasons == ["warm-up"] * 3 + ["usual"] * 2 + ["outlier of f"] * 3 + ["usual"] * 3
     game.close()  # f is another function
     game.propose()
     assert game.decide(Estimate(-50.0, f_old=0.0)).reason == "warm-up"
@@ -141,8 +147,8 @@ def test_a_rule_for_outliers_takes_to_a_lasting_shift():
 def test_the_rule_that_is_left_the_noise_has_its_memory():
     rule = Significant(otherwise=dict(type="outlier", window=50))
     assert (rule.memory, Strict().memory) == (50, 0)
-    quiet = Comparison(0, 0.0, 9.0, 0.0, standard_error=99.0, changes=USUAL)
-    assert rule(quiet) == (False, "outlier")
+    quiet = Comparison(0, 0.0, 9.0, 0.0, standard_error=99.0, changes=[(c, math.nan) for c in USUAL])
+    assert rule(quiet) == (False, "outlier of f")
 
 
 def test_a_control_is_matched_to_a_recorded_file(tmp_path):

@@ -15,7 +15,7 @@ from minmax_plugin import ConstantRate, MinMaxGame, Outlier, PairedBatch, Player
 
 CYCLES = 1000
 POLICIES = {"constant": ConstantRate(rate=0.3), "outlier": Outlier(threshold=2.0, window=50)}
-REASONS = {"constant": ("improved", "chance", "worse"), "outlier": ("warm-up", "usual", "outlier")}
+REASONS = {"constant": ("improved", "chance", "worse"), "outlier": ("warm-up", "usual", "outlier of f")}
 
 
 def worker(rank, ranks, folder, policy):

@@ -14,12 +14,12 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from minmax_plugin import (
-    ConstantRate,
     Estimate,
     Estimator,
     FreshBatch,
     LastBatch,
     MinMaxGame,
+    Outlier,
     Player,
     Restore,
     Strict,
@@ -175,7 +175,7 @@ def test_a_wrapper_that_is_no_optimizer_is_to_be_unwrapped_too():
 def test_several_spellings_are_taken():
     for acceptance in ("never", dict(type="never"), Never()):
         assert small_game(acceptance=acceptance)[-1].acceptance == Never()
-    assert small_game()[-1].acceptance == ConstantRate() == build_acceptance("constant")
+    assert small_game()[-1].acceptance == Outlier() == build_acceptance("outlier")
     *_, game = small_game(seed=np.int64(3), patience=np.int32(2), acceptance=Strict(min_decrease=np.float32(0.5)))
     one_element = (
         0.5,

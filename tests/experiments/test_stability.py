@@ -1,6 +1,7 @@
 """The maps of stability and the tables of bad steps, at their smallest."""
 
 import json
+import math
 
 import pandas
 import pytest
@@ -182,7 +183,7 @@ def test_the_stacks_rule_for_outliers_is_the_products():
         kept = []
         for i, change in enumerate(changes[:, run].tolist()):
             accepted, _ = policy(Comparison(i, 0.0, change, 0.0, changes=kept[-25:]))
-            kept.append(change)
+            kept.append((change, math.nan))
             assert accepted == together[i, run]
     assert 0 < (~together).sum() < 60
 
