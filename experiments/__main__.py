@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy
 
-from benchmarks.tables import ROOT, between
+from benchmarks.tables import ROOT
 from experiments.collect import Result, merge_results, rates_file, read_results, write_results
 from experiments.configure import settings_file
 from experiments.cost import measure_cost, merge_costs
 from experiments.experiment import EXPERIMENTS, RUNS, TUNING
 from experiments.methods import METHODS, TUNABLE, methods_of
-from experiments.page import summary, write_page
+from experiments.page import write_page
 from experiments.pictures import draw_samples, write_decisions
 from experiments.search import search
 from experiments.tuning import tune
@@ -201,10 +201,7 @@ def publish(experiments: list[str]) -> None:
             merge_costs(PLACE, RESULTS, experiment)
             write_decisions(PLACE, RESULTS, experiment)
             draw_samples(PLACE, experiment, ROOT / "docs" / "images")
-    for page in ("results.md", "accept-test.md"):
-        write_page(RESULTS, ROOT / "docs" / page)
-    readme = ROOT / "README.md"
-    readme.write_text(between(readme.read_text(), "results", summary(RESULTS)))
+    write_page(RESULTS, ROOT / "docs" / "results.md")
 
 
 if __name__ == "__main__":

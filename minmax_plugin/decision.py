@@ -31,3 +31,20 @@ class Decision:
     accepted: bool
     reason: str
     rejections: int
+
+    @property
+    def undid(self) -> bool:
+        """Whether a bad step was undone: something not finite, or an outlier. Other rejections are the usual course."""
+        return not self.accepted and (self.reason == "non-finite" or self.reason.startswith("outlier"))
+
+    @property
+    def story(self) -> str:
+        """The undoing of a bad step in words, for a log.
+
+        Examples:
+            >>> Decision(7, 1.0, 9.5, 0.1, False, "outlier of f", 1).story
+            'a step was undone, because its change of f stood out (f from 1 to 9.5)'
+        """
+        signal = self.reason.removeprefix("outlier of ")
+        why = "something was not finite" if self.reason == "non-finite" else f"its change of {signal} stood out"
+        return f"a step was undone, because {why} (f from {self.f_old:.4g} to {self.f_new:.4g})"

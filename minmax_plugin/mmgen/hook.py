@@ -180,6 +180,8 @@ class MinMaxHook(Hook):
         self.decision = self.game.decide()
         if not self.decision.accepted:
             self.adapter.after_rejection()
+            if self.decision.undid:
+                self._runner.logger.info(f"MinMax: {self.decision.story}, at iteration {self._runner.iter + 1}.")
         if self._recorder is not None:
             self._recorder.write(self.decision)
 
