@@ -26,6 +26,7 @@ class Damages(Hook):
             else:
                 weights[0].view(-1)[0] = torch.nan
 
+    @torch.no_grad()
     def after_run(self, runner):
         networks = runner.model.module.generator, runner.model.module.discriminator
         self.found += [float(p.abs().max()) for network in networks for p in network.parameters()]
