@@ -149,14 +149,17 @@ def _direction(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -
 class Lead(Baseline):
     """LEAD, least-action dynamics: each player's gradient takes in how the other player just moved.
 
-    With η the learning rate, β the momentum and Δ the last change, both players step from one point:
-    x ← x + βΔx − η (∇_x f + α ∇_xy f Δy) and y ← y + βΔy + η (∇_y f + α ∇_yx f Δx). That is the update that Askari
-    Hemmat et al. 2023 (arXiv:2010.13846) name LEAD, with torch's SGD as the optimizers. With Adam the corrected
-    gradient takes the place of the gradient, as in that paper's experiments with GANs.
+    Both players step from one point. η is the learning rate, β the momentum and Δ the last change:
 
-    Departures: the paper's own coefficient is the product ηα, and its released code has α alone, as here. The mixed
-    derivative is of the player's own loss. The released code takes it of the other player's loss, at that player's
-    last turn. For f and −f at one point the two are the same.
+    - x ← x + βΔx − η (∇_x f + α ∇_xy f Δy)
+    - y ← y + βΔy + η (∇_y f + α ∇_yx f Δx)
+
+    With torch's SGD this is the update that Askari Hemmat et al. 2023 (arXiv:2010.13846) name LEAD. With Adam the
+    corrected gradient takes the place of the gradient, as in that paper's experiments with GANs.
+
+    Departures: the coefficient of the paper's formula is the product ηα. The released code has α alone, as here. The
+    mixed derivative is of the player's own loss. The released code takes it of the other player's loss, at that
+    player's last turn. For f and −f at one point the two are the same.
 
     Args:
         alpha: The weight α of the correction, 0 or more. With 0 this is simultaneous descent-ascent. The released

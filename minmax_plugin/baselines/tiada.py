@@ -19,9 +19,12 @@ EXPONENTS = (0.6, 0.4)  # α of the min player and β of the max player, those o
 class TiAda(Optimizer):
     """One player of TiAda, whose time scales adapt to each other (Li, Yang and He 2023, arXiv:2210.17478, Algorithm 1).
 
-    v ← v + ‖g‖² sums the squared gradients of all of a player's parameters. The min player steps
-    x ← x − η_x g_x / max(v_x, v_y)^α, and the max player y ← y + η_y g_y / v_y^β, with β < α. :func:`couple` tells
-    the min player of v_y. With new gradients of both, the max player steps first, so that v_y is of this round.
+    v ← v + ‖g‖² sums the squared gradients of all of a player's parameters. Then, with β < α,
+
+    - the min player steps x ← x − η g / max(v_x, v_y)^α,
+    - the max player steps y ← y + η g / v_y^β.
+
+    :func:`couple` tells the min player of v_y. The max player steps first, so that v_y is of the same round.
 
     Departures: the projection of y is left out, because a discriminator's weights have no bounds. For GANs the paper
     has a form with Adam's moments, which is not here. A rate that suits Adam is too small for this one.

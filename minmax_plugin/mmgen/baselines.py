@@ -118,15 +118,15 @@ class TiAdaHook(Hook):
     reads_weights = False
 
     def before_run(self, runner: Any) -> None:
-        players = {name: _optimizer(runner, name) for name in ("generator", "discriminator")}
-        if any(isinstance(player, MinMaxOptimizer) for player in players.values()):
-            raise ValueError(NOT_TOGETHER.format(type(self).__name__))
-        for name, player in players.items():
-            if not isinstance(player, TiAda):
-                raise ValueError(
-                    f"optimizer.{name}.type must be 'TiAda' for TiAdaHook, but is {type(player).__name__!r}."
-                )
-        couple(players["generator"], players["discriminator"])
+        players: list[Any] = []
+        for name in ("generator", "discriminator"):
+            players.append(_optimizer(runner, name))
+            if isinstance(players[-1], MinMaxOptimizer):
+                raise ValueError(NOT_TOGETHER.format(type(self).__name__))
+            if not isinstance(players[-1], TiAda):
+                kind = type(players[-1]).__name__
+                raise ValueError(f"optimizer.{name}.type must be 'TiAda' for TiAdaHook, but is {kind!r}.")
+        couple(*players)
 
 
 @HOOKS.register_module()

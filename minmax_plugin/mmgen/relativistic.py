@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmgen.models.builder import MODELS
 from mmgen.models.gans import StaticUnconditionalGAN
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @MODELS.register_module()
@@ -36,6 +36,8 @@ class RelativisticGAN(StaticUnconditionalGAN):
         1
     """
 
+    _reals: Tensor
+
     def train_step(self, data_batch: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._reals = data_batch[self.real_img_key]  # the toolkit gives the generator's loss no real samples
         outputs: dict[str, Any] = super().train_step(data_batch, *args, **kwargs)
@@ -53,7 +55,7 @@ class RelativisticGAN(StaticUnconditionalGAN):
         return self._add("loss_gen_pair", loss, self.gen_auxiliary_losses, outputs_dict)
 
     def _add(
-        self, name: str, loss: Tensor, auxiliary: Iterable[nn.Module] | None, outputs_dict: Mapping[str, Any]
+        self, name: str, loss: Tensor, auxiliary: Iterable[Any] | None, outputs_dict: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, float]]:
         """Add the auxiliary losses, as the toolkit's own models do."""
         losses = {name: loss}

@@ -282,15 +282,18 @@ def test_a_step_of_a_round_can_be_the_proposal(tmp_path, model, value):
 
 
 def test_tiada_steps_the_generator_with_the_discriminator_s_gradients_in_mind(tmp_path):
-    hook = dict(type="TiAdaHook")
-    whole = losses(run(config(hook, optimizer=both(type="TiAda", lr=0.1)), tmp_path / "whole"))
+    def trained(name, **overlay):
+        cfg = config(dict(type="TiAdaHook"), **overlay)
+        cfg.optimizer = both(type="TiAda", lr=0.1)
+        return losses(run(cfg, tmp_path / name))
+
+    whole = trained("whole")
     saved = checkpoint(tmp_path / "whole", 2)["optimizer"]
     (low,), (high,) = (saved[player]["param_groups"] for player in PLAYERS)
     assert (low["exponent"], high["exponent"]) == (0.6, 0.4)
     assert low["opponent_v"] == high["v"] > low["v"] > 0
     (path,) = (tmp_path / "whole").glob("**/iter_2.pth")
-    resumed = config(hook, optimizer=both(type="TiAda", lr=0.1), resume_from=str(path))
-    assert losses(run(resumed, tmp_path / "resumed")) == whole[2:]
+    assert trained("resumed", resume_from=str(path)) == whole[2:]
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,9 @@ def test_r2_takes_the_names_of_the_model_s_data_and_an_interval():
 def test_a_relativistic_gan_trains_by_the_pair_losses_and_both_penalties():
     model, other = model_of(**PAIRS), model_of()
     other.load_state_dict(model.state_dict())
-    networks = (model.generator, model.discriminator)
-    optimizers = dict(zip(("generator", "discriminator"), (torch.optim.SGD(n.parameters(), 0.1) for n in networks)))
+    optimizers = {
+        name: torch.optim.SGD(getattr(model, name).parameters(), 0.1) for name in ("generator", "discriminator")
+    }
     reals = torch.randn(16, 2)
     torch.manual_seed(5)
     logs = model.train_step(dict(real_img=reals), optimizers)["log_vars"]

@@ -72,7 +72,7 @@ def test_f_is_minus_the_model_s_own_loss(auxiliary):
     wanted = -softplus(model.discriminator(fakes) - model.discriminator(reals)).mean()
     torch.manual_seed(1)
     with torch.no_grad():
-        groups = adapter_of(model).fresh_value({"real_img": reals})
+        groups = adapter_of(model).fresh_value({"real_img": reals}, by_groups=True)
     assert len(groups) == 8
     torch.testing.assert_close(groups.mean(), wanted.detach())
     assert model.with_disc_auxiliary_loss == bool(auxiliary)  # they are back
