@@ -55,7 +55,7 @@ class R2GradientPenalty(R1GradientPenalty):
     Examples:
         >>> import torch, minmax_plugin.mmgen
         >>> seen = dict(disc=lambda x: (3 * x).sum(1, keepdim=True), fake_imgs=torch.zeros(4, 2))
-        >>> R2GradientPenalty(loss_weight=0.5)(seen).item()  # 0.5 · (3² + 3²)
+        >>> R2GradientPenalty(loss_weight=0.5, norm_mode="HWC")(seen).item()  # 0.5 · (3² + 3²)
         9.0
     """
 
