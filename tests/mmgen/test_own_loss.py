@@ -96,6 +96,11 @@ REFUSED = [
         dict(estimator="last"),
         "estimator='last'. reads the model's gan_loss, but this model computes",
     ),
+    (
+        "RelativisticGAN",
+        dict(estimator="last"),
+        "estimator='last'. reads the model's gan_loss, but this model computes",
+    ),
     ("RelativisticPix2Pix", {}, "has a _get_disc_loss of its own, which MinMax cannot read for this kind of model"),
 ]
 
