@@ -13,6 +13,7 @@ from games import Point
 from minmax_plugin import MinMaxGame
 from minmax_plugin.baselines import BASELINES, build_baseline
 from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+from minmax_plugin.baselines.tiada import TiAda
 from minmax_plugin.controls import Never
 
 ROUNDS = 40
@@ -113,6 +114,39 @@ def unrolled(game, noise, x, y, k, rule):
         yield x, y
 
 
+MOMENTUM = 0.5
+
+
+class HeavyBall:
+    """What x + β Δx adds to a step of learning rate 1."""
+
+    velocity = 0.0
+
+    def __call__(self, gradient):
+        self.velocity = MOMENTUM * self.velocity + gradient
+        return self.velocity
+
+
+def lead(game, noise, x, y, alpha, rule):
+    rule_x, rule_y, moved_x, moved_y = rule(), rule(), np.zeros(3), np.zeros(3)
+    while True:
+        of_y, of_x = noise(), noise()
+        to_y = game.gradient_y(x, y) - of_y + alpha * game.b.T @ moved_x
+        to_x = game.gradient_x(x, y) + of_x + alpha * game.b @ moved_y
+        moved_x, moved_y = -LR["min"] * rule_x(to_x), LR["max"] * rule_y(to_y)
+        x, y = x + moved_x, y + moved_y
+        yield x, y
+
+
+def tiada(game, noise, x, y):
+    v_x = v_y = 1e-8
+    while True:
+        g, h = gradients(game, noise, x, y)
+        v_x, v_y = v_x + g @ g, v_y + h @ h
+        x, y = x - LR["min"] / max(v_x, v_y) ** 0.6 * g, y - LR["max"] / v_y**0.4 * h
+        yield x, y
+
+
 class ComplexGame(oracle.Game):
     """The oracle's game, for complex points too."""
 
@@ -133,6 +167,9 @@ METHODS = {
     "lookahead, k = 2": ("lookahead", {"k": 2, "period": 4, "alpha": 0.5}, torch.optim.Adam, alternating),
     "unrolled": ("unrolled", {"k": 4}, torch.optim.Adam, functools.partial(unrolled, rule=Adam)),
     "unrolled, SGD": ("unrolled", {"k": 3}, torch.optim.SGD, functools.partial(unrolled, rule=lambda: descent)),
+    "lead": ("lead", {"alpha": 0.6}, torch.optim.SGD, functools.partial(lead, rule=HeavyBall)),
+    "lead, Adam": ("lead", {"alpha": 0.3}, torch.optim.Adam, functools.partial(lead, rule=Adam)),
+    "tiada": ("tiada", {}, TiAda, tiada),
 }
 
 
@@ -156,10 +193,12 @@ class Experiment:
             return (1 if maximize else -1) * (f() - self.y.p @ torch.from_numpy(noise()))
 
         min_kind = torch.optim.Adam if name == "unrolled" else kind
+        momentum = {"momentum": MOMENTUM if name == "lead" else 0.0}
+        more = {torch.optim.SGD: momentum, TiAda: {}}
         adam = {"betas": BETAS, "eps": EPS}
         self.optimizers = (
-            min_kind(self.x.parameters(), lr=LR["min"], **adam),
-            kind(self.y.parameters(), lr=LR["max"], maximize=maximize, **({} if kind is torch.optim.SGD else adam)),
+            min_kind(self.x.parameters(), lr=LR["min"], **more.get(min_kind, adam)),
+            kind(self.y.parameters(), lr=LR["max"], maximize=maximize, **more.get(kind, adam)),
         )
         module = {"module": self.y} if name == "unrolled" else {}
         self.play = build_baseline(name, *self.optimizers, min_loss, max_loss, **settings, **module)
@@ -249,6 +288,40 @@ def test_slow_weights_begin_where_a_state_without_them_is_loaded():
     assert (x.item(), y.item()) == (1.0, 0.5)
 
 
+def test_the_correction_is_the_slope_along_the_other_player_s_move():
+    """The mixed derivative of a game where it is not constant, and the players' turns."""
+    x, y = Point([0.3]), Point([0.7])
+
+    def f():
+        return (x.p.sin() * y.p.exp()).sum()
+
+    optimizers = [torch.optim.SGD(p.parameters(), lr=0.1) for p in (x, y)]
+    play = build_baseline("lead", *optimizers, f, lambda: -f(), alpha=2.0)
+    expected, moved = np.array([0.3, 0.7]), 0.0
+    for _ in range(4):
+        a, b = expected
+        b_new = b + 0.1 * (np.sin(a) * np.exp(b) + 2 * np.cos(a) * np.exp(b) * moved)
+        a_new = a - 0.1 * (np.cos(a) * np.exp(b_new) + 2 * np.cos(a) * np.exp(b_new) * (b_new - b))
+        expected, moved = np.array([a_new, b_new]), a_new - a
+        play.ascend()
+        play.descend()
+        np.testing.assert_allclose([x.p.item(), y.p.item()], expected, rtol=1e-12)
+
+
+def test_a_loss_that_knows_one_player_alone_is_refused_by_lead():
+    play = build("lead")  # min_loss is x, max_loss is y
+    play()
+    with pytest.raises(ValueError, match="max_loss must depend on both players for LEAD: do not detach"):
+        play()
+
+
+def test_tiada_needs_an_exponent_or_an_opponent():
+    p = torch.nn.Parameter(torch.ones(1))
+    p.grad = torch.ones(1)
+    with pytest.raises(RuntimeError, match="TiAda has neither an exponent nor an opponent: call couple"):
+        TiAda([p]).step()
+
+
 def test_alpha_1_is_the_plain_method_to_the_last_bit():
     plain, ours = Experiment("alternating", Noise()), Experiment("alternating", Noise())
     lookahead = LookaheadMinmax(*ours.optimizers, period=3, alpha=1.0)
@@ -303,6 +376,14 @@ def build(name, kind=torch.optim.Adam, module_has_parameters=True, arguments=Non
         (lambda: build("omd", OptimisticAdam, k=2), r"baseline 'omd' takes \[\], but got \['k'\]."),
         (lambda: build("unrolled"), "baseline 'unrolled' needs module, the max player's, but got none."),
         (lambda: build("omd"), "min_optimizer must be of type 'OptimisticAdam', but got 'Adam'."),
+        (lambda: build("tiada"), "min_optimizer must be of type 'TiAda', but got 'Adam'."),
+        (
+            lambda: build("tiada", TiAda, arguments={"exponent": 0.5}),
+            "the min player's exponent must be above the max player's, but got 0.5 and 0.5.",
+        ),
+        (lambda: TiAda([torch.ones(1)], exponent=1.0), "exponent must be above 0 and below 1, but got 1.0."),
+        (lambda: TiAda([torch.ones(1)], v0=0.0), "v0 must be above 0 and finite, but got 0.0."),
+        (lambda: build("lead", alpha=-1.0), "alpha must be 0 or more and finite, but got -1.0."),
         (lambda: build("extragradient"), "min_optimizer must be of type 'ExtraAdam', but got 'Adam'."),
         (
             lambda: build("unrolled", torch.optim.RMSprop, module=...),
@@ -327,7 +408,7 @@ def test_a_bad_setting_is_named(attempt, message):
         attempt()
 
 
-@pytest.mark.parametrize("kind", [OptimisticAdam, ExtraAdam])
+@pytest.mark.parametrize("kind", [OptimisticAdam, ExtraAdam, functools.partial(TiAda, exponent=0.4)])
 def test_each_group_steps_with_the_learning_rate_that_it_has_now(kind):
     p, q = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
     optimizer = kind([dict(params=[p]), dict(params=[q], lr=0.2)], lr=0.1)

@@ -67,6 +67,7 @@ def test_lookahead_makes_diverging_descent_ascent_contract():
         ("omd", OptimisticAdam, AS_DESCENT, 300, {}),
         ("lookahead", torch.optim.SGD, {"lr": ETA}, 300, {"period": 10}),
         ("unrolled", torch.optim.SGD, {"lr": ETA}, 300, {"k": 2}),
+        ("lead", torch.optim.SGD, {"lr": 0.1, "momentum": 0.5}, 300, {"alpha": 5.1}),  # its paper's, 0.51 / lr
         ("omd", OptimisticAdam, {"lr": 0.03, "betas": (0.0, 0.999)}, 1500, {}),
         ("extragradient", ExtraAdam, {"lr": 0.03, "betas": (0.0, 0.999)}, 1500, {}),
     ],

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from families import write_images
 from mmcv.runner import HOOKS
+from mmgen.models import build_model
 
 from experiments import __main__ as experiments
 from minmax_plugin.cli import certify, doctor, train
@@ -117,7 +119,7 @@ def test_the_example_in_one_file_runs(tmp_path):
 
 @pytest.mark.parametrize("base", ["dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py", "cyclegan"])
 def test_the_schedule_of_the_guide_fits_a_stock_config(tmp_path, base):
-    opting_in, schedule = snippets("opt-in.md", "python")
+    opting_in, _, schedule = snippets("opt-in.md", "python")
     found = next(folder / base for folder in SHIPPED if (folder / base).exists())
     found = found if found.is_file() else sorted(found.glob("*.py"))[0]
     lines = [*re.findall(r"custom_imports.*\n", opting_in), schedule]
@@ -128,6 +130,29 @@ def test_the_schedule_of_the_guide_fits_a_stock_config(tmp_path, base):
     check_config(cfg, paths=False)
     built = HOOKS.build({"type": "OfPlayerLrUpdaterHook", **{k: v for k, v in cfg.lr_config.items() if k != "policy"}})
     assert built.player == player
+
+
+@pytest.mark.parametrize("line", range(3))
+def test_the_penalties_of_the_guide_fit_a_stock_config(tmp_path, line):
+    opting_in, penalties, _ = snippets("opt-in.md", "python")
+    names, models = penalties.split("model = ", 1)
+    chosen = f"model = {models}".splitlines()[line]
+    base = "dcgan/dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"
+    config = tmp_path / "penalised.py"
+    found = next(folder / base for folder in SHIPPED if (folder / base).exists())
+    config.write_text(
+        "\n".join([f"_base_ = {str(found)!r}", *re.findall("custom_imports.*", opting_in), names, chosen])
+    )
+    cfg = load_config(config)
+    check_config(cfg, paths=False)
+    model = build_model(cfg.model, train_cfg=cfg.train_cfg)
+    assert len(model.disc_auxiliary_losses) == (1, 2, 2)[line]
+    optimizers = {
+        name: torch.optim.SGD(getattr(model, name).parameters(), 0.1) for name in ("generator", "discriminator")
+    }
+    logs = model.train_step(dict(real_img=torch.randn(2, 1, 64, 64)), optimizers)["log_vars"]
+    wanted = [{"loss_r1_gp"}, {"loss_r1_gp", "loss_r2_gp"}, {"loss_r1_gp", "loss_r2_gp", "loss_gen_pair"}]
+    assert wanted[line] <= set(logs)
 
 
 COMMANDS = {
@@ -167,5 +192,5 @@ def test_every_command_that_is_named_can_be_given():
 
 
 def test_the_lines_that_opt_in_are_the_readme_s():
-    ours, _ = snippets("opt-in.md", "python")
+    ours, *_ = snippets("opt-in.md", "python")
     assert ours in (DOCS.parent / "README.md").read_text()

@@ -16,8 +16,9 @@ from minmax_plugin.mmgen import (  # noqa: E402, F401
     metrics,
     networks,
     optimizers,
+    relativistic,
     reporting,
+    rounds,
     schedules,
     tensorboard,
-    unrolled,
 )

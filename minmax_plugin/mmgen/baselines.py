@@ -1,7 +1,7 @@
 """The methods that the algorithm is compared with, inside MMGeneration: optimizers and hooks for configs.
 
-Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps. Unrolling is a separate model
-(``minmax_plugin.mmgen.unrolled``). Simultaneous descent-ascent does not fit the toolkit's ``train_step``. It is for
+Alternating descent-ascent is the toolkit itself, with ``disc_steps`` ascent steps. Unrolling and LEAD are models
+(``minmax_plugin.mmgen.rounds``). Simultaneous descent-ascent does not fit the toolkit's ``train_step``. It is for
 plain loops (``minmax_plugin.baselines``).
 """
 
@@ -17,14 +17,15 @@ from mmcv.parallel import is_module_wrapper
 from mmcv.runner import HOOKS, OPTIMIZERS, Hook
 from torch.optim import Optimizer
 
-from minmax_plugin.baselines.optimizers import ExtraAdam, LookaheadMinmax, OptimisticAdam
+from minmax_plugin.baselines import ExtraAdam, LookaheadMinmax, OptimisticAdam, TiAda, couple
 from minmax_plugin.checks import check_above_0
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer, register_minmax_optimizers
 
-WITHOUT_MINMAX = ("LookaheadMinmaxHook", "RandomAscent")  # hooks that take its place
+WITHOUT_MINMAX = ("LookaheadMinmaxHook", "RandomAscent", "TiAdaHook")  # hooks that take its place
 NOT_TOGETHER = "{} and MinMaxHook cannot go together: remove one from custom_hooks."
 
-OPTIMIZERS.register_module(module=OptimisticAdam)
+for optimizer in (OptimisticAdam, TiAda):
+    OPTIMIZERS.register_module(module=optimizer)
 
 
 @OPTIMIZERS.register_module()
@@ -96,6 +97,36 @@ class LookaheadMinmaxHook(Hook):
     def after_train_iter(self, runner: Any) -> None:
         if self.every_n_iters(runner, self._disc_steps):  # the generator has had its turn
             self._lookahead.step()
+
+
+@HOOKS.register_module()
+class TiAdaHook(Hook):
+    """Tells the generator's :class:`TiAda` of the discriminator's gradients. Both players must use that optimizer.
+
+    The players take turns, as the toolkit has it. So the generator's gradient is taken after the discriminator's step,
+    not at the same point as in the paper.
+
+    Raises:
+        ValueError: Before the first iteration, if a player has another optimizer, or under :class:`MinMaxHook`. Also
+            if the generator's exponent is not above the discriminator's.
+
+    Examples:
+        >>> HOOKS.build(dict(type="TiAdaHook")).reads_weights
+        False
+    """
+
+    reads_weights = False
+
+    def before_run(self, runner: Any) -> None:
+        players: list[Any] = []
+        for name in ("generator", "discriminator"):
+            players.append(_optimizer(runner, name))
+            if isinstance(players[-1], MinMaxOptimizer):
+                raise ValueError(NOT_TOGETHER.format(type(self).__name__))
+            if not isinstance(players[-1], TiAda):
+                kind = type(players[-1]).__name__
+                raise ValueError(f"optimizer.{name}.type must be 'TiAda' for TiAdaHook, but is {kind!r}.")
+        couple(*players)
 
 
 @HOOKS.register_module()

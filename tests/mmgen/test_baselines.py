@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from minmax_plugin.baselines import build_baseline
 from minmax_plugin.baselines.optimizers import ExtraAdam
-from minmax_plugin.mmgen.baselines import ClipWeights, LookaheadMinmaxHook, RandomAscent
+from minmax_plugin.mmgen.baselines import ClipWeights, LookaheadMinmaxHook, RandomAscent, TiAdaHook
 
 PLAYERS = ("generator", "discriminator")
 
@@ -211,8 +211,43 @@ def test_the_unrolled_model_is_the_plain_method(tmp_path):
         build_model({**settings, "disc_auxiliary_loss": penalty}).train_step(dict(real_img=real), ours)
 
 
-def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):
-    cfg = config(total_iters=4, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
+def test_the_lead_model_is_the_plain_method_by_turns():
+    settings = small_config().model
+    settings.type = "LeadGAN"
+    settings.discriminator.dropout = 0.0
+    model = build_model(settings, train_cfg=dict(lead_alpha=0.4))
+    other = copy.deepcopy(model)
+
+    def adams(of):
+        networks = {"generator": of.generator, "discriminator": of.discriminator}
+        return {name: torch.optim.Adam(network.parameters(), lr=0.01) for name, network in networks.items()}
+
+    ours, theirs = adams(model), adams(other)
+
+    def fake():
+        return other.discriminator(other.generator(noise))
+
+    def disc_loss():
+        return softplus(-other.discriminator(real)).mean() + softplus(fake()).mean()
+
+    play = build_baseline("lead", *theirs.values(), lambda: softplus(-fake()).mean(), disc_loss, alpha=0.4)
+    for seed in range(4):
+        real = torch.randn(16, 2)
+        torch.manual_seed(seed)
+        model.train_step(dict(real_img=real), ours)
+        torch.manual_seed(seed)
+        noise = torch.randn(16, 8)
+        play.ascend()
+        play.descend()
+    torch.testing.assert_close(model.state_dict(), other.state_dict())
+
+
+ROUNDS = {"UnrolledGAN": dict(unrolled_steps=2), "LeadGAN": dict(lead_alpha=0.4)}
+
+
+@pytest.mark.parametrize("model", ROUNDS)
+def test_a_model_of_rounds_trains_in_the_toolkit(model, tmp_path):
+    cfg = config(total_iters=4, model=dict(type=model), train_cfg=ROUNDS[model])
     cfg.optimizer = both(type="Adam", lr=0.01)
     lines = run(cfg, tmp_path)
     assert len(losses(lines)) == 4
@@ -220,12 +255,14 @@ def test_the_unrolled_model_trains_in_the_toolkit(tmp_path):
     assert not torch.equal(weights(first, "generator")[0], weights(last, "generator")[0])
 
 
-@pytest.mark.parametrize("value", ["fresh", "paired"])
-def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
-    unrolled = dict(total_iters=12, model=dict(type="UnrolledGAN"), train_cfg=dict(unrolled_steps=2))
+@pytest.mark.parametrize(
+    ("model", "value"), [("UnrolledGAN", "fresh"), ("UnrolledGAN", "paired"), ("LeadGAN", "fresh")]
+)
+def test_a_step_of_a_round_can_be_the_proposal(tmp_path, model, value):
+    rounds = dict(total_iters=12, model=dict(type=model), train_cfg=ROUNDS[model])
 
     def trained(name, type, resume_from=None, **hook):
-        cfg = config(**unrolled, resume_from=resume_from)
+        cfg = config(**rounds, resume_from=resume_from)
         cfg.optimizer = both(type=type, lr=0.01)
         cfg.custom_hooks = [*cfg.custom_hooks, *([dict(type="MinMaxHook", estimator=value, **hook)] if hook else [])]
         return losses(run(cfg, tmp_path / name))
@@ -244,9 +281,32 @@ def test_an_unrolled_step_can_be_the_proposal(tmp_path, value):
     assert trained("resumed", **sometimes, resume_from=str(saved)) == whole[3:]
 
 
+def test_tiada_steps_the_generator_with_the_discriminator_s_gradients_in_mind(tmp_path):
+    def trained(name, **overlay):
+        cfg = config(dict(type="TiAdaHook"), **overlay)
+        cfg.optimizer = both(type="TiAda", lr=0.1)
+        return losses(run(cfg, tmp_path / name))
+
+    whole = trained("whole")
+    saved = checkpoint(tmp_path / "whole", 2)["optimizer"]
+    (low,), (high,) = (saved[player]["param_groups"] for player in PLAYERS)
+    assert (low["exponent"], high["exponent"]) == (0.6, 0.4)
+    assert low["opponent_v"] == high["v"] > low["v"] > 0
+    (path,) = (tmp_path / "whole").glob("**/iter_2.pth")
+    assert trained("resumed", resume_from=str(path)) == whole[2:]
+
+
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
+        (
+            lambda: before_run(TiAdaHook(), optimizers("Adam")),
+            "optimizer.generator.type must be 'TiAda' for TiAdaHook, but is 'Adam'.",
+        ),
+        (
+            lambda: before_run(TiAdaHook(), optimizers("MinMaxTiAda")),
+            "TiAdaHook and MinMaxHook cannot go together",
+        ),
         (lambda: ClipWeights(limit=0), "limit must be above 0, but got 0."),
         (lambda: before_run(ClipWeights(), {}), "optimizer.discriminator is missing: this hook needs a model with one"),
         (lambda: before_run(LookaheadMinmaxHook(), {}), "optimizer.generator is missing"),

@@ -49,6 +49,8 @@ BAD = [
     (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
     (["custom_hooks.0.type=RandomAscent"], "RandomAscent and MinMaxHook cannot go together"),
     (["train_cfg.use_ema=True"], "train_cfg.use_ema=True needs an ExponentialMovingAverageHook .* would never move"),
+    (["model.type=LeadGAN", "train_cfg.disc_steps=2"], "train_cfg.disc_steps=2: LeadGAN takes one discriminator step"),
+    (["model.type=LeadGAN", "train_cfg.disc_steps=1", "train_cfg.lead_alpha=-1"], "train_cfg.lead_alpha must be 0 or"),
     (["model.type=UnrolledGAN", "train_cfg.disc_steps=2"], "train_cfg.disc_steps=2: UnrolledGAN takes one"),
     (
         ["model.type=UnrolledGAN", "train_cfg.unrolled_steps=0"],

@@ -26,7 +26,7 @@ class Relativistic:
 
 
 @MODELS.register_module()
-class RelativisticGAN(Relativistic, StaticUnconditionalGAN):
+class OwnRelativisticGAN(Relativistic, StaticUnconditionalGAN):
     pass
 
 
@@ -61,7 +61,7 @@ PENALTY = dict(type="R1GradientPenalty", loss_weight=1.0, norm_mode="HWC")
 
 @pytest.mark.parametrize("auxiliary", [None, PENALTY], ids=["plain", "with R1"])
 def test_f_is_minus_the_model_s_own_loss(auxiliary):
-    overlay = {"model.type": "RelativisticGAN", "model.discriminator.dropout": 0.0, "train_cfg.use_ema": False}
+    overlay = {"model.type": "OwnRelativisticGAN", "model.discriminator.dropout": 0.0, "train_cfg.use_ema": False}
     model = build_model(small_config(1, None, **overlay).model, train_cfg=dict(disc_steps=1), test_cfg=None)
     if auxiliary:
         model.disc_auxiliary_losses = torch.nn.ModuleList([build_module(auxiliary)])
@@ -72,7 +72,7 @@ def test_f_is_minus_the_model_s_own_loss(auxiliary):
     wanted = -softplus(model.discriminator(fakes) - model.discriminator(reals)).mean()
     torch.manual_seed(1)
     with torch.no_grad():
-        groups = adapter_of(model).fresh_value({"real_img": reals})
+        groups = adapter_of(model).fresh_value({"real_img": reals}, by_groups=True)
     assert len(groups) == 8
     torch.testing.assert_close(groups.mean(), wanted.detach())
     assert model.with_disc_auxiliary_loss == bool(auxiliary)  # they are back
@@ -80,17 +80,22 @@ def test_f_is_minus_the_model_s_own_loss(auxiliary):
 
 def test_a_relativistic_gan_trains_and_always_is_its_plain_run(tmp_path):
     def trained(hook):
-        cfg = small_config(2, hook, **{"model.type": "RelativisticGAN"})
+        cfg = small_config(2, hook, **{"model.type": "OwnRelativisticGAN"})
         return run(cfg, tmp_path / str(hook))
 
     assert losses(trained(dict(acceptance="always"))) == losses(trained(None))
     reasons = {line.get("reason") for line in trained(dict(acceptance="strict"))}
     assert reasons & {"improved", "worse"}
-    assert examine(small_config(2, dict(), **{"model.type": "RelativisticGAN"})).drives
+    assert examine(small_config(2, dict(), **{"model.type": "OwnRelativisticGAN"})).drives
 
 
 REFUSED = [
     ("StepsByItself", {}, "model.type='StepsByItself' has a train_step of its own, and MinMax cannot know its loss"),
+    (
+        "OwnRelativisticGAN",
+        dict(estimator="last"),
+        "estimator='last'. reads the model's gan_loss, but this model computes",
+    ),
     (
         "RelativisticGAN",
         dict(estimator="last"),

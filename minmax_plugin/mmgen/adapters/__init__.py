@@ -11,6 +11,7 @@ from minmax_plugin.mmgen.adapters.translation import PairedTranslationAdapter, U
 from minmax_plugin.mmgen.adapters.unconditional import (
     ConditionalAdapter,
     MultiScaleAdapter,
+    RoundAdapter,
     UnconditionalAdapter,
     UnrollingAdapter,
 )
@@ -21,6 +22,7 @@ __all__ = ["ADAPTERS", "GameAdapter", "adapter_of", "ascent_steps", "driven_clas
 ADAPTERS: tuple[type[GameAdapter], ...] = (
     MultiScaleAdapter,
     UnrollingAdapter,
+    RoundAdapter,
     UnconditionalAdapter,
     ConditionalAdapter,
     ProgressiveAdapter,

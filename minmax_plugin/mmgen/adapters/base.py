@@ -20,7 +20,8 @@ from minmax_plugin.player import Player
 
 Predictions = list[tuple[Tensor, bool]]
 """The discriminators' outputs on some images, and whether those are real."""
-OURS = ("mmgen.", "minmax_plugin.")  # modules whose classes train by the losses that f is read from
+TOOLKIT = ("mmgen.",)  # modules whose classes have the loss that f is read from half by half
+OURS = (*TOOLKIT, "minmax_plugin.")  # and those whose train_step trains by the loss that f is read from
 NO_GRADIENT = ("does not require grad", "does not have a grad_fn", "have been used in the graph")  # torch's words
 DECLARED = "trains_by_disc_loss"  # attribute by which a class that overrides train_step says so
 
@@ -69,7 +70,7 @@ class GameAdapter:
     @classmethod
     def has_own_loss(cls, model: type) -> bool:
         """Whether a class of models computes the discriminator's loss by its own code."""
-        return _is_overridden(model, "_get_disc_loss")
+        return _is_overridden(model, "_get_disc_loss", TOOLKIT)
 
     @classmethod
     def check_model(cls, model: type) -> None:
@@ -78,7 +79,7 @@ class GameAdapter:
         Raises:
             ValueError: If it cannot. The message names the class and the mend.
         """
-        if _is_overridden(model, "train_step") and not getattr(model, DECLARED, False):
+        if _is_overridden(model, "train_step", OURS) and not getattr(model, DECLARED, False):
             raise ValueError(
                 f"model.type={model.__name__!r} has a train_step of its own, and MinMax cannot know its loss. If it "
                 f"trains the discriminator by self._get_disc_loss(), say {DECLARED} = True in the class; if not, put "
@@ -240,9 +241,9 @@ class GameAdapter:
         return [self._scatter((batch,), {}, self._devices)[0][0][0] for batch in pool]
 
 
-def _is_overridden(model: type, method: str) -> bool:
+def _is_overridden(model: type, method: str, modules: tuple[str, ...]) -> bool:
     owner = next((c for c in model.__mro__ if method in vars(c)), model)
-    return not owner.__module__.startswith(OURS)
+    return not owner.__module__.startswith(modules)
 
 
 def by_group(loss: Callable[[Tensor], Tensor], prediction: Tensor, groups: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmgen.models.gans import BasicConditionalGAN, MSPIEStyleGAN2, StaticUnconditionalGAN
@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 
-from minmax_plugin.baselines import Unrolled, check_unrollable
-from minmax_plugin.checks import check_count
+from minmax_plugin.baselines import Lead, Unrolled, check_unrollable
+from minmax_plugin.checks import check_count, check_not_negative
 from minmax_plugin.mmgen.adapters.base import GameAdapter, ascent_steps
-from minmax_plugin.mmgen.unrolled import UnrolledGAN
+from minmax_plugin.mmgen.rounds import LeadGAN, UnrolledGAN
 
 
 class UnconditionalAdapter(GameAdapter):
@@ -28,18 +28,31 @@ class UnconditionalAdapter(GameAdapter):
         return self._seen(self.discriminator(fakes), self.discriminator(reals), fakes, reals)
 
 
-class UnrollingAdapter(UnconditionalAdapter):
-    """The unrolled method, whose generator step goes through imagined discriminator steps."""
+class RoundAdapter(UnconditionalAdapter):
+    """LEAD, whose round is one discriminator step and one generator step."""
 
-    drives = (UnrolledGAN,)
+    drives = (LeadGAN,)
+    note: ClassVar[str] = ""  # to the message on disc_steps
 
     @classmethod
     def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
         if train_cfg.get("disc_steps", 1) != 1:
             raise ValueError(
-                f"train_cfg.disc_steps={train_cfg['disc_steps']!r}: UnrolledGAN takes one discriminator step in an "
-                "iteration, set 1; how many it imagines is train_cfg.unrolled_steps."
+                f"train_cfg.disc_steps={train_cfg['disc_steps']!r}: {cls.drives[0].__name__} takes one discriminator "
+                f"step in an iteration, set 1{cls.note}."
             )
+        check_not_negative(**{"train_cfg.lead_alpha": train_cfg.get("lead_alpha", Lead.alpha)})
+        return super().cycle(train_cfg)
+
+
+class UnrollingAdapter(RoundAdapter):
+    """The unrolled method, whose generator step goes through imagined discriminator steps."""
+
+    drives = (UnrolledGAN,)
+    note = "; how many it imagines is train_cfg.unrolled_steps"
+
+    @classmethod
+    def cycle(cls, train_cfg: Mapping[str, Any]) -> tuple[int, int]:
         check_count("train_cfg.unrolled_steps", train_cfg.get("unrolled_steps", Unrolled.k))
         return super().cycle(train_cfg)
 
