@@ -39,6 +39,7 @@ BAD = [
     # numbers
     ([GAUSSIANS, "--num-samples", "0"], "--num-samples must be 1 or more, but got 0"),
     ([GAUSSIANS, "--seeds", "0"], "--seeds must be 1 or more, but got 0"),
+    ([GAUSSIANS, "--confirm", "1"], "--confirm must be 2 or more, but got 1"),
     ([GAUSSIANS, "--seed", "-1"], "--seed must be 0 or more, but got -1"),
     ([GAUSSIANS, "--seed", "5000000000"], "--seed must be 4294967295 or less, so that --seeds=1 from there on are"),
     (
@@ -101,6 +102,7 @@ BAD_LATER = [
     (["--retry-errored"], "--retry-errored needs --resume DIR"),
     (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
     (["--resume", "a", "--space", "b"], "--space cannot be given with --resume: it was settled when"),
+    (["--resume", "a", "--confirm", "3"], "--confirm cannot be given with --resume: it was settled when"),
     (["--resume", "a", "config.py"], "CONFIG cannot be given with --resume"),
     (["--report", "a", "--max-concurrent", "2"], "--max-concurrent cannot be given with --report"),
 ]

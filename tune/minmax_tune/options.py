@@ -20,7 +20,7 @@ ADDRESSES = ("storage", "mlflow")  # options that may have a password in them
 # How a place is kept, by the metavar of its option. A search may be resumed from another directory.
 PLACES = {"CONFIG": home, "FILE": home, "DIR": home, "URL": absolute, "URI": home}
 
-# What is searched where no config is given.
+# What is searched where no config is given: from plain descent-ascent that collapses to a setting that trains.
 DEMO: dict[str, Any] = dict(configs=("four_gaussians_demo.py",), space="gan.yaml", num_samples=8, confirm=3)
 
 Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words, and the check

@@ -57,6 +57,8 @@ def report(request: Command) -> int:
 
 def search(request: Command) -> int:
     """Begin a search."""
+    if not request.given.get("configs"):
+        print("Demo. balance is 1 where each mode of the data has its share of the samples, and 0 where none has any.")
     options = request.options()
     space, configs = prepare(options)
     if options.mlflow:

@@ -62,7 +62,7 @@ class Report:
         if confirmed := self._confirmed(rows):
             lines += ["", *told(confirmed)]
             if (picture := self._record.folder / "samples.png").exists():
-                lines.append(f"samples of both, side by side: {picture}")
+                lines.append(f"picture of the samples: {picture}")
         return "\n".join(lines)
 
     def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> None:
