@@ -79,11 +79,13 @@ def test_both_are_trained_on_seeds_that_the_search_has_not_used(make):
 
 def test_a_seed_that_the_space_has_drawn_is_not_fresh(make):
     content = {"space": {"s": {"type": "int", "low": 2, "high": 3, "keys": ["seed"]}}, "points": [{"s": 3}]}
-    assert Confirmation(make(content=content)).fresh_seeds("a") == [2, 4, 5]
+    record = make(content=content)
+    assert Confirmation(record).fresh_seeds(read_rows(record)["a"]) == [2, 4, 5]
 
 
 def test_the_gain_is_said_with_its_interval(make):
     record = make()
+    assert said(record)[1] == ["not confirmed yet"]
     confirmation = Confirmation(record)
     confirmation.plan()
     train(confirmation, [0.1, 0.7, 0.2, 0.8, 0.3, 0.9])
@@ -180,7 +182,8 @@ def test_a_run_that_was_cut_is_run_again_and_counts_once(make):
     assert confirmation.remaining("a") == 6
     asked = train(confirmation, [0.7, 0.2, 0.8, 0.3, 0.9, 0.1])
     assert asked[-1]["settings"] == {"seed": 2}
-    assert [row.value for row in confirmation.runs_of("a", None)] == [0.1, 0.2, 0.3]
+    values = {key: row.value for key, row in confirmation.rows()["a"].items()}
+    assert values == {(None, 2): 0.1, (None, 3): 0.2, (None, 4): 0.3, (1, 2): 0.7, (1, 3): 0.8, (1, 4): 0.9}
 
 
 def test_equal_values_differ_by_their_difference():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
@@ -59,10 +60,10 @@ class Confirmation(Search):
     def name(self) -> str:
         return f"{self.search.name}.{FOLDER}"
 
-    def fresh_seeds(self, study: str) -> list[int]:
-        """Return the first seeds, counted from the search's own, that no trial of a study has had."""
-        options, trials = self.search.options, self.search.studies[study].get_trials(deepcopy=False)
-        firsts = {options.seed, *(t.user_attrs.get("settings", {}).get("seed", options.seed) for t in trials)}
+    def fresh_seeds(self, rows: Iterable[Row]) -> list[int]:
+        """Return the first seeds, counted from the search's own, that none of these trials of a study has had."""
+        options = self.search.options
+        firsts = {options.seed, *(row.settings.get("seed", options.seed) for row in rows)}
         used = {first + i for first in firsts for i in range(options.seeds)}
         numbers = ((options.seed + i) % SEEDS for i in itertools.count())
         return list(itertools.islice((seed for seed in numbers if seed not in used), options.confirm or 0))
@@ -77,7 +78,7 @@ class Confirmation(Search):
             if not best.baseline:
                 sides.append((best.number, best.settings))
             known = [confirms(trial) for trial in self.studies[name].get_trials(deepcopy=False)]
-            for seed, (number, settings) in itertools.product(self.fresh_seeds(name), sides):
+            for seed, (number, settings) in itertools.product(self.fresh_seeds(ranked), sides):
                 if (number, seed) not in known:
                     kept = {"trial": number, "seed": seed, "settings": {**settings, "seed": seed}}
                     enqueue(self.studies[name], {}, confirms=kept, source=FOLDER)
@@ -88,11 +89,13 @@ class Confirmation(Search):
     def any_succeeded(self) -> bool:
         return True  # the best trial of the search has
 
-    def runs_of(self, study: str, number: int | None) -> list[Row]:
-        """Return the runs of a trial of the search on the fresh seeds, or of the unmodified config, by seed."""
-        trials = {trial.number: confirms(trial) for trial in self.counted(study)}
-        rows = {trials.get(row.number): row for row in tables.read_rows(self)[study]}
-        return [row for seed in self.fresh_seeds(study) if (row := rows.get((number, seed)))]
+    def rows(self) -> dict[str, dict[tuple[int | None, int], Row]]:
+        """Read the runs of each study, by the trial of the search (``None``: the unmodified config) and the seed."""
+        found = {}
+        for name, rows in tables.read_rows(self).items():
+            kept = {trial.number: confirms(trial) for trial in self.counted(name)}
+            found[name] = {kept[row.number]: row for row in rows if row.number in kept}
+        return found
 
     def title(self, study: str, number: int) -> str:
         trial, seed = confirms(self.studies[study].get_trials(deepcopy=False)[number])

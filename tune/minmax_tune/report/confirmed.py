@@ -70,6 +70,8 @@ class Confirmed:
         """Say it in a sentence for each side."""
         if self.trial is None:
             return ["nothing to confirm: no trial has finished"]
+        if not any(side.rows for side in self.sides):
+            return ["not confirmed yet"]
         lines = [f"{side.label}: {self._reached(side)}" for side in self.sides]
         if len(self.sides) == 1:
             lines[0] += "; no trial was better, so there is no gain to confirm"
@@ -112,15 +114,17 @@ def read_confirmed(confirmation: Confirmation, rows: Mapping[str, Sequence[Row]]
         confirmation: The confirmation of a search.
         rows: The trials of the search, from :func:`minmax_tune.report.tables.read_rows`.
     """
-    found = {}
+    found, runs = {}, confirmation.rows()
     metric, mode = confirmation.objectives[0]
     for name, ranked in rows.items():
-        best, sides = tables.best(ranked), []
-        if best is not None:
-            sides.append(Side("unmodified config", confirmation.runs_of(name, None)))
-            if not best.baseline:
-                sides.append(Side(f"best, trial {best.number}", confirmation.runs_of(name, best.number)))
-        seeds = confirmation.fresh_seeds(name)
+        best, seeds = tables.best(ranked), confirmation.fresh_seeds(ranked)
+        labels: dict[int | None, str] = {} if best is None else {None: "unmodified config"}
+        if best is not None and not best.baseline:
+            labels[best.number] = f"best, trial {best.number}"
+        sides = [
+            Side(label, [row for seed in seeds if (row := runs[name].get((trial, seed)))])
+            for trial, label in labels.items()
+        ]
         found[name] = Confirmed(name, metric, mode, seeds, best.number if best else None, sides)
     return found
 
