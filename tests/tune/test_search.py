@@ -159,6 +159,13 @@ def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_demo_begins_with_a_config_that_has_no_penalty_and_then_tries_one(tmp_path, capsys):
+    assert main(["--dry-run", "--storage-path", str(tmp_path / "out")]) == 0
+    first, second = capsys.readouterr().out.split("four_gaussians_demo trial ")[1:3]
+    assert "'regularisation': 'own'" in first
+    assert "R1GradientPenalty" in second
+
+
 def test_a_folder_that_exists_is_not_written_over(tmp_path, capsys):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "notes.txt").write_text("mine")
