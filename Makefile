@@ -11,6 +11,7 @@ setup: $(VENV)/.complete
 # pip's build isolation.
 $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ...")'
+	@echo "Setting up $(VENV), once: PyTorch, Ray, Optuna and MMGeneration, some 7 GB on disk. It takes about 4 minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision "setuptools<81" wheel
 	$(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"

@@ -87,7 +87,7 @@ class Host(Protocol):
         """Remove MinMax from a config, in place."""
 
     def defaults(self, cfg: Config) -> Mapping[str, Any]:
-        """Return settings ``PART.NAME`` that a config may leave out, with the toolkit's values."""
+        """Return settings ``NAME`` or ``PART.NAME`` that a config may leave out, with the toolkit's values."""
 
     def set_dataset(self, cfg: Config, dataset: Config) -> None:
         """Give a config the data set of another, in place.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmcv import Config
+from mmgen.models.builder import MODELS
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import Reporter
@@ -38,8 +40,15 @@ def set_minmax(cfg: Config, settings: Mapping[str, Any]) -> None:
 
 
 def defaults(cfg: Config) -> dict[str, Any]:
-    """Return the toolkit's k, which many of its configs leave out, unless it is given within the model."""
-    return {} if (cfg.get("model") or {}).get("train_cfg") else {"train_cfg.disc_steps": 1}
+    """Return what many of the toolkit's configs leave out, such as k, unless it is given within the model."""
+    found: dict[str, Any] = {"lr_config": None, "custom_hooks": []}
+    model = cfg.get("model") or {}
+    if not model.get("train_cfg"):
+        found |= {"train_cfg.disc_steps": 1, "train_cfg.use_ema": False}
+    kind = MODELS.get(model.get("type") or "")
+    if kind is not None and "disc_auxiliary_loss" in inspect.signature(kind).parameters:
+        found["model.disc_auxiliary_loss"] = None
+    return found
 
 
 def make_comparable(cfg: Config, base: Config) -> None:

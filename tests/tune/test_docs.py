@@ -1,5 +1,6 @@
 """docs/searching.md: its tutorial runs as it stands, and its reference is the parser's."""
 
+import dataclasses
 import os
 import re
 import runpy
@@ -11,7 +12,7 @@ import pytest
 from search_runs import ROOT
 
 from minmax_tune.cli import parse
-from minmax_tune.options import Options
+from minmax_tune.options import DEMO, Options
 from minmax_tune.space.space import Space
 from minmax_tune.study import Search
 
@@ -27,7 +28,8 @@ def test_every_default_that_the_help_names_is_the_option_s():
     defaults = Options()
     for name, value in re.findall(r"`--([a-z-]+)[^`]*` \|[^|]*\(default: (\d+)\)", TEXT):
         assert getattr(defaults, name.replace("-", "_")) == int(value), name
-    assert parse([]).options() == defaults
+    assert parse(["a.py"]).options() == dataclasses.replace(defaults, configs=("a.py",))
+    assert parse([]).options() == Options(**DEMO)
 
 
 def test_the_python_space_of_the_guide_draws():

@@ -39,6 +39,7 @@ BAD = [
     # numbers
     ([GAUSSIANS, "--num-samples", "0"], "--num-samples must be 1 or more, but got 0"),
     ([GAUSSIANS, "--seeds", "0"], "--seeds must be 1 or more, but got 0"),
+    ([GAUSSIANS, "--confirm", "1"], "--confirm must be 2 or more, but got 1"),
     ([GAUSSIANS, "--seed", "-1"], "--seed must be 0 or more, but got -1"),
     ([GAUSSIANS, "--seed", "5000000000"], "--seed must be 4294967295 or less, so that --seeds=1 from there on are"),
     (
@@ -101,6 +102,7 @@ BAD_LATER = [
     (["--retry-errored"], "--retry-errored needs --resume DIR"),
     (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
     (["--resume", "a", "--space", "b"], "--space cannot be given with --resume: it was settled when"),
+    (["--resume", "a", "--confirm", "3"], "--confirm cannot be given with --resume: it was settled when"),
     (["--resume", "a", "config.py"], "CONFIG cannot be given with --resume"),
     (["--report", "a", "--max-concurrent", "2"], "--max-concurrent cannot be given with --report"),
 ]
@@ -155,6 +157,13 @@ def test_a_dry_run_shows_what_would_change_and_leaves_nothing(tmp_path, capsys):
     assert "-    generator=dict(type='MinMaxAdam', lr=0.001" in output
     assert "+    generator=dict(type='Adam'" in output  # the second trial is GDA
     assert not (tmp_path / "out").exists()
+
+
+def test_the_demo_begins_with_a_config_that_has_no_penalty_and_then_tries_one(tmp_path, capsys):
+    assert main(["--dry-run", "--storage-path", str(tmp_path / "out")]) == 0
+    first, second = capsys.readouterr().out.split("four_gaussians_demo trial ")[1:3]
+    assert "'regularisation': 'own'" in first
+    assert "R1GradientPenalty" in second
 
 
 def test_a_folder_that_exists_is_not_written_over(tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_the_shipped_space_fits_the_shipped_configs(name):
     assert params["minmax.acceptance.rate"] == cfg.custom_hooks[1].acceptance.rate
 
 
-@pytest.mark.parametrize("name", ["mnist01_gda", "four_gaussians_gda", "mnist01_minmax"])
+@pytest.mark.parametrize("name", ["mnist01_gda", "four_gaussians_demo", "mnist01_minmax"])
 def test_the_space_for_any_gan_fits_configs_with_and_without_minmax(name):
     space = Space.read(SPACES / "gan.yaml")
     space.check({name: config(name)})
@@ -70,10 +70,16 @@ class Witness(Hook):
 
     def after_run(self, runner):
         minmax = next((h for h in runner.hooks if type(h).__name__ == "MinMaxHook"), None)
-        players = runner.optimizer
+        players, model = runner.optimizer, runner.model.module
+        kinds = {type(hook).__name__ for hook in runner.hooks}
+        penalties = list(getattr(model, "disc_auxiliary_losses", []))
         Witness.seen = {
             "method": "gda" if minmax is None else "minmax",
-            "k": runner.model.module.disc_steps,
+            "k": model.disc_steps,
+            "regularisation": "r1" if penalties else "own",
+            "r1_weight": penalties[0].loss_weight if penalties else None,
+            "generator_annealing": "cosine" if "OfPlayerLrUpdaterHook" in kinds else "own",
+            "averaging": "ema" if model.use_ema and "ExponentialMovingAverageHook" in kinds else "own",
             "beta1": {player: o.param_groups[0]["betas"][0] for player, o in players.items()},
             "minmax.estimator.type": minmax and minmax.settings.estimated.type,
             "minmax.restore": minmax and ("both" if minmax.settings.restored.max_player else "generator"),
@@ -82,12 +88,14 @@ class Witness(Hook):
             "batch": runner.data_loader._dataloader.batch_size,
         }
         for player, optimizer in players.items():
-            Witness.seen[f"optimizer.{player}.lr"] = optimizer.param_groups[0]["lr"]
+            Witness.seen[f"optimizer.{player}.lr"] = optimizer.param_groups[0].get(
+                "initial_lr", optimizer.param_groups[0]["lr"]
+            )
         if minmax is not None:
             rule = minmax.settings.policy
-            names = {"ConstantRate": "constant", "DecreasingTemperature": "decreasing"}
+            names = {"ConstantRate": "constant"}
             Witness.seen["minmax.acceptance.type"] = names.get(type(rule).__name__, type(rule).__name__.lower())
-            for number in ("rate", "tau1", "scale", "z"):
+            for number in ("rate", "tau1", "threshold", "z"):
                 Witness.seen[f"minmax.acceptance.{number}"] = getattr(rule, number, None)
 
 
@@ -132,6 +140,22 @@ def test_a_config_that_is_trained_leaves_the_settings_as_they_were():
     assert settings["minmax.acceptance"] == dict(type="constant", rate=0.5)
 
 
+def test_a_penalty_is_set_as_a_whole_and_then_in_part():
+    cfg = config("four_gaussians_gda")
+    penalty = dict(type="R1GradientPenalty", loss_weight=1.0)
+    set_paths(cfg, {"model.disc_auxiliary_loss": penalty, "model.disc_auxiliary_loss.loss_weight": 3.0})
+    assert cfg.model.disc_auxiliary_loss == dict(type="R1GradientPenalty", loss_weight=3.0)
+    assert cfg.model.generator.type == "MLPGenerator"
+
+
+def test_a_hook_is_added_or_takes_the_place_of_one_of_its_type():
+    cfg = config("four_gaussians_gda")
+    measuring = cfg.custom_hooks[0]
+    for interval in (1, 2):
+        set_paths(cfg, {"custom_hooks.+": dict(type="ExponentialMovingAverageHook", interval=interval)})
+        assert cfg.custom_hooks == [measuring, dict(type="ExponentialMovingAverageHook", interval=interval)]
+
+
 def test_the_points_above_draw_every_entry():
     drawn = {name for point in points() for name in draw(SHIPPED, **point)[0]}
     assert drawn == set(SHIPPED.entries)
@@ -143,7 +167,8 @@ def test_gda_holds_back_all_settings_of_minmax():
 
 
 def test_a_batch_size_keeps_the_images():
-    space, base = Space.read(SPACES / "gan.yaml"), config("four_gaussians_gda")
+    space = yaml_space(data__samples_per_gpu={"type": "choice", "options": [128, 512]})
+    base = config("four_gaussians_gda")
     base.checkpoint_config, base.evaluation = dict(interval=3000), dict(interval=500)
     _, settings = draw(space, **{"data.samples_per_gpu": 128})
     cfg = trial_config(base, settings)

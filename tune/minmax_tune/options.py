@@ -20,8 +20,12 @@ ADDRESSES = ("storage", "mlflow")  # options that may have a password in them
 # How a place is kept, by the metavar of its option. A search may be resumed from another directory.
 PLACES = {"CONFIG": home, "FILE": home, "DIR": home, "URL": absolute, "URI": home}
 
+# What is searched where no config is given: from plain descent-ascent that collapses to a setting that trains.
+DEMO: dict[str, Any] = dict(configs=("four_gaussians_demo.py",), space="gan.yaml", num_samples=8, confirm=3)
+
 Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words, and the check
 NOT_NEGATIVE: Rule = ("0 or more", lambda value: value >= 0)
+AT_LEAST_2: Rule = ("2 or more", lambda value: value >= 2)
 AT_LEAST_1: Rule = ("1 or more", lambda value: value >= 1)
 POSITIVE: Rule = ("above 0", lambda value: value > 0)
 GPUS: Rule = (
@@ -72,7 +76,7 @@ class Options:
     """The options of a search. The command line is made of the fields, and its help of these lines.
 
     Args:
-        configs: configs of the toolkit (default: the demo's two)
+        configs: configs of the toolkit (default: the demo's, with 8 trials, --space gan.yaml and --confirm 3)
         space: search space, YAML or Python, yours or one that ships: minmax.yaml (default), gan.yaml
         datasets: config files laid over each CONFIG, in turn
         layout: a study for each data set (default), or one study scored by their mean
@@ -81,6 +85,7 @@ class Options:
         num_samples: trials for each study
         seed: seed of trainings and sampler
         seeds: trainings for each trial; its score is their mean
+        confirm: at the end, train the best and the unmodified config on K fresh seeds, and say what was gained
         points: YAML list of points to try first, after the unmodified config
         baseline: whether trial 0 is the unmodified config (default: yes)
         warm_start: first try the best of each study of another search
@@ -112,7 +117,7 @@ class Options:
     """
 
     # By name, as minmax-train finds them.
-    configs: tuple[str, ...] = _what(("four_gaussians_minmax.py", "mnist01_minmax_short.py"), "CONFIG")
+    configs: tuple[str, ...] = _what(DEMO["configs"], "CONFIG")
     space: str = _what("minmax.yaml", "FILE")
     datasets: tuple[str, ...] = _what((), "FILE")
     layout: str = _what("per-dataset", choices=("per-dataset", "shared"))
@@ -120,6 +125,7 @@ class Options:
     num_samples: int = _what(5, "N", AT_LEAST_1)
     seed: int = _what(1, "N", NOT_NEGATIVE)
     seeds: int = _what(1, "K", AT_LEAST_1)
+    confirm: int | None = _what(None, "K", AT_LEAST_2)
     points: str | None = _what(None, "FILE")
     baseline: bool = _what(True)
     warm_start: str | None = _what(None, "DIR")
@@ -234,13 +240,13 @@ class Command:
     retry_errored: bool = False
 
     def options(self, stored: Options | None = None) -> Options:
-        """Merge the options: the given ones override the ``stored`` ones or the defaults.
+        """Merge the options: the given ones override the ``stored`` ones, the demo's or the defaults.
 
         Raises:
             ConfigError: If they do not fit the ``stored`` ones.
         """
         if stored is None:
-            return Options(**self.given)
+            return Options(**(self.given if self.given.get("configs") else DEMO | self.given))
         options = dataclasses.replace(stored, **self.given)
         if options.processes != stored.processes:
             raise ConfigError(

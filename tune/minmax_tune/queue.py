@@ -154,7 +154,7 @@ def retry(study: optuna.Study, trial: FrozenTrial, continues: bool) -> None:
         trial: The trial that is replaced.
         continues: Whether the new trial resumes from the old one's last checkpoint.
     """
-    kept = {k: trial.user_attrs[k] for k in ("baseline", "partial") if k in trial.user_attrs}
+    kept = {k: trial.user_attrs[k] for k in ("baseline", "partial", "confirms") if k in trial.user_attrs}
     # A trial that was killed while it was being sampled may have its params in its queue entry alone.
     params = trial.params or trial.user_attrs.get("queued", {})
     enqueue(study, params, **kept, source="retry", retry_of=trial.number, continues=continues)

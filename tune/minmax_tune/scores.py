@@ -43,6 +43,27 @@ def interval(scores: Sequence[float]) -> list[float] | None:
     return [mean - half, mean + half]
 
 
+def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, list[float] | None] | None:
+    """Compute how far the mean of ``first`` is above that of ``second``, with Welch's 95 % interval.
+
+    There is no interval for fewer than two values of each, and nothing without values.
+
+    Examples:
+        >>> gain, bounds = difference([0.8, 0.9, 1.0], [0.2, 0.3, 0.4])
+        >>> round(gain, 2), [round(x, 2) for x in bounds]
+        (0.6, [0.37, 0.83])
+    """
+    if not first or not second:
+        return None
+    gain = sum(first) / len(first) - sum(second) / len(second)
+    if min(len(first), len(second)) < 2:
+        return gain, None
+    if len({*first}) == len({*second}) == 1:  # no spread, for which Welch's degrees of freedom are not defined
+        return gain, [gain, gain]
+    bounds = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    return gain, [float(bounds.low), float(bounds.high)]
+
+
 def student(values: Collection[float]) -> float:
     """Compute half the width of the 95 % Student-t interval of a mean.
 

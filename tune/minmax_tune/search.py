@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
+from minmax_tune.confirmation import Confirmation
 from minmax_tune.options import PROG, Command
 from minmax_tune.queue import plan, reconcile, retry_errored
 from minmax_tune.report.mlflow import MlflowLogger, connect
@@ -56,6 +57,8 @@ def report(request: Command) -> int:
 
 def search(request: Command) -> int:
     """Begin a search."""
+    if not request.given.get("configs"):
+        print("Demo. balance is 1 where each mode of the data has its share of the samples, and 0 where none has any.")
     options = request.options()
     space, configs = prepare(options)
     if options.mlflow:
@@ -84,8 +87,9 @@ def resume(request: Command) -> int:
         clean(record)
         record.update(options, extend=request.extend)
         try:
-            again = reconcile(record)
-            errored = retry_errored(record) if request.retry_errored else 0
+            parts = [record, Confirmation(record)] if options.confirm else [record]
+            again = sum(map(reconcile, parts))
+            errored = sum(map(retry_errored, parts)) if request.retry_errored else 0
             plan(record, record.configs)
             record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
         except Exception:  # nothing ran, so the corrected line must not extend it again
@@ -99,27 +103,21 @@ def resume(request: Command) -> int:
 
 
 def execute(record: Search) -> int:
-    """Run the trials that are left of a search, and write its results.
+    """Run the trials that are left of a search, confirm it if asked for, and write its results.
 
     Returns:
         The exit code: 0, or 1 if a study has no finished trial or the search had to end. 130 after SIGINT, 143 after
         SIGTERM.
     """
-    report, ending = Report(record), SearchStopper(record.options.time_budget)
-    loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
-    left = sum(record.remaining(name) for name in record.studies)
-    print(f"Searching {', '.join(record.studies)}: {left} trials; results in {record.folder}", flush=True)
-    try:
-        if left:
-            run(record, [Progress(record, report), *loggers], ending)
-    except SystemExit:  # Ray's own answer to SIGTERM, while it starts and while it ends
-        ending.end(signal.SIGTERM.name)
-    except BaseException as error:
-        ending.end(f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        record.log(f"ended: {ending.reason or 'all trials are done'}")
-        report.write()
+    report = Report(record)
+    print(f"Searching {', '.join(record.studies)}: {_left(record)} trials; results in {record.folder}", flush=True)
+    ending = train(record, report)
+    if record.options.confirm and ending.reason in (None, TIME_BUDGET):
+        confirmation = Confirmation(record)
+        confirmation.plan()
+        if left := _left(confirmation):
+            print(f"Confirming on {record.options.confirm} fresh seeds: {left} trainings", flush=True)
+            ending = train(confirmation, report)
     report.finish()
     print(report.closing(), flush=True)
     for number, code in SIGNALS.items():
@@ -133,6 +131,28 @@ def execute(record: Search) -> int:
         return 1
     finished = [study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) for study in record.studies.values()]
     return 0 if all(finished) else 1
+
+
+def train(record: Search, report: Report) -> SearchStopper:
+    """Run the trials that are left of a search, or of its confirmation, and return why they ended."""
+    ending = SearchStopper(record.options.time_budget)
+    loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
+    try:
+        if _left(record):
+            run(record, [Progress(record, report), *loggers], ending)
+    except SystemExit:  # Ray's own answer to SIGTERM, while it starts and while it ends
+        ending.end(signal.SIGTERM.name)
+    except BaseException as error:
+        ending.end(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        record.log(f"ended: {ending.reason or 'all trials are done'}")
+        report.write()
+    return ending
+
+
+def _left(record: Search) -> int:
+    return sum(record.remaining(name) for name in record.studies)
 
 
 def show(record: Search) -> None:

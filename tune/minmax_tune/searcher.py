@@ -83,9 +83,11 @@ class StudySearcher(EmptyPickle, Searcher):
         trial = as_sampled(study).ask()
         attrs = trial.user_attrs
         try:
-            if attrs.get("baseline"):
+            if "confirms" in attrs:
+                settings: dict[str, Any] = attrs["confirms"]["settings"]
+            elif attrs.get("baseline"):
                 record.space.note(trial)
-                settings: dict[str, Any] = {}
+                settings = {}
             else:
                 settings = record.space.draw(trial)
         except Exception as error:

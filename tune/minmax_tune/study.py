@@ -93,6 +93,8 @@ class Search(EmptyPickle):
         minmax_plugin.errors.ConfigError: 'nowhere' holds no search: it has no search.json.
     """
 
+    competes = True  # whether its trials are ranked
+
     def __init__(
         self,
         folder: Path,
@@ -183,6 +185,11 @@ class Search(EmptyPickle):
         return cls(folder, options, None, bases, studies)
 
     @property
+    def name(self) -> str:
+        """The name of the search: its folder's."""
+        return self.folder.name
+
+    @property
     def space(self) -> Space:
         """The space that is sampled."""
         if self._space is None:
@@ -204,6 +211,10 @@ class Search(EmptyPickle):
     def seeds(self) -> int:
         """The number of trainings of each configuration (on each data set)."""
         return self.options.seeds
+
+    def title(self, study: str, number: int) -> str:
+        """Name a trial of a study, for people."""
+        return f"trial {number}"
 
     def trial_folder(self, study: str, number: int) -> Path:
         """Return the folder of a trial."""

@@ -16,8 +16,10 @@ import jinja2
 import markupsafe
 
 from minmax_tune.addresses import without_password
+from minmax_tune.confirmation import Confirmation
 from minmax_tune.options import PROG, Options, flag
 from minmax_tune.report import tables
+from minmax_tune.report.confirmed import Confirmed
 from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row
 from minmax_tune.storage import database_url
@@ -36,12 +38,19 @@ PLOTS = {  # in the page's order
 DARK = b"<style>@media (prefers-color-scheme: dark) { text { fill: #b8bec8 !important } }</style>"
 
 
-def render(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
+def render(
+    record: Search,
+    rows: Mapping[str, Sequence[Row]],
+    confirmation: Confirmation | None,
+    confirmed: Mapping[str, Confirmed],
+) -> str:
     """Write the page, as HTML.
 
     Args:
         record: The search.
         rows: Its trials, from :func:`minmax_tune.report.tables.read_rows`.
+        confirmation: Its confirmation, if it has one.
+        confirmed: What that says of each study.
     """
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -53,7 +62,7 @@ def render(record: Search, rows: Mapping[str, Sequence[Row]]) -> str:
     return environment.from_string(TEMPLATE.read_text()).render(
         record=record,
         rows=rows,
-        studies=[_study(record, name, ranked) for name, ranked in rows.items()],
+        studies=[_study(record, name, ranked, confirmation, confirmed.get(name)) for name, ranked in rows.items()],
         state=record.state(),
         unfinished=[r for ranked in rows.values() for r in ranked if not r.finished],
         links={(r.study, r.number): _links(record, r) for ranked in rows.values() for r in ranked},
@@ -91,9 +100,14 @@ def command(options: Options) -> str:
     return shlex.join(words)
 
 
-def _study(record: Search, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
+def _study(
+    record: Search, name: str, ranked: Sequence[Row], confirmation: Confirmation | None, confirmed: Confirmed | None
+) -> dict[str, Any]:
     compared = tables.compared(ranked)
-    ends = [end for _, row in compared for end in row.interval or [row.value]] or [0.0]
+    sides = confirmed.sides if confirmed else []
+    means: list[tuple[str, float, Sequence[float] | None]] = [(label, r.value, r.interval) for label, r in compared]
+    means += [(f"{side.label}, fresh seeds", side.mean, side.interval) for side in sides if side.mean is not None]
+    ends = [end for _, value, interval in means for end in interval or [value]] or [0.0]
     low, high = min(ends), max(ends)
     margin = 0.05 * (high - low) or 0.5
 
@@ -101,10 +115,13 @@ def _study(record: Search, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
         return round(100 * (value - low + margin) / (high - low + 2 * margin), 2)
 
     bars = [
-        {"label": label, "row": row, "places": [place(v) for v in (row.value, *(row.interval or [row.value] * 2))]}
-        for label, row in compared
+        {"label": label, "value": value, "places": [place(v) for v in (value, *(interval or [value] * 2))]}
+        for label, value, interval in means
     ]
-    pictures = [(label, row, path) for label, row in compared if (path := row_samples(record, row))]
+    pictures = [(f"{label}: trial {r.number}", r, path) for label, r in compared if (path := row_samples(record, r))]
+    runs = [(f"{side.label}, fresh seed {row.settings['seed']}", row) for side in sides for row in side.rows]
+    if confirmation is not None:
+        pictures += [(label, row, path) for label, row in runs if (path := row_samples(confirmation, row))]
     drawn = [(title, record.folder / "plots" / f"{name}_{kind}.svg") for kind, title in PLOTS.items()]
     best = record.folder / "best" / name
     return {
@@ -113,6 +130,8 @@ def _study(record: Search, name: str, ranked: Sequence[Row]) -> dict[str, Any]:
         "params": list(dict.fromkeys(p for row in ranked for p in row.params)),
         "best": tables.best(ranked),
         "bars": bars,
+        "confirmed": confirmed.lines() if confirmed else [],
+        "runs": [(label, row, _links(confirmation, row)) for label, row in runs] if confirmation else [],
         "pictures": pictures,
         "plots": [(title, path) for title, path in drawn if path.exists()],
         "command": (best / "command.txt").read_text() if (best / "command.txt").exists() else "",

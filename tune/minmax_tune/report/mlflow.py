@@ -49,7 +49,7 @@ class MlflowLogger(EmptyPickle, tune.Callback):
     causes one warning and ends nothing.
 
     Args:
-        record: The search. Its folder's name is that of the experiment.
+        record: The search. Its name is that of the experiment.
         uri: MLflow's tracking server, database or folder, as ``--mlflow`` names it.
 
     Raises:
@@ -58,8 +58,8 @@ class MlflowLogger(EmptyPickle, tune.Callback):
 
     def __init__(self, record: Search, uri: str) -> None:
         self._record, self._client = record, connect(uri)
-        known = self._client.get_experiment_by_name(record.folder.name)
-        self._experiment = known.experiment_id if known else self._client.create_experiment(record.folder.name)
+        known = self._client.get_experiment_by_name(record.name)
+        self._experiment = known.experiment_id if known else self._client.create_experiment(record.name)
         self._runs: dict[tuple[str, int], str] = {}
         self._warned = False
 
@@ -78,7 +78,7 @@ class MlflowLogger(EmptyPickle, tune.Callback):
         key = config["study"], config["number"]
         if key in self._runs:  # its worker died, and it starts again
             return
-        name = f"{key[0]} trial {key[1]}"
+        name = f"{key[0]} {self._record.title(*key)}"
         run = self._client.create_run(self._experiment, tags={"study": key[0], "trial": str(key[1])}, run_name=name)
         self._runs[key] = run.info.run_id
         for setting, value in config["params"].items():

@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
+from minmax_tune.confirmation import Confirmation
 from minmax_tune.files import replaced
+from minmax_tune.report.confirmed import Confirmed
 from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row, best, number, setting
 from minmax_tune.study import Search
@@ -37,6 +39,7 @@ STYLE: Any = {
     "svg.fonttype": "none",  # the page's own font
     "svg.hashsalt": "plots",  # the same picture gives the same file
 }
+MOST_LINES = 3  # of pictures, one for each fresh seed
 STRONG = 3  # trials whose courses are in strong colours
 
 
@@ -225,13 +228,45 @@ def draw_samples(record: Search, rows: Mapping[str, Sequence[Row]]) -> None:
     shown = [(row, path) for ranked in rows.values() if (row := best(ranked)) and (path := row_samples(record, row))]
     if not shown:
         return
-    figure = Figure(figsize=(3.6 * len(shown), 4.0), layout="constrained")
-    for axes, (row, path) in zip(figure.subplots(1, len(shown), squeeze=False).flat, shown, strict=True):
-        axes.imshow(mpl.image.imread(path))
-        metric = record.objectives[0][0]
-        axes.set_title(f"{row.study}\ntrial {row.number}: {metric} {number(row.values[0])}", fontsize=10)
-        axes.axis("off")
-    with replaced(record.folder / "samples.png") as aside:
+    metric = record.objectives[0][0]
+    pictures = [(f"{row.study}\ntrial {row.number}: {metric} {number(row.value)}", path) for row, path in shown]
+    _draw_pictures([pictures], record.folder / "samples.png")
+
+
+def draw_both(confirmation: Confirmation, confirmed: Mapping[str, Confirmed]) -> bool:
+    """Draw the last samples of the confirming runs as ``samples.png``: a line for each of the first fresh seeds.
+
+    The unmodified config and the best trial of each study stand side by side.
+
+    Returns:
+        Whether there were any.
+    """
+    sides = [(its, side) for its in confirmed.values() for side in its.sides]
+    lines = []
+    for i in range(MOST_LINES):
+        line: list[tuple[str, Path | None]] = []
+        for its, side in sides:
+            seed = its.seeds[i : i + 1]
+            row = next((row for row in side.rows if row.finished and row.settings["seed"] in seed), None)
+            title = f"{side.label}, seed {row.settings['seed']}\n{its.metric} {number(row.value)}" if row else ""
+            title = f"{its.study}\n{title}" if row and len(confirmed) > 1 else title
+            line.append((title, row_samples(confirmation, row) if row else None))
+        if any(path for _, path in line):
+            lines.append(line)
+    if lines:
+        _draw_pictures(lines, confirmation.search.folder / "samples.png")
+    return bool(lines)
+
+
+def _draw_pictures(lines: Sequence[Sequence[tuple[str, Path | None]]], file: Path) -> None:
+    figure = Figure(figsize=(3.6 * len(lines[0]), 4.0 * len(lines)), layout="constrained")
+    for line, places in zip(lines, figure.subplots(len(lines), len(lines[0]), squeeze=False), strict=True):
+        for (title, path), axes in zip(line, places, strict=True):
+            axes.axis("off")
+            if path is not None:
+                axes.imshow(mpl.image.imread(path))
+                axes.set_title(title, fontsize=10)
+    with replaced(file) as aside:
         figure.savefig(aside, dpi=100)
 
 

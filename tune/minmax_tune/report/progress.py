@@ -53,7 +53,7 @@ class Progress(EmptyPickle, tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         study, number = _key(trial)
-        self._say(f"{study} trial {number}: its worker died; it starts again")
+        self._say(f"{study} {self._record.title(study, number)}: its worker died; it starts again")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._finish(*_key(trial))
@@ -79,13 +79,14 @@ class Progress(EmptyPickle, tune.Callback):
             how = f"ended; its results cannot be read or written: {' '.join(str(error).split())}"
         self._bar.n, self._bar.total = self._done, self._total
         self._refresh()
-        self._say(f"{study} trial {number}: {how}")
+        self._say(f"{study} {self._record.title(study, number)}: {how}")
 
     def _how(self, study: str, number: int) -> str:
         record = self._record
         ranked = tables.read_rows(record)[study]
         row = next(row for row in ranked if row.number == number)
-        if best := tables.best(ranked):
+        best = tables.best(ranked) if record.competes else None
+        if best:
             self._best[study] = f"{study} best {tables.number(best.value)} (trial {best.number})"
         if row.state == "pruned":
             return row.reason or "stopped early"

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 import optuna
 
 from minmax_plugin.secrets import hide
+from minmax_tune.confirmation import Confirmation
 from minmax_tune.files import replaced, write_text
 from minmax_tune.report import export, html, plots, tables
+from minmax_tune.report.confirmed import Confirmed, read_confirmed, told
 from minmax_tune.report.tables import Row
 from minmax_tune.study import Search
 
@@ -35,6 +37,7 @@ class Report:
 
     def __init__(self, record: Search) -> None:
         self._record = record
+        self._confirmation = Confirmation(record) if record.options.confirm else None
         self._warned = False
         self._draw_after = 0.0  # on the monotonic clock
 
@@ -56,6 +59,10 @@ class Report:
             if command.exists():
                 lines += [f"best of {name}:", *(f"  {line}" for line in command.read_text().splitlines())]
         lines.append(f"all results: {self._record.folder} (report.html to look at)")
+        if confirmed := self._confirmed(rows):
+            lines += ["", *told(confirmed)]
+            if (picture := self._record.folder / "samples.png").exists():
+                lines.append(f"picture of the samples: {picture}")
         return "\n".join(lines)
 
     def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> None:
@@ -70,25 +77,37 @@ class Report:
     def _write(self, draw: bool) -> None:
         record, folder = self._record, self._record.folder
         rows = tables.read_rows(record)
+        confirmed = self._confirmed(rows)
         frame = tables.table(record, rows)
         with replaced(folder / "trials.csv") as path:
             frame.to_csv(path, index=False)
         write_text(folder / "trials.json", tables.json_text(frame) + "\n")
-        write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2, allow_nan=False) + "\n")
-        write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
+        summary = tables.summary(record, rows)
+        for name, its in confirmed.items():
+            summary["studies"][name]["confirmed"] = its.summary()
+        write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        said = "".join(f"\n- {line}" for line in told(confirmed))
+        write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n" + (said and f"{said}\n"))
         for ranked in rows.values():
             for row in ranked:
                 if row.state != "running":
                     export.write_configs(record, row)
             export.write_best(record, ranked)
+        if self._confirmation is not None:
+            for row in (row for its in confirmed.values() for side in its.sides for row in side.rows):
+                export.write_configs(self._confirmation, row)
         if draw:
-            self._draw(rows)
-        write_text(folder / "report.html", html.render(record, rows))
+            self._draw(rows, confirmed)
+        write_text(folder / "report.html", html.render(record, rows, self._confirmation, confirmed))
 
-    def _draw(self, rows: Mapping[str, Sequence[Row]]) -> None:
+    def _confirmed(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, Confirmed]:
+        return read_confirmed(self._confirmation, rows) if self._confirmation else {}
+
+    def _draw(self, rows: Mapping[str, Sequence[Row]], confirmed: Mapping[str, Confirmed]) -> None:
         start = time.monotonic()
         for name, ranked in rows.items():
             plots.draw(self._record.studies[name], ranked, self._record.objectives, self._record.folder / "plots")
-        plots.draw_samples(self._record, rows)
+        if not (self._confirmation and plots.draw_both(self._confirmation, confirmed)):
+            plots.draw_samples(self._record, rows)
         end = time.monotonic()
         self._draw_after = end + (end - start) / SHARE_OF_TIME

@@ -39,7 +39,8 @@ def set_paths(cfg: Config, settings: Mapping[str, Any]) -> None:
             )
         set_path(cfg, path, value)
     for path, value in settings.items():
-        if path != MINMAX and not _holds(cfg, path, value):
+        refined = any(other.startswith(f"{path}.") for other in settings)  # each of those is checked itself
+        if path != MINMAX and not refined and not _holds(cfg, path, value):
             raise SpaceError(f"{path!r} is set, and then overwritten by another setting of the same point.")
     if leave:
         host_of(cfg).opt_out(cfg)
@@ -58,7 +59,9 @@ def trial_config(base: Config, settings: Mapping[str, Any]) -> Config:
 
 
 def set_path(cfg: Config, path: str, value: Any) -> None:
-    """Set one existing setting of a config, or its ``seed``.
+    """Set one existing setting of a config, or its ``seed``. ``LIST.+`` adds an item to a list.
+
+    An item that is added takes the place of one with the same ``type``.
 
     Raises:
         SpaceError: If the config has no such setting. The message has the nearest one.
@@ -69,6 +72,9 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
         >>> set_path(cfg, "optimizer.betas.0", 0.0)
         >>> cfg.optimizer.betas
         [0.0, 0.999]
+        >>> set_path(cfg, "custom_hooks.+", dict(type="SyncBuffersHook"))
+        >>> cfg.custom_hooks
+        [{'type': 'SyncBuffersHook'}]
     """
     head, *rest = path.split(".")
     if head == MINMAX:
@@ -79,9 +85,11 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
             raise SpaceError(f"seed={value!r} must be a whole number from 0 to 2**32 - 1.")
         cfg["seed"] = value
         return
-    defaults = host_of(cfg).defaults(cfg)
-    if path in defaults:
-        cfg[head] = {rest[0]: defaults[path], **(cfg.get(head) or {})}
+    for setting, default in host_of(cfg).defaults(cfg).items():
+        if path == setting and rest:
+            cfg[head] = {rest[0]: default, **(cfg.get(head) or {})}
+        elif head == setting and cfg.get(head) is None:
+            cfg[head] = default
     node: Any = cfg
     parent: tuple[Any, Any] | None = None
     keys = [head, *rest]
@@ -89,6 +97,11 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
         if isinstance(node, tuple) and parent is not None:
             node = parent[0][parent[1]] = list(node)
         index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
+        if isinstance(node, list) and key == "+" and depth == len(keys) - 1:
+            same = [i for i, item in enumerate(node) if item["type"] == value["type"]]
+            place = same[0] if same else len(node)
+            node[place : place + 1] = [value]
+            return
         known = list(range(len(node))) if isinstance(node, list) else list(getattr(node, "keys", list)())
         if index not in known:
             prefix = "".join(f"{k}." for k in keys[:depth])
@@ -160,6 +173,8 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
 
 
 def _holds(cfg: Config, path: str, value: Any) -> bool:
+    if path.endswith(".+"):
+        return any(_plain(item) == _plain(value) for item in get_path(cfg, path.removesuffix(".+")))
     try:
         return _plain(get_path(cfg, path)) == _plain(value)
     except NO_SETTING:
