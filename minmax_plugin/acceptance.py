@@ -26,7 +26,7 @@ class Comparison:
         f_new: The value of f at the proposal, after the response.
         draw: A uniform number on [0, 1).
         standard_error: The standard error of f_new − f_old, in the units of f; NaN where there is none.
-        norm_old: The Euclidean norm of both players' weights at the incumbent; NaN where it is not known.
+        norm_old: The sum of both players' Euclidean norms at the incumbent; NaN where it is not known.
         norm_new: The same at the proposal, after the response.
         changes: The changes of f and of the norm in the last proposals, accepted or not: as many as the policy's
             ``memory``.

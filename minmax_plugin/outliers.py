@@ -17,7 +17,7 @@ SIGNALS = ("f", "the weights' norm")
 
 @dataclasses.dataclass(frozen=True)
 class Outlier(Acceptance):
-    """Reject a proposal if it changes f, or the norm of all weights, far more or less than the recent ones did.
+    """Reject a proposal if it changes f, or the norm of the weights, far more or less than the recent ones did.
 
     It undoes bad steps: a corrupted weight, an overflow, a broken batch. It departs from the paper, whose test is
     one-sided: a damaged discriminator lowers f, so that test accepts it. A change is an outlier if it is more than

@@ -179,7 +179,7 @@ def found_inf(optimizer: Optimizer) -> bool:
 
 
 def norm(players: Iterable[Player], whole: bool = False) -> Tensor:
-    """Compute the Euclidean norm of all weights of some players, a scalar on their device.
+    """Compute the sum of the Euclidean norms of some players' weights, a scalar on the first one's device.
 
     It is not finite if any weight is not.
 
@@ -192,7 +192,10 @@ def norm(players: Iterable[Player], whole: bool = False) -> Tensor:
         >>> norm([Player(optimizer)]).item()
         5.0
     """
-    return _norm([tensor for player in players for tensor in player.tensors(whole)])
+    first, *others = (_norm(player.tensors(whole)) for player in players)
+    for other in others:
+        first = first + other.to(first.device)
+    return first
 
 
 @torch.no_grad()
