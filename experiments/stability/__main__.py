@@ -35,7 +35,7 @@ def main() -> None:
     bad.add_argument("--troubles", nargs="+", choices=TROUBLES, default=list(TROUBLES), metavar="TROUBLE")
     bad.add_argument("--remedies", nargs="+", choices=REMEDIES, default=list(REMEDIES), metavar="REMEDY")
     bad.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
-    pictures = commands.add_parser("pictures", help="draw what the committed tables have, and print it")
+    pictures = commands.add_parser("pictures", help="draw what the committed tables have")
     pictures.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
@@ -23,37 +24,53 @@ IMAGES = ROOT / "docs" / "images"
 COLUMNS = 4  # maps in a row
 COLOURS = "viridis"
 MARKS = dict(zip(OUTCOMES, ("", "slow", "coll.", "div."), strict=True))
+SUMMARY = ("gda", "r1", "f-and-norm-r1", "random-outlier-r1")  # the maps of the README
+MAIN = ("none", "f-and-norm", "outlier", "norm", "random", "clip", "skip-loss", "practical")  # and its remedies
 TITLES = {"r1": "both players with R1", "plain": "plain descent-ascent"}
 
 
-def draw_map(source: Path, task: str, images: Path) -> str | None:
-    """Draw the map of each method side by side, and return a table of the shares in Markdown.
+def draw_map(source: Path, task: str, images: Path) -> None:
+    """Draw the map of each method side by side, if there are results.
 
     A cell's colour is the share of its runs that trained. Its mark is what most of the others did.
     """
-    file = source / f"map_{task}.csv"
-    if not file.exists():
-        return None
-    frame = pandas.read_csv(file)
-    frame["trained"] = frame["outcome"] == "trained"
+    frame = read_map(source, task)
     methods = [name for name in METHODS if (frame["method"] == name).any()]
+    if not methods:
+        return
     rows = -(-len(methods) // COLUMNS)
     figure = Figure(figsize=(2.6 * COLUMNS + 0.6, 2.9 * rows), layout="constrained", facecolor="white")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
-    for axes, name in zip(grid, methods, strict=False):
-        runs = frame[frame["method"] == name]
-        _draw_cells(axes, runs)
-        axes.set_title(f"{METHODS[name].title}\n{share(int(runs['trained'].sum()), len(runs))}", fontsize=8)
-    for axes in figure.axes[len(methods) :]:
-        axes.set_axis_off()
+    _draw_maps(list(figure.subplots(rows, COLUMNS, squeeze=False).flat), frame, methods)
     figure.suptitle(f"{TASKS[task].title}: share of runs that train, with its 95 % interval", fontsize=10)
     figure.supxlabel("learning rate of the discriminator", fontsize=9)
     figure.supylabel("learning rate of the generator", fontsize=9)
     figure.savefig(images / f"stability_map_{task}.png", dpi=100)
+
+
+def map_table(source: Path, task: str) -> str:
+    """Make the table of a map's shares, in Markdown."""
+    frame = read_map(source, task)
     return markdown(
         ["method", "trained", "minus the same without the rule, paired by seed", *OUTCOMES[1:], "accepted"],
-        [_summary(frame, name) for name in methods],
+        [_summary(frame, name) for name in METHODS if (frame["method"] == name).any()],
     )
+
+
+def read_map(source: Path, task: str) -> pandas.DataFrame:
+    """Read the runs of a task's map, and whether each one trained."""
+    file = source / f"map_{task}.csv"
+    frame = pandas.read_csv(file) if file.exists() else pandas.DataFrame(columns=["method", "outcome"])
+    frame["trained"] = frame["outcome"] == "trained"
+    return frame
+
+
+def _draw_maps(grid: Sequence[Axes], frame: pandas.DataFrame, methods: Sequence[str]) -> None:
+    for axes, name in zip(grid, methods, strict=False):
+        runs = frame[frame["method"] == name]
+        _draw_cells(axes, runs)
+        axes.set_title(f"{METHODS[name].title}\n{share(int(runs['trained'].sum()), len(runs))}", fontsize=8)
+    for axes in grid[len(methods) :]:
+        axes.set_axis_off()
 
 
 def _draw_cells(axes: Axes, runs: pandas.DataFrame) -> None:
@@ -99,42 +116,73 @@ def _difference(frame: pandas.DataFrame, name: str) -> str:
     return f"{differences.mean():+.3f} ± {student(differences):.3f} ({len(differences)} seeds)"
 
 
-def draw_bad_steps(source: Path, losses: str, images: Path) -> str | None:
-    """Draw the table of bad steps, and return it in Markdown: runs that survived, and cycles lost."""
-    file = source / "bad_steps.csv"
-    frame = pandas.read_csv(file) if file.exists() else pandas.DataFrame(columns=["losses"])
-    frame = frame[frame["losses"] == losses]
-    if frame.empty:
-        return None
-    frame["survived"] = survived(frame)
-    lines = dict(iter(frame.groupby(["remedy", "trouble"])))
-    remedies = [name for name in REMEDIES if (frame["remedy"] == name).any()]
-    troubles = [name for name in TROUBLES if (frame["trouble"] == name).any()]
-    cells = {
-        (i, j): lines[remedy, trouble]
-        for i, remedy in enumerate(remedies)
-        for j, trouble in enumerate(troubles)
-        if (remedy, trouble) in lines
-    }
-    size = (2.6 + 0.95 * len(troubles), 1.6 + 0.42 * len(remedies))
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+def draw_bad_steps(source: Path, losses: str, images: Path) -> None:
+    """Draw the table of bad steps: runs that survived, and cycles lost."""
+    frame = read_bad_steps(source, losses)
+    remedies, troubles = _lines(frame)
+    if not remedies:
+        return
+    figure = Figure(figsize=(2.6 + 0.95 * len(troubles), 1.6 + 0.42 * len(remedies)), layout="constrained")
+    figure.set_facecolor("white")
     axes = figure.subplots()
-    shares = numpy.full((len(remedies), len(troubles)), numpy.nan)
-    for (i, j), line in cells.items():
-        shares[i, j] = line["survived"].mean()
-        text = f"{line['survived'].sum()}/{len(line)}\n{line['lost'].mean():.0f} lost"
-        _write(axes, i, j, text, shares[i, j], 7)
-    axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(troubles)), [TROUBLES[name][0] for name in troubles], rotation=30, ha="left")
-    axes.set_yticks(range(len(remedies)), [REMEDIES[name].title for name in remedies])
-    axes.tick_params(labelsize=8, top=True, labeltop=True, bottom=False, labelbottom=False)
+    _draw_steps(axes, frame, remedies, troubles)
     axes.set_xlabel(f"runs that survived, and cycles lost; {TITLES[losses]}", fontsize=9)
     figure.savefig(images / f"stability_bad_steps_{losses}.png", dpi=100)
-    rows = [
-        [REMEDIES[remedy].title, *(_cell(cells.get((i, j))) for j in range(len(troubles)))]
-        for i, remedy in enumerate(remedies)
-    ]
+
+
+def bad_steps_table(source: Path, losses: str) -> str:
+    """Make the table of bad steps, in Markdown: runs that survived, and cycles lost."""
+    frame = read_bad_steps(source, losses)
+    remedies, troubles = _lines(frame)
+    cells = dict(iter(frame.groupby(["remedy", "trouble"])))
+    rows = [[REMEDIES[remedy].title, *(_cell(cells.get((remedy, name))) for name in troubles)] for remedy in remedies]
     return markdown(["remedy", *(TROUBLES[name][0] for name in troubles)], rows)
+
+
+def read_bad_steps(source: Path, losses: str) -> pandas.DataFrame:
+    """Read the runs with bad steps, and whether each one survived."""
+    file = source / "bad_steps.csv"
+    frame = pandas.read_csv(file) if file.exists() else pandas.DataFrame(columns=["losses", "remedy", "trouble"])
+    frame = frame[frame["losses"] == losses]
+    return frame if frame.empty else frame.assign(survived=survived(frame))
+
+
+def draw_summary(source: Path, images: Path) -> None:
+    """Draw the README's picture: some maps, and the main remedies."""
+    cells, steps = read_map(source, "ring8"), read_bad_steps(source, "r1")
+    methods = [name for name in SUMMARY if (cells["method"] == name).any()]
+    remedies, troubles = _lines(steps)
+    remedies = [name for name in remedies if name in MAIN]
+    if not (methods and remedies):
+        return
+    figure = Figure(figsize=(11, 6.4), layout="constrained", facecolor="white")
+    top, bottom = numpy.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.1)))  # type: ignore[arg-type]
+    _draw_maps(list(top.subplots(1, len(methods), squeeze=False).flat), cells, methods)
+    top.suptitle("Pairs of learning rates (generator: upwards, discriminator: to the right) that train", fontsize=10)
+    axes = bottom.subplots()
+    _draw_steps(axes, steps, remedies, troubles)
+    bottom.suptitle("Runs that survive bad steps, with R1", fontsize=10)
+    figure.savefig(images / "stability.png", dpi=100)
+
+
+def _lines(frame: pandas.DataFrame) -> tuple[list[str], list[str]]:
+    """List the remedies and the troubles that there are results of."""
+    remedies = [name for name in REMEDIES if (frame["remedy"] == name).any()]
+    return remedies, [name for name in TROUBLES if (frame["trouble"] == name).any()]
+
+
+def _draw_steps(axes: Axes, frame: pandas.DataFrame, remedies: Sequence[str], troubles: Sequence[str]) -> None:
+    lines = dict(iter(frame.groupby(["remedy", "trouble"])))
+    shares = numpy.full((len(remedies), len(troubles)), numpy.nan)
+    for i, j in numpy.ndindex(shares.shape):
+        line = lines.get((remedies[i], troubles[j]))
+        if line is not None:
+            shares[i, j] = alive = float(line["survived"].mean())
+            _write(axes, i, j, f"{line['survived'].sum()}/{len(line)}\n{line['lost'].mean():.0f} lost", alive, 7)
+    axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(troubles)), [TROUBLES[name][0] for name in troubles], rotation=20, ha="left")
+    axes.set_yticks(range(len(remedies)), [REMEDIES[name].title for name in remedies])
+    axes.tick_params(labelsize=8, top=True, labeltop=True, bottom=False, labelbottom=False)
 
 
 def _cell(line: pandas.DataFrame | None) -> str:
@@ -145,8 +193,10 @@ def _cell(line: pandas.DataFrame | None) -> str:
 
 
 def draw_all(source: Path, images: Path = IMAGES) -> None:
-    """Draw everything that there are results of, and print the tables."""
+    """Draw everything that there are results of."""
     images.mkdir(parents=True, exist_ok=True)
-    tables = [draw_map(source, task, images) for task in TASKS]
-    tables += [draw_bad_steps(source, losses, images) for losses in LOSSES]
-    print("\n\n".join(table for table in tables if table))
+    for task in TASKS:
+        draw_map(source, task, images)
+    for losses in LOSSES:
+        draw_bad_steps(source, losses, images)
+    draw_summary(source, images)

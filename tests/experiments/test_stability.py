@@ -50,10 +50,11 @@ def test_a_tiny_map_runs_from_end_to_end(tmp_path, capsys):
     write("gda", "practical")  # there already
     assert capsys.readouterr().out == ""
     assert (tmp_path / "map_ring8.csv").read_bytes() == before
-    table = pictures.draw_map(tmp_path, "ring8", tmp_path)
+    pictures.draw_all(tmp_path, tmp_path)
+    table = pictures.map_table(tmp_path, "ring8")
     assert "| GDA | 0/4 (0%–49%)" in table
     assert (tmp_path / "stability_map_ring8.png").stat().st_size > 1000
-    assert pictures.draw_map(tmp_path, "grid25", tmp_path) is None
+    assert not (tmp_path / "stability_map_grid25.png").exists()
 
 
 def test_a_run_of_a_map_is_the_same_again(tmp_path):
@@ -77,9 +78,10 @@ def test_a_tiny_table_of_bad_steps_runs_from_end_to_end(tmp_path, monkeypatch):
     assert (undone["lost"] == undone["hits"]).all()
     assert undone["hits"].gt(0).all()
     assert survived(frame)[frame["trouble"] == "none"].all()
-    assert "3 modes" not in pictures.draw_bad_steps(tmp_path, "r1", tmp_path)
+    assert "3 modes" not in pictures.bad_steps_table(tmp_path, "r1")
+    pictures.draw_all(tmp_path, tmp_path)
     assert (tmp_path / "stability_bad_steps_r1.png").stat().st_size > 1000
-    assert pictures.draw_bad_steps(tmp_path, "plain", tmp_path) is None
+    assert not (tmp_path / "stability_bad_steps_plain.png").exists()
 
 
 def test_survival_is_measured_by_the_undisturbed_run_of_the_same_seed():
