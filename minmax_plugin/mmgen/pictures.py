@@ -27,9 +27,10 @@ def repair_pictures() -> None:
     if not hasattr(mmcv.scandir, "__wrapped__"):
         mmcv.scandir = _sorted(mmcv.scandir)
     for package in ("mmgen", "mmcls"):
-        loader = getattr(sys.modules.get(f"{package}.datasets.pipelines.loading"), "LoadImageFromFile", None)
-        if loader is not None and not hasattr(loader.__call__, "__wrapped__"):
-            loader.__call__ = _naming(loader.__call__)
+        for name, loader in vars(sys.modules.get(f"{package}.datasets.pipelines.loading", object)).items():
+            stock = vars(loader).get("__call__") if name.startswith("Load") else None
+            if stock is not None and not hasattr(stock, "__wrapped__"):
+                loader.__call__ = _naming(stock)
 
 
 def _sorted(stock: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
