@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         default = Path("work_dirs") / Path(args.config).stem
         cfg.work_dir = os.path.expanduser(args.work_dir or cfg.get("work_dir") or default)
-        if args.gpu_id is not None or "gpu_ids" not in cfg.keys():
+        if args.gpu_id is not None or "gpu_ids" not in cfg:
             cfg.gpu_ids = [args.gpu_id or 0]
         if args.no_validate:
             cfg.evaluation = None  # nor are its data needed

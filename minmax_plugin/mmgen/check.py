@@ -153,9 +153,7 @@ def _is_nested(entry: Any) -> bool:
     return isinstance(entry, Mapping) and all(isinstance(value, Mapping) for value in entry.values())
 
 
-def schedule_hook(
-    rates: Mapping[str, Any], path: str = "lr_config", suffix: str = "LrUpdaterHook"
-) -> dict[str, Any]:
+def schedule_hook(rates: Mapping[str, Any], path: str = "lr_config", suffix: str = "LrUpdaterHook") -> dict[str, Any]:
     """Return the hook that a schedule of a config stands for, as the toolkit finds it.
 
     Args:

@@ -22,9 +22,9 @@ from minmax_plugin.checks import is_count
 from minmax_plugin.errors import ConfigError, one_line
 
 DICTS = (
-    "model data optimizer train_cfg test_cfg lr_config momentum_config runner evaluation checkpoint_config log_config "
-    "dist_params custom_imports"
-).split()
+    "model", "data", "optimizer", "train_cfg", "test_cfg", "lr_config", "momentum_config", "runner", "evaluation",
+    "checkpoint_config", "log_config", "dist_params", "custom_imports",
+)  # fmt: skip
 FLAGS = ("cudnn_benchmark", "find_unused_parameters", "use_ddp_wrapper")
 NO_LOADER = ("train", "val", "test", "train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -102,8 +102,8 @@ def check_loop(cfg: Config) -> None:
     data = cfg.get("data") or {}
     if not data.get("train"):
         raise ConfigError("data.train is missing: name the data set to train on.")
-    if not (isinstance(data.train, Mapping) and isinstance(data.train.get("type"), str)):
-        raise ConfigError(f"data.train must be a dict with a type, but is {data.train!r}.")
+    part = data["train"]
+    _check("data.train", part, isinstance(part, Mapping) and isinstance(part.get("type"), str), "a dict with a type")
     total = cfg.get("total_iters")
     _check("total_iters", total, is_count(total), "the number of iterations to train, 1 or more")
     settings, own = loader_settings(cfg), data.get("train_dataloader") or {}

@@ -8,7 +8,6 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mmcv import Config
 from mmgen.models.builder import MODELS
@@ -16,12 +15,12 @@ from mmgen.models.builder import MODELS
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.adapters import base, progressive
 
-READ = frozenset(
-    "model train_cfg test_cfg optimizer data lr_config momentum_config runner custom_hooks custom_imports evaluation "
-    "checkpoint_config log_config log_level workflow total_iters work_dir load_from resume_from seed gpu_ids "
-    "dist_params find_unused_parameters use_ddp_wrapper apex_amp cudnn_benchmark opencv_num_threads "
-    "mp_start_method".split()
-)
+READ = (
+    "model", "train_cfg", "test_cfg", "optimizer", "data", "lr_config", "momentum_config", "runner", "custom_hooks",
+    "custom_imports", "evaluation", "checkpoint_config", "log_config", "log_level", "workflow", "total_iters",
+    "work_dir", "load_from", "resume_from", "seed", "gpu_ids", "dist_params", "find_unused_parameters",
+    "use_ddp_wrapper", "apex_amp", "cudnn_benchmark", "opencv_num_threads", "mp_start_method",
+)  # fmt: skip
 """The top-level settings that a training reads. All others are a config's own variables."""
 
 UNREAD = {
@@ -110,5 +109,3 @@ def _keys_in(kind: type) -> Iterator[str]:
         if not module.__name__.startswith("torch"):
             for found in re.finditer(r"train_cfg\b[^\n]*?(?:\.get\(|\[)\s*[\"'](\w+)[\"']", inspect.getsource(module)):
                 yield found[1]
-
-

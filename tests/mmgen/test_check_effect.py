@@ -78,8 +78,12 @@ def shipped():
 
 
 def test_no_shipped_config_has_a_warning_or_lacks_what_the_toolkit_reads():
-    reads = set(re.findall(r"\bcfg\.(\w+)", inspect.getsource(train_model))) - {"get", "gpus", *UNREAD}  # gpus: in a comment
-    assert reads <= READ
+    reads = set(re.findall(r"\bcfg\.(\w+)", inspect.getsource(train_model))) - {
+        "get",
+        "gpus",
+        *UNREAD,
+    }  # gpus: in a comment
+    assert reads <= set(READ)
     configs = list(shipped())
     assert len(configs) > 90
     with warnings.catch_warnings():
@@ -87,7 +91,9 @@ def test_no_shipped_config_has_a_warning_or_lacks_what_the_toolkit_reads():
         for cfg in configs:
             warn_of_slips(cfg)
             if cfg.get("data"):  # else it is for tests alone
-                assert reads <= {*cfg.keys(), *DEFAULTS, "seed", "gpu_ids", "work_dir", "apex_amp", "runner"}, cfg.filename
+                assert reads <= {*cfg.keys(), *DEFAULTS, "seed", "gpu_ids", "work_dir", "apex_amp", "runner"}, (
+                    cfg.filename
+                )
 
 
 SHADOWED = dict(samples_per_gpu=16, workers_per_gpu=0, train_dataloader=dict(samples_per_gpu=4))

@@ -40,7 +40,10 @@ WRONG = [
     ("data.shufle=True", "data: its loader cannot be made: .*'shufle'; correct one of {"),
     ("data.persistent_workers=True", "data: its loader cannot be made: persistent_workers option needs num_workers"),
     ("data.train_dataloader.samples_per_gpu=a", "data.train_dataloader.samples_per_gpu must be .* but is 'a'"),
-    ("momentum_config.policy=cyclc", "momentum_config.policy='cyclc' is none of the toolkit's; the nearest is 'Cyclic'"),
+    (
+        "momentum_config.policy=cyclc",
+        "momentum_config.policy='cyclc' is none of the toolkit's; the nearest is 'Cyclic'",
+    ),
     (f"{EVALUATION} evaluation.metrics.type=FID", "data.val is missing: evaluation needs it"),
     (f"evaluation.metrics.type=FID {VAL}", "evaluation must be a dict with a type"),
     (f"{EVALUATION} {VAL}", "evaluation.metrics.0 must be a dict with a type, but is None"),
@@ -93,7 +96,8 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, capsys, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.py", b"\xff\xfe"), ("a.txt", b"x = 1"), ("a.json", b"{"), ("a.yaml", b"a: ["), ("b.json", b"[1]")]
+    ("name", "content"),
+    [("a.py", b"\xff\xfe"), ("a.txt", b"x = 1"), ("a.json", b"{"), ("a.yaml", b"a: ["), ("b.json", b"[1]")],
 )
 def test_a_file_of_another_form_is_named(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
@@ -122,7 +126,9 @@ def test_a_schedule_that_does_not_fit_the_run_is_refused(schedule, message):
         check_config(cfg)
 
 
-@pytest.mark.parametrize("policy", ["Linear", "fixed", "poly", "exp", "inv", "cyclic", "step", "CosineAnnealing", "OneCycle"])
+@pytest.mark.parametrize(
+    "policy", ["Linear", "fixed", "poly", "exp", "inv", "cyclic", "step", "CosineAnnealing", "OneCycle"]
+)
 def test_each_schedule_that_fits_is_let_be(policy):
     more = {"OneCycle": dict(max_lr=0.1), "step": dict(step=[3]), "exp": dict(gamma=0.9), "inv": dict(gamma=0.9)}
     more["CosineAnnealing"] = dict(min_lr=0, warmup="linear", warmup_iters=3)
@@ -132,7 +138,8 @@ def test_each_schedule_that_fits_is_let_be(policy):
 
 
 @pytest.mark.parametrize(
-    ("launcher", "command", "name"), [("pytorch", "torchrun", "RANK"), ("slurm", "srun", "SLURM_PROCID"), ("mpi", "mpirun", "OMPI")]
+    ("launcher", "command", "name"),
+    [("pytorch", "torchrun", "RANK"), ("slurm", "srun", "SLURM_PROCID"), ("mpi", "mpirun", "OMPI")],
 )
 def test_a_launcher_that_did_not_start_this_is_named(tmp_path, capsys, launcher, command, name):
     config = [CONFIGS / "mnist01_minmax.py", "--work-dir", tmp_path / "new", "--launcher", launcher]
@@ -195,7 +202,8 @@ def test_an_error_of_the_training_itself_keeps_its_traceback(tmp_path, monkeypat
 def test_a_config_that_is_printed_reads_back(tmp_path, capsys):
     text = f"_base_ = {str(CONFIGS / 'mnist01_minmax.py')!r}\nimport numpy as np\nfrom pathlib import Path\n"
     text += "optimizer = dict(generator=dict(lr=np.float64(0.5), betas=(np.float32(0.5), 0.9)))\n"
-    text += "total_iters = np.int64(8)\nx = dict(a=np.arange(2), b=[np.bool_(True)], c=Path('~'), d={1}, e=np.float64('inf'))"
+    text += "total_iters = np.int64(8)\n"
+    text += "x = dict(a=np.arange(2), b=[np.bool_(True)], c=Path('~'), d={1}, e=np.float64('inf'))"
     (tmp_path / "config.py").write_text(text)
     assert main([str(tmp_path / "config.py"), "--print-config"]) == 0
     printed = capsys.readouterr().out

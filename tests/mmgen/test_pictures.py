@@ -49,7 +49,9 @@ DATASETS = [
 def test_pictures_have_one_order_on_each_disk(pictures, monkeypatch, upside_down, settings):
     monkeypatch.chdir(pictures)
     dataset = build_dataset(dict(settings, pipeline=[]))
-    listed = getattr(dataset, "imgs_list", None) or [str(d) for d in getattr(dataset, "data_infos", None) or dataset.data_infos_a]
+    listed = getattr(dataset, "imgs_list", None) or [
+        str(d) for d in getattr(dataset, "data_infos", None) or dataset.data_infos_a
+    ]
     assert len(listed) >= 5
     assert listed == sorted(listed)
 
