@@ -202,12 +202,13 @@ def _nearest(name: str, known: Any) -> str:
 
 
 def _check_names(path: str, entry: Any, registry: Registry) -> None:
-    takes = inspect.signature(_class_of(path, entry, registry)).parameters
+    kind = _class_of(path, entry, registry)
+    takes = inspect.signature(kind).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         for name in sorted(set(entry) - set(takes) - {"type", "paramwise_cfg", "constructor"}):
             known = [key for key in takes if key != "params"]
             raise ConfigError(f"{path}.{name}={entry[name]!r}: {entry['type']} takes {known}{_nearest(name, known)}.")
-    for name in set(entry) & set(takes):
+    for name in set(entry) & set(takes) if is_known(kind) else ():
         default = takes[name].default
         if isinstance(entry[name], str) and isinstance(default, (bool, int, float)):  # "false" would be true
             wanted = "True or False" if isinstance(default, bool) else "a number"

@@ -78,8 +78,8 @@ def _at_intervals(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def is_known(kind: type) -> bool:
-    """Whether a class is the toolkit's or this project's. A user's own one may need more than a check gives it."""
-    return kind.__module__.startswith(("mmcv.", "mmgen.", "minmax_plugin."))
+    """Whether a class is the toolkit's, PyTorch's or this project's. A user's own one may need more than a check gives it."""
+    return kind.__module__.startswith(("mmcv.", "mmgen.", "torch.", "minmax_plugin."))
 
 
 def loader_settings(cfg: Config) -> dict[str, Any]:

@@ -50,6 +50,10 @@ def check_effect(cfg: Config) -> None:
         value = (cfg.get(head) or {}).get(rest) if rest else cfg.get(head)
         if any(part not in (None, {}) for part in value.values()) if isinstance(value, Mapping) else value:
             raise ConfigError(f"{path}={value!r} has no effect: {why}.")
+    for name in ("train_cfg", "test_cfg"):
+        own = (cfg.get("model") or {}).get(name)
+        if own and cfg.get(name) not in (None, own):
+            raise ConfigError(f"{name}={cfg[name]!r} has no effect: model.{name} takes its place; keep one.")
     limit = (cfg.get("runner") or {}).get("max_iters")
     if limit is not None and limit != cfg.get("total_iters"):
         raise ConfigError(f"runner.max_iters={limit!r} has no effect: total_iters={cfg.get('total_iters')!r} counts.")
@@ -60,6 +64,7 @@ def warn_of_slips(cfg: Config) -> None:
 
     Examples:
         >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
         ...     warn_of_slips(Config(dict(totl_iters=5)))
         >>> str(caught[0].message)
         'totl_iters=5 has no effect: nothing reads it; the nearest setting is total_iters.'

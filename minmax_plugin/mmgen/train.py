@@ -106,14 +106,12 @@ def train(
         runner["is_dynamic_ddp"] = False  # it needs a distributed model's reducer
     work_dir = Path(cfg.work_dir).absolute()
     cfg.work_dir = str(work_dir)
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
+    with _writing("work_dir", work_dir):
         _public(cfg).dump(str(work_dir / name))
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise  # another folder of this disk is no better
-        said = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"work_dir={str(work_dir)!r} cannot be written ({said}): give another one.") from error
+    out = (cfg.checkpoint_config or {}).get("out_dir")
+    if out and "://" not in out:  # else it is the first checkpoint that fails
+        with _writing("checkpoint_config.out_dir", work_dir / out):
+            pass
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
     with _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger, _a_group_of_one(cfg):
         env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
@@ -175,6 +173,19 @@ def _own_hooks(cfg: Config, saved: Saved | None) -> list[dict[str, Any]]:
         run = (saved.meta if saved else {}).get("run")
         hooks.append(dict(type="ExactResume", saved=run and RunMeta(run), priority="HIGHEST"))
     return hooks
+
+
+@contextlib.contextmanager
+def _writing(setting: str, folder: Path) -> Iterator[None]:
+    """Make a folder, and name the setting where it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # another folder of this disk is no better
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{setting}={str(folder)!r} cannot be written ({said}): give another one.") from error
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ NO_EFFECT = [
     ("optimizer_cfg.type=Adam", "optimizer_cfg={'type': 'Adam'} has no effect"),
     ("fp16.loss_scale=512", "fp16={'loss_scale': 512} has no effect: .* runner.fp16_loss_scaler"),
     ("data.val_dataloader.samples_per_gpu=4", "data.val_dataloader={'samples_per_gpu': 4} has no effect"),
+    ("model.train_cfg.disc_steps=2", "train_cfg={'disc_steps': 1.*} has no effect: model.train_cfg takes its place"),
     ("runner.max_iters=7", r"runner.max_iters=7 has no effect: total_iters=\d+ counts"),
     ("checkpoint_config.by_epoch=True", "checkpoint_config.by_epoch=True has no effect: the toolkit counts iterations"),
     (

@@ -158,6 +158,13 @@ def test_the_gpus_that_are_asked_for_must_be_there(monkeypatch):
     set_up_process(Config(dict(gpu_ids=[1])))
 
 
+def test_a_folder_of_checkpoints_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    config = [CONFIGS / "mnist01_minmax.py", "--work-dir", tmp_path / "new"]
+    option = f"checkpoint_config.out_dir={tmp_path}/file/x"
+    one_line(capsys, [*config, "--cfg-options", option], "checkpoint_config.out_dir='.*file/x' cannot be written .Not a")
+
+
 @pytest.mark.parametrize("made", [False, True])
 def test_a_work_dir_that_cannot_be_written_is_named(tmp_path, capsys, monkeypatch, made):
     def read_only(self, *args, **kwargs):
