@@ -78,7 +78,7 @@ def _at_intervals(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def is_known(kind: type) -> bool:
-    """Whether a class is the toolkit's, PyTorch's or this project's. A user's own one may need more than a check gives it."""
+    """Whether a class is the toolkit's, PyTorch's or this project's. A user's own may need more than a check has."""
     return kind.__module__.startswith(("mmcv.", "mmgen.", "torch.", "minmax_plugin."))
 
 

@@ -43,7 +43,7 @@ BAD = [
     (["custom_hooks.1.type=SampleMetrics"], "optimizer.generator.type='MinMaxAdam' needs a MinMaxHook"),
     (["custom_hooks.0.type=MinMaxHook"], "custom_hooks has 2 entries of MinMaxHook; keep one"),
     (["model.type=StaticTranslationGAN"], "model.type='StaticTranslationGAN' cannot be driven by MinMax"),
-    (["custom_imports.imports=['no_such_module']"], "custom_imports.imports='no_such_module' failed .*: check the name"),
+    (["custom_imports.imports=['no_such_module']"], "custom_imports.imports='no_such_module' failed .*: check"),
     (["resume_from=/no/such.pth"], "resume_from='/no/such.pth' does not exist"),
     (["custom_hooks.7.type=X"], "config '.*mnist01_minmax.py' cannot be put together: Index 7 exceeds the length"),
     (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
