@@ -89,6 +89,9 @@ class Host(Protocol):
     def defaults(self, cfg: Config) -> Mapping[str, Any]:
         """Return settings ``NAME`` or ``PART.NAME`` that a config may leave out, with the toolkit's values."""
 
+    def unread(self, cfg: Config, path: str) -> str | None:
+        """Say why the setting at a path has no effect on a training, or return ``None`` where it may have one."""
+
     def set_dataset(self, cfg: Config, dataset: Config) -> None:
         """Give a config the data set of another, in place.
 

@@ -315,7 +315,6 @@ _RUN = {
     "data.workers_per_gpu": 0,
     "checkpoint_config.interval": 1000,
     "log_config.interval": 1,
-    "log_level": "WARNING",
 }
 
 

@@ -9,6 +9,7 @@ from mmcv import Config
 from mmcv.runner import HOOKS, OPTIMIZERS, Hook
 
 import minmax_plugin.mmgen  # noqa: F401
+from minmax_plugin.cli.train import main
 from minmax_plugin.mmgen.optimizers import register_minmax_optimizers
 from minmax_plugin.mmgen.train import train
 
@@ -80,7 +81,16 @@ def small_config(k=1, hook=None, **overlay):
     return cfg
 
 
-def run(cfg, folder, seed=3):
+def by_command(cfg, seed):
+    """Train a config as a user does: from a file, by the command."""
+    file = Path(f"{cfg.work_dir}.py")
+    cfg.dump(str(file))
+    code = main([str(file), "--seed", str(seed)])
+    if code != 0:
+        raise SystemExit(code)
+
+
+def run(cfg, folder, seed=3, train=train):
     """Train, and give the log's lines, with the losses as they were where it has one for each iteration."""
     cfg.work_dir = str(folder)
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="RawLosses", priority="LOW")]

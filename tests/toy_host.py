@@ -44,6 +44,10 @@ def defaults(cfg):
     return {}
 
 
+def unread(cfg, path):
+    return None
+
+
 def set_dataset(cfg, dataset):
     cfg["data"] = dataset["data"]
 

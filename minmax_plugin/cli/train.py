@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minmax_plugin.cli.arguments import add_minmax, add_options
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import ConfigError, one_line
 from minmax_plugin.secrets import show_traceback
 
 NOTHING_WHOLE = "no whole checkpoint in {}: starts from the beginning"
@@ -34,8 +34,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--tensorboard", action="store_true", help="log curves and samples to TensorBoard too, in WORK_DIR/tf_logs"
     )
     parser.add_argument("--no-validate", action="store_true", help="skip the config's evaluation")
-    parser.add_argument("--gpu-id", type=int, default=0, help="GPU to use, where there is one (default: 0)")
-    parser.add_argument("--seed", type=int, default=2021, help="random seed (default: 2021)")
+    parser.add_argument("--gpu-id", type=int, help="GPU to use, where there is one (default: the config's, else 0)")
+    parser.add_argument("--seed", type=int, help="random seed (default: the config's, else 2021)")
     parser.add_argument("--diff-seed", "--diff_seed", action="store_true", help="another seed for each rank")
     parser.add_argument("--deterministic", action="store_true", help="deterministic cuDNN")
     add_options(parser)
@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         default = Path("work_dirs") / Path(args.config).stem
         cfg.work_dir = os.path.expanduser(args.work_dir or cfg.get("work_dir") or default)
-        cfg.gpu_ids = [args.gpu_id]
+        if args.gpu_id is not None or "gpu_ids" not in cfg:
+            cfg.gpu_ids = [args.gpu_id or 0]
         if args.no_validate:
             cfg.evaluation = None  # nor are its data needed
         if args.resume_from:
@@ -83,18 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif cfg.get("resume_from"):
             check_whole(cfg.resume_from)
         check_config(cfg)
-        check_seed(args.seed)
+        seed = cfg.get("seed", 2021) if args.seed is None else args.seed
+        check_seed(seed)
         set_up_process(cfg, args.launcher)
         train(
             cfg,
             name=Path(args.config).name,
-            seed=args.seed,
+            seed=seed,
             deterministic=args.deterministic,
             rank_shift=args.diff_seed,
             distributed=args.launcher != "none",
         )
     except (ConfigError, FileNotFoundError) as error:
-        print(f"minmax-train: error: {error}", file=sys.stderr)
+        print(f"minmax-train: error: {one_line(error)}.", file=sys.stderr)
         return 2
     except FloatingPointError as error:
         print(f"minmax-train: stopped: {error}", file=sys.stderr)

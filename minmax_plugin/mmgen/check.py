@@ -21,12 +21,17 @@ from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
 from torch import nn
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.checks import is_count
+from minmax_plugin.errors import ConfigError, one_line
 from minmax_plugin.mmgen.adapters import GameAdapter, driven_classes, find_adapter
 from minmax_plugin.mmgen.baselines import NOT_TOGETHER, WITHOUT_MINMAX
+from minmax_plugin.mmgen.check_loop import check_forms, check_hook, check_loop, is_known
+from minmax_plugin.mmgen.effect import check_effect
 from minmax_plugin.mmgen.estimates import check_readable
 from minmax_plugin.mmgen.optimizers import PREFIX
+from minmax_plugin.mmgen.pictures import repair_pictures
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
+from minmax_plugin.randomness import random_state, set_random_state
 from minmax_plugin.settings import SEEDS, MinMaxSettings
 
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
@@ -47,13 +52,14 @@ def check_config(cfg: Config, paths: bool = True) -> None:
         Traceback (most recent call last):
         minmax_plugin.errors.ConfigError: model.discriminator is missing: ...
     """
+    check_forms(cfg)
     model = cfg.get("model") or {}
     if not (model.get("discriminator") or model.get("discriminators")):
         raise ConfigError(
             "model.discriminator is missing: min-max training needs a discriminator; give the model one, or train "
             "this config with the toolkit's own script."
         )
-    if "type" not in model:
+    if not isinstance(model.get("type"), str):
         raise ConfigError("model.type is missing: name the toolkit's class of the model.")
     if ADA in active_shims and (model.get("discriminator") or {}).get("data_aug"):
         raise ConfigError(f"model.discriminator.data_aug: {ADA_MISSING}")
@@ -63,16 +69,11 @@ def check_config(cfg: Config, paths: bool = True) -> None:
         raise ConfigError(str(error)) from error
     _check_hooks(cfg)
     _check_parts(cfg)
+    check_effect(cfg)
     if not paths:
         return
-    data = cfg.get("data") or {}
-    if not data.get("train"):
-        raise ConfigError("data.train is missing: name the data set to train on.")
-    if not isinstance(cfg.get("total_iters"), int):
-        raise ConfigError(f"total_iters must be the number of iterations to train, but is {cfg.get('total_iters')!r}.")
-    for name, least in (("samples_per_gpu", 1), ("workers_per_gpu", 0)):
-        if not (isinstance(data.get(name), int) and data[name] >= least):
-            raise ConfigError(f"data.{name} must be a whole number of {least} or more, but is {data.get(name)!r}.")
+    check_loop(cfg)
+    data = cfg.data
     for name in ("train", "val") if cfg.get("evaluation") else ("train",):
         if isinstance(data.get(name), Mapping):
             _check_paths(f"data.{name}", data[name])
@@ -112,6 +113,10 @@ def _check_parts(cfg: Config) -> None:
     for path, entry in entries.items():
         if isinstance(entry, Mapping):
             _build(path, entry, OPTIMIZERS, functools.partial(_build_optimizer, kind, path.rpartition(".")[2]))
+    entry = cfg.get("runner") or {"type": "IterBasedRunner"}
+    runner = _class_of("runner", entry, RUNNERS)
+    if cfg.get("runner") and is_known(runner):
+        _build("runner", entry, RUNNERS, _build_runner)
     for index, entry in enumerate(cfg.get("custom_hooks") or []):
         path = f"custom_hooks.{index}"
         several = entry.get("metrics") if isinstance(entry.get("metrics"), (list, tuple)) else []
@@ -121,31 +126,40 @@ def _check_parts(cfg: Config) -> None:
             get_priority(entry.get("priority", "NORMAL"))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}.priority={entry['priority']!r} is none of the toolkit's: {error}") from error
-        _build(path, {key: value for key, value in entry.items() if key != "priority"}, HOOKS)
-    if rates := cfg.get("lr_config"):
-        _build("lr_config", schedule_hook(rates), HOOKS)
-    if saving := cfg.get("checkpoint_config"):
-        _build("checkpoint_config", {"type": "CheckpointHook", **saving}, HOOKS)
+        check_hook(path, _build(path, _without_priority(entry), HOOKS), cfg, runner)
+    rates, momenta, saving = (cfg.get(name) for name in ("lr_config", "momentum_config", "checkpoint_config"))
+    others = {
+        "lr_config": rates and schedule_hook(rates),
+        "momentum_config": momenta and schedule_hook(momenta, "momentum_config", "MomentumUpdaterHook"),
+        "checkpoint_config": saving and {"type": "CheckpointHook", "by_epoch": False, **saving},
+    }
+    for path, entry in others.items():
+        if entry:
+            check_hook(path, _build(path, entry, HOOKS), cfg, runner)
     for index, entry in enumerate((cfg.get("log_config") or {}).get("hooks", [])):
-        _class_of(f"log_config.hooks.{index}", entry, HOOKS)
-    if cfg.get("evaluation"):
-        _class_of("evaluation", {"type": "GenerativeEvalHook", **cfg.evaluation}, HOOKS)
-    runner = cfg.get("runner")
-    # A user's own one may need more of its model than the throw-away one has.
-    if runner and _class_of("runner", runner, RUNNERS).__module__.startswith(("mmcv.", "mmgen.")):
-        _build("runner", runner, RUNNERS, _build_runner)
+        _check_names(f"log_config.hooks.{index}", entry, HOOKS)
+    if evaluation := cfg.get("evaluation"):
+        _check_names("evaluation", _without_priority(evaluation), HOOKS)
+        metrics = evaluation.get("metrics")
+        for number, metric in enumerate(metrics if isinstance(metrics, (list, tuple)) else [metrics]):
+            _class_of(f"evaluation.metrics.{number}", metric, METRICS)
+
+
+def _without_priority(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "priority"}
 
 
 def _is_nested(entry: Any) -> bool:
     return isinstance(entry, Mapping) and all(isinstance(value, Mapping) for value in entry.values())
 
 
-def schedule_hook(rates: Mapping[str, Any], path: str = "lr_config") -> dict[str, Any]:
+def schedule_hook(rates: Mapping[str, Any], path: str = "lr_config", suffix: str = "LrUpdaterHook") -> dict[str, Any]:
     """Return the hook that a schedule of a config stands for, as the toolkit finds it.
 
     Args:
         rates: The policy and its settings.
         path: The place of the schedule in the config.
+        suffix: The end of the hook's name: a schedule may be of another setting than the learning rate.
 
     Raises:
         ConfigError: If there is no such policy. The message has the nearest one.
@@ -156,9 +170,9 @@ def schedule_hook(rates: Mapping[str, Any], path: str = "lr_config") -> dict[str
     """
     settings = dict(rates)
     policy = str(settings.pop("policy", None))
-    name = f"{policy.title() if policy == policy.lower() else policy}LrUpdaterHook"
+    name = f"{policy.title() if policy == policy.lower() else policy}{suffix}"
     if name not in HOOKS:
-        known = [key.removesuffix("LrUpdaterHook") for key in HOOKS.module_dict if key.endswith("LrUpdaterHook")]
+        known = [key.removesuffix(suffix) for key in HOOKS.module_dict if key.endswith(suffix)]
         nearest = _nearest(policy, known)
         raise ConfigError(f"{path}.policy={rates.get('policy')!r} is none of the toolkit's{nearest}.")
     return {"by_epoch": False, **settings, "type": name}
@@ -187,25 +201,33 @@ def _nearest(name: str, known: Any) -> str:
     return f"; the nearest is {nearest[0]!r}" if nearest else ""
 
 
-def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> None:
-    """Build an entry of a config, and drop it.
-
-    Raises:
-        ConfigError: If it cannot be built. The message names the entry and its settings.
-    """
-    takes = inspect.signature(_class_of(path, entry, registry)).parameters
+def _check_names(path: str, entry: Any, registry: Registry) -> None:
+    kind = _class_of(path, entry, registry)
+    takes = inspect.signature(kind).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         for name in sorted(set(entry) - set(takes) - {"type", "paramwise_cfg", "constructor"}):
             known = [key for key in takes if key != "params"]
             raise ConfigError(f"{path}.{name}={entry[name]!r}: {entry['type']} takes {known}{_nearest(name, known)}.")
+    for name in set(entry) & set(takes) if is_known(kind) else ():
+        default = takes[name].default
+        if isinstance(entry[name], str) and isinstance(default, (bool, int, float)):  # "false" would be true
+            wanted = "True or False" if isinstance(default, bool) else "a number"
+            raise ConfigError(f"{path}.{name}={entry[name]!r} is text: it must be {wanted}.")
+
+
+def _build(path: str, entry: Any, registry: Registry, build: Any = None) -> Any:
+    """Build an entry of a config, for its errors to come before the training.
+
+    Raises:
+        ConfigError: If it cannot be built. The message names the entry and its settings.
+    """
+    _check_names(path, entry, registry)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again, from the real one
-            (build or registry.build)(copy.deepcopy(dict(entry)))
+            return (build or registry.build)(copy.deepcopy(dict(entry)))
     except Exception as error:
-        said = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-        said = said.rstrip(".: ") or type(error).__name__
-        raise ConfigError(f"{path}: {said}; correct one of its settings {dict(entry)}.") from error
+        raise ConfigError(f"{path}: {one_line(error)}; correct one of its settings {dict(entry)}.") from error
 
 
 def _build_optimizer(kind: type[GameAdapter] | None, player: str, entry: dict[str, Any]) -> None:
@@ -222,19 +244,29 @@ def _build_runner(entry: dict[str, Any]) -> None:
 
 
 def read_data(cfg: Config) -> Any:
-    """Read the config's training data set.
+    """Read the config's training data set, and its first sample.
 
     Raises:
-        ConfigError: If it cannot be read. The message has the reason.
+        ConfigError: If one cannot be read. The message has the reason.
     """
     train = cfg.data.train
     try:
         dataset = build_dataset(train)
         size = len(dataset)
     except (ValueError, KeyError, OSError, TypeError, AttributeError, AssertionError) as error:
-        raise ConfigError(f"data.train: {error}") from error
+        raise ConfigError(f"data.train: {one_line(error)}") from error
     if size == 0:
         raise ConfigError(f"data.train holds no sample: point it at your data; it is {_without(train, 'pipeline')}.")
+    repair_pictures()
+    state = random_state()
+    try:
+        dataset[0]
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"data.train: its first sample cannot be read: {one_line(error)}.") from error
+    finally:
+        set_random_state(state)
     return dataset
 
 
@@ -242,13 +274,13 @@ def _without(part: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {k: _without(v, name) if isinstance(v, Mapping) else v for k, v in part.items() if k != name}
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: Any) -> None:
     """Refuse a seed that the random generators do not take.
 
     Raises:
         ConfigError: If they do not take it. The message names the range.
     """
-    if not 0 <= seed < SEEDS:
+    if not (is_count(seed, least=0) and seed < SEEDS):
         raise ConfigError(f"--seed={seed} must be from 0 to {SEEDS - 1}.")
 
 
@@ -293,7 +325,10 @@ def _check_minmax(cfg: Config) -> None:
             "derived from them."
         )
     k, _ = kind.cycle(train_cfg)
-    chosen = MinMaxSettings.from_dict(settings)
+    try:
+        chosen = MinMaxSettings.from_dict(settings)
+    except ValueError as error:
+        raise ConfigError(f"MinMaxHook: {error}") from error
     model_class = MODELS.get(cfg.model.type)
     kind.check_model(model_class)
     check_readable(chosen.estimated, kind.has_auxiliary_losses, kind.has_own_loss(model_class))

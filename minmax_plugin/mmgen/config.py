@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import mmgen
+import numpy
 from mmcv import Config, DictAction
 from mmcv.utils import import_modules_from_strings
 from mmgen.models.builder import MODELS
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import ConfigError, one_line
 from minmax_plugin.mmgen.adapters import find_adapter
 from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.mmgen.effect import warn_of_slips
 from minmax_plugin.mmgen.optimizers import PREFIX, register_minmax_optimizers
 from minmax_plugin.settings import DEFAULT_PRESET
 
@@ -42,44 +44,76 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
             raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
         path = shipped[0]
     try:
-        cfg = Config.fromfile(str(path))
+        cfg = Config.fromfile(str(path), import_custom_modules=False)
         cfg.merge_from_dict(options or {})
-    except (AssertionError, KeyError, TypeError, SyntaxError, FileNotFoundError) as error:
-        detail = error.args[0] if isinstance(error, KeyError) and error.args else error  # its text would be quoted
-        raise ConfigError(f"config {str(path)!r} cannot be put together: {detail}") from error
+    except Exception as error:  # a config is Python, which may raise anything
+        raise ConfigError(f"config {str(path)!r} cannot be put together: {one_line(error)}.") from error
     for part in cfg._cfg_dict.values():
         if isinstance(part, dict):
             part.pop("_delete_", None)  # mmcv leaves it where the base has nothing to take the place of
-    expand_home(cfg._cfg_dict)
+    make_plain(cfg)
     if cfg.get("custom_imports"):
-        try:
-            import_modules_from_strings(**cfg["custom_imports"])
-        except ImportError as error:
-            raise ConfigError(
-                f"custom_imports={dict(cfg.custom_imports)} failed: check the names, and that they are installed."
-            ) from error
+        _import(cfg.custom_imports)
         register_minmax_optimizers()  # of what was imported just now
+    warn_of_slips(cfg)
     return cfg
 
 
-def expand_home(part: Any) -> Any:
-    """Fill in the home folder for a leading ``~`` in all texts of a config, in place.
+def _import(settings: Any) -> None:
+    names = settings.get("imports") if isinstance(settings, dict) else None
+    names = [names] if isinstance(names, str) else names
+    known = isinstance(settings, dict) and set(settings) <= {"imports", "allow_failed_imports"}
+    if not (known and isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)):
+        raise ConfigError(f"custom_imports={settings!r} must be dict(imports=['a.module']).")
+    for name in names:
+        try:
+            import_modules_from_strings(name, settings.get("allow_failed_imports", False))
+        except Exception as error:
+            said = one_line(error.__context__ or error)  # mmcv says nothing itself
+            raise ConfigError(
+                f"custom_imports.imports={name!r} failed ({said}): check the name, and that it is installed."
+            ) from error
 
-    Returns:
-        ``part``, or its replacement.
+
+def make_plain(cfg: Config) -> None:
+    """Fill in the home folder for a leading ``~``, and replace what no config file can hold, in place.
+
+    Numbers and arrays of NumPy become Python's, and paths become text. Classes at the top are left out.
+
+    Raises:
+        ConfigError: If a value cannot be written to a file and read again. The message names its setting.
 
     Examples:
-        >>> expand_home(dict(paths=["~/data"])) == dict(paths=[os.path.expanduser("~/data")])
-        True
+        >>> cfg = Config(dict(paths=["~/data"], lr=numpy.float64(0.5)))
+        >>> make_plain(cfg)
+        >>> cfg.paths == [os.path.expanduser("~/data")], cfg.lr
+        (True, 0.5)
     """
+    for name, value in list(cfg._cfg_dict.items()):
+        if callable(value):  # what it imports for itself; mmcv leaves out modules and functions alone
+            del cfg._cfg_dict[name]
+        elif (filled := _plain(value, name)) is not value:
+            cfg._cfg_dict[name] = filled
+
+
+def _plain(part: Any, path: str) -> Any:
+    """Return a part of a config, or its replacement. A dict stays the same, and its parts are replaced in place."""
+    if isinstance(part, os.PathLike):
+        part = os.fspath(part)
+    if isinstance(part, (numpy.generic, numpy.ndarray)):
+        part = part.tolist()
     if isinstance(part, str):
         return os.path.expanduser(part)
     if isinstance(part, dict):
         for key, value in part.items():
-            if (filled := expand_home(value)) != value:
+            if (filled := _plain(value, f"{path}.{key}")) is not value:
                 part[key] = filled
     elif isinstance(part, (list, tuple)):
-        return type(part)(map(expand_home, part))
+        filled = [_plain(item, f"{path}.{index}") for index, item in enumerate(part)]
+        return type(part)(filled) if any(new is not old for new, old in zip(filled, part, strict=True)) else part
+    elif not (part is None or isinstance(part, (bool, int, float, complex, bytes, set, range))):
+        said = " ".join(repr(part).split())
+        raise ConfigError(f"{path}={said} is a {type(part).__name__}, which no config file can hold: name it as text.")
     return part
 
 
@@ -96,7 +130,7 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     parsed = {}
     for option in options:
         key, equals, value = option.partition("=")
-        if not (key and equals):
+        if not (equals and all(key.split(".")) and key.split(".")[0].isidentifier()):
             raise ConfigError(f"--cfg-options {option!r} must be KEY=VALUE, such as optimizer.generator.lr=1e-4.")
         try:
             parsed[key] = DictAction._parse_iterable(value)

@@ -14,8 +14,10 @@ from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import Reporter
 from minmax_plugin.mmgen import train as training
 from minmax_plugin.mmgen.check import check_config, minmax_settings, read_data  # noqa: F401  of a Host
+from minmax_plugin.mmgen.check_loop import loader_settings
 from minmax_plugin.mmgen.checkpoints import is_intact  # noqa: F401
 from minmax_plugin.mmgen.config import load_config, opt_out  # noqa: F401
+from minmax_plugin.mmgen.effect import unread  # noqa: F401
 from minmax_plugin.mmgen.metrics import SampleMetrics
 
 
@@ -71,7 +73,7 @@ def make_comparable(cfg: Config, base: Config) -> None:
     """
     # Trials would share that folder, and none would find its own checkpoints again.
     (cfg.get("checkpoint_config") or {}).pop("out_dir", None)
-    ratio = base.data.samples_per_gpu / cfg.data.samples_per_gpu
+    ratio = batch_size(base) / batch_size(cfg)
     if ratio == 1:
         return
     measuring = zip(_measuring(cfg), _measuring(base), strict=False)  # a setting may add to the hooks
@@ -150,7 +152,7 @@ def iterations(cfg: Config) -> int:
 
 def batch_size(cfg: Config) -> int:
     """Return the real images of an iteration, in each process."""
-    return cfg.data.samples_per_gpu
+    return loader_settings(cfg)["samples_per_gpu"]
 
 
 def train(cfg: Config, folder: Path, seed: int, checkpoint: Path | None, reporter: Reporter) -> None:

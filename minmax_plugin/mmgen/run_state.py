@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader, Sampler
 
 from minmax_plugin.mmgen.adapters import find_adapter
+from minmax_plugin.mmgen.pictures import LISTED
 from minmax_plugin.mmgen.plain import plain
 from minmax_plugin.randomness import random_state, set_random_state
 
@@ -44,7 +45,8 @@ class RunState:
         data = loader.position() if isinstance(loader, CountingLoader) else None
         # Plain, because torch.load(weights_only=True) refuses NumPy's array.
         random = plain(random_state())
-        return {"random": random, "data": data, "picture_noise": noise, "iteration": self._runner.iter + 1}
+        iteration = self._runner.iter + 1
+        return {"random": random, "data": data, "picture_noise": noise, "iteration": iteration, "sorted": True}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore all at once, except the parts that need the data; they are noted for later."""
@@ -70,6 +72,12 @@ class RunState:
             return
         if self._loaded["data"] is not None:
             self._return_to(self._loaded["data"])
+            dataset = loader._dataloader.dataset
+            if not self._loaded.get("sorted") and type(getattr(dataset, "dataset", dataset)).__name__ in LISTED:
+                self._runner.logger.warning(
+                    "the checkpoint is of a version that listed pictures in the disk's order. They are sorted now, so "
+                    "this run goes on with others than it would have then"
+                )
         if self._runner.rank == 0:
             set_random_state(tree_map_only(torch.Tensor, torch.Tensor.cpu, self._loaded["random"]))
         self._loaded = None

@@ -7,13 +7,16 @@ installation from source with compiled mmcv-full lacks no part and gets none of 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
+import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 from minmax_plugin.errors import ConfigError
@@ -45,9 +48,11 @@ def apply_shims() -> None:
                 f"minmax_plugin.mmgen needs {package}, which is not installed: run `make setup` in a clone, or follow "
                 "the README's order (torch, setuptools<81 and wheel first, then --no-build-isolation)."
             )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
-        import mmcv
+    # Other parts say it again, and the doctor lists the hardware and what is missing.
+    warnings.filterwarnings("ignore", message="On January 1, 2023, MMCV will release")
+    logging.getLogger("torch.utils.cpp_extension").addFilter(lambda record: "No CUDA runtime" not in record.msg)
+    import mmcv
+
     if int(mmcv.__version__.split(".")[0]) != 1:
         raise ImportError(f"minmax_plugin.mmgen needs mmcv 1.x, but mmcv {mmcv.__version__} is installed.")
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
@@ -63,8 +68,13 @@ def apply_shims() -> None:
     if ADA not in sys.modules and not _has_ada():
         _stand_in_for_ada()
         active_shims[ADA] = "the installed mmgen archive lacks this package"
+    _quiet_toolkit()
     _repair_checkpoints()
     active_shims["checkpoints"] = "the toolkit saves numbers of NumPy, which torch.load refuses since 2.6"
+    from minmax_plugin.mmgen.pictures import repair_pictures
+
+    repair_pictures()
+    active_shims["pictures"] = "the toolkit lists pictures in the disk's order, and does not name an unreadable one"
 
 
 def check_operations(model: Any) -> None:
@@ -80,6 +90,21 @@ def check_operations(model: Any) -> None:
     places = {type(module).__module__ for module in model.modules()}
     if any(place.startswith(("mmcv.ops", "mmgen.models.architectures.stylegan")) for place in places):
         raise ConfigError(f"model: on a GPU, {OPS_MISSING.format(name='upfirdn2d')}")
+
+
+def _quiet_toolkit() -> None:
+    # It asks git for a version, and outside of a clone git says so. Where a config cannot be read, Python says that its
+    # copy is gone before it was closed.
+    from mmcv.utils import config, version_utils
+
+    def output(command: list[str]) -> bytes:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+
+    version_utils._minimal_ext_cmd = output
+    config.tempfile = SimpleNamespace(
+        TemporaryDirectory=tempfile.TemporaryDirectory,
+        NamedTemporaryFile=partial(tempfile.NamedTemporaryFile, delete=False),  # its folder goes
+    )
 
 
 def _repair_betas() -> None:

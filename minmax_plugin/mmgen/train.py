@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import logging
 import multiprocessing
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ import mmgen
 import torch
 import torch.distributed as torch_distributed
 from mmcv import Config
-from mmcv.runner import get_dist_info, init_dist
+from mmcv.runner import Hook, get_dist_info, init_dist
 from mmcv.utils import get_git_hash
 from mmcv.utils.logging import logger_initialized
 from mmgen.apis import set_random_seed, train_model
@@ -26,10 +28,10 @@ from mmgen.models.gans import ProgressiveGrowingGAN
 from mmgen.utils import collect_env, get_root_logger
 from torch import nn
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import ConfigError, one_line
 from minmax_plugin.mmgen.check import check_config, check_seed, minmax_settings, read_data
 from minmax_plugin.mmgen.checkpoints import check_fits
-from minmax_plugin.mmgen.config import expand_home
+from minmax_plugin.mmgen.config import make_plain
 from minmax_plugin.mmgen.resume import Saved
 from minmax_plugin.mmgen.run_state import RunMeta
 from minmax_plugin.mmgen.shims import check_operations
@@ -37,8 +39,22 @@ from minmax_plugin.secrets import hide_in
 
 # Settings that train_model reads without a default. Some stock configs (WGAN-GP) lack them.
 DEFAULTS: dict[str, Any] = dict(
-    lr_config=None, load_from=None, resume_from=None, workflow=[("train", 1)], optimizer=None, checkpoint_config=None
+    lr_config=None,
+    load_from=None,
+    resume_from=None,
+    workflow=[("train", 1)],
+    optimizer=None,
+    checkpoint_config=None,
+    log_config=dict(interval=100, hooks=[dict(type="TextLoggerHook")]),
+    log_level="INFO",
 )
+
+LAUNCHED_BY = {
+    "pytorch": ("torchrun", ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")),
+    "slurm": ("srun", ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST")),
+    "mpi": ("mpirun", ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")),
+}
+"""The command that starts the processes of a launcher, and the variables by which they find each other."""
 
 
 def build_network(cfg: Config) -> nn.Module:
@@ -78,7 +94,7 @@ def train(
     Raises:
         ConfigError: Before anything is built, if the config cannot be trained as it stands.
     """
-    expand_home(cfg._cfg_dict)
+    make_plain(cfg)
     check_config(cfg)
     check_seed(seed)
     cfg.seed = seed
@@ -89,12 +105,13 @@ def train(
     if runner.get("is_dynamic_ddp") and not distributed:
         runner["is_dynamic_ddp"] = False  # it needs a distributed model's reducer
     work_dir = Path(cfg.work_dir).absolute()
-    try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise ConfigError(f"work_dir={str(work_dir)!r} cannot be made ({error.strerror}): give another one.") from error
     cfg.work_dir = str(work_dir)
-    _public(cfg).dump(str(work_dir / name))
+    with _writing("work_dir", work_dir):
+        _public(cfg).dump(str(work_dir / name))
+    out = (cfg.checkpoint_config or {}).get("out_dir")
+    if out and "://" not in out:  # else it is the first checkpoint that fails
+        with _writing("checkpoint_config.out_dir", work_dir / out):
+            pass
     timestamp = time.strftime("%Y%m%d_%H%M%S", time.localtime())
     with _run_logger(work_dir / f"{timestamp}.log", cfg.get("log_level", "INFO")) as logger, _a_group_of_one(cfg):
         env = "\n".join(f"{key}: {value}" for key, value in collect_env().items())
@@ -113,7 +130,11 @@ def train(
         given = cfg.get("custom_hooks") or []
         try:
             cfg.custom_hooks = [*given, *hooks, *own]
-            train_model(model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta)
+            with _set_up_errors() as begun:
+                cfg.custom_hooks.append(dict(type=begun))
+                train_model(
+                    model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta
+                )
         finally:
             cfg.custom_hooks = given  # the config is the caller's
         logger.info("Everything of this run is in %s%s", work_dir, _what_is_in(work_dir))
@@ -125,11 +146,22 @@ def set_up_process(cfg: Config, launcher: str = "none") -> None:
     Args:
         cfg: The merged config.
         launcher: The launcher that started it as one of several processes, or ``none``.
+
+    Raises:
+        ConfigError: If it was not started by that launcher, or has no such GPU.
     """
+    if launcher != "none":
+        command, names = LAUNCHED_BY[launcher]
+        if missing := [name for name in names if name not in os.environ]:
+            raise ConfigError(f"--launcher={launcher} needs the variables {missing}: start it by {command}.")
+        if not torch.cuda.is_available():
+            raise ConfigError(f"--launcher={launcher} needs a GPU for each process, and PyTorch finds none.")
+    elif (found := torch.cuda.device_count()) and not all(0 <= gpu < found for gpu in cfg.gpu_ids):
+        raise ConfigError(f"--gpu-id={cfg.gpu_ids[0]}: PyTorch finds {found} GPUs, numbered from 0.")
     multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
     cv2.setNumThreads(cfg.get("opencv_num_threads", 0))
     if launcher != "none":
-        init_dist(launcher, **cfg.dist_params)
+        init_dist(launcher, **(cfg.get("dist_params") or {"backend": "nccl"}))
 
 
 def _own_hooks(cfg: Config, saved: Saved | None) -> list[dict[str, Any]]:
@@ -141,6 +173,42 @@ def _own_hooks(cfg: Config, saved: Saved | None) -> list[dict[str, Any]]:
         run = (saved.meta if saved else {}).get("run")
         hooks.append(dict(type="ExactResume", saved=run and RunMeta(run), priority="HIGHEST"))
     return hooks
+
+
+@contextlib.contextmanager
+def _writing(setting: str, folder: Path) -> Iterator[None]:
+    """Make a folder, and name the setting where it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # another folder of this disk is no better
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{setting}={str(folder)!r} cannot be written ({said}): give another one.") from error
+
+
+@contextlib.contextmanager
+def _set_up_errors() -> Iterator[type[Hook]]:
+    """Turn what the toolkit says of a config, before its first iteration, into one line.
+
+    Yields:
+        The class of a hook, which the training needs: it tells when the loop begins.
+    """
+    begun = []
+
+    class Begun(Hook):
+        reads_weights = False
+
+        def before_epoch(self, runner: Any) -> None:
+            begun.append(True)
+
+    try:
+        yield Begun
+    except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        if begun or isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the toolkit cannot set the training up: {one_line(error)}.") from error
 
 
 def _public(cfg: Config) -> Config:

@@ -37,13 +37,13 @@ BAD = [
     (["custom_hooks.1.pool=0"], "pool must be 1 batch or more, but got 0"),
     (["train_cfg.disc_steps=0"], "train_cfg.disc_steps is k, .* must be 1 or more, got 0"),
     (["data.train=None"], "data.train is missing: name the data set"),
-    (["total_iters=None"], "total_iters must be the number of iterations to train, but is None"),
+    (["total_iters=None"], "total_iters must be the number of iterations to train, 1 or more, but is None"),
     (["data.train.root=/no/such/folder"], "data.train.root='/no/such/folder' does not exist"),
     (["optimizer.generator.type=Adam"], "optimizer.generator.type is 'Adam'; under MinMaxHook it must be 'MinMaxAdam'"),
     (["custom_hooks.1.type=SampleMetrics"], "optimizer.generator.type='MinMaxAdam' needs a MinMaxHook"),
     (["custom_hooks.0.type=MinMaxHook"], "custom_hooks has 2 entries of MinMaxHook; keep one"),
     (["model.type=StaticTranslationGAN"], "model.type='StaticTranslationGAN' cannot be driven by MinMax"),
-    (["custom_imports.imports=['no_such_module']"], r"custom_imports=.*no_such_module.* failed: check the names"),
+    (["custom_imports.imports=['no_such_module']"], "custom_imports.imports='no_such_module' failed .*: check"),
     (["resume_from=/no/such.pth"], "resume_from='/no/such.pth' does not exist"),
     (["custom_hooks.7.type=X"], "config '.*mnist01_minmax.py' cannot be put together: Index 7 exceeds the length"),
     (["custom_hooks.0.type=LookaheadMinmaxHook"], "LookaheadMinmaxHook and MinMaxHook cannot go together"),
@@ -77,7 +77,7 @@ BAD = [
     (["custom_hooks.0.priority=FIRST"], "custom_hooks.0.priority='FIRST' is none of the toolkit's"),
     (["optimizer.generator.type=MinMaxAdamm"], "optimizer.generator.type='MinMaxAdamm' is not .* 'MinMaxAdam'"),
     (["optimizer.generator.lrr=0.1"], r"optimizer.generator.lrr=0.1: MinMaxAdam takes \['lr', .*; the nearest is 'lr'"),
-    (["optimizer.generator.lr=abc"], "optimizer.generator: MinMaxAdam: .*; correct one of its settings .*'lr': 'abc'"),
+    (["optimizer.generator.lr=abc"], "optimizer.generator.lr='abc' is text: it must be a number"),
     (["runner.type=DynamicRunner"], "runner.type='DynamicRunner' is not .* the nearest is 'DynamicIterBasedRunner'"),
     (["runner.is_dynamic_dpp=True"], "runner: .* unexpected keyword argument 'is_dynamic_dpp'; correct one of its"),
     (["evaluation.type=GenerativeEvalHok"], "evaluation.type='GenerativeEvalHok' is not .* 'GenerativeEvalHook'"),
@@ -105,8 +105,8 @@ def test_a_folder_without_pictures_is_named(tmp_path, capsys):
     cfg.dump(str(tmp_path / "config.py"))
     assert main([str(tmp_path / "config.py")]) == 2
     assert "data.train holds no sample: point it at your data; it is {" in (error := capsys.readouterr().err)
-    assert f"'imgs_root': '{tmp_path}/empty'" in error.splitlines()[-1]
-    assert "pipeline" not in error
+    assert f"'imgs_root': '{tmp_path}/empty'" in (last := error.splitlines()[-1])
+    assert "pipeline" not in last
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,7 @@ def test_a_config_that_does_not_parse_is_one_clear_error(tmp_path, capsys):
 
 def test_data_for_an_evaluation_that_is_skipped_need_not_be_there(tmp_path, capsys, recorded):
     cfg = small_config(1, total_iters=1, evaluation=dict(type="GenerativeEvalHook", interval=1))
+    cfg.evaluation.metrics = dict(type="FID", num_images=1)
     cfg.data.val = dict(type="UnconditionalImageDataset", imgs_root="/nowhere")
     cfg.dump(str(tmp_path / "config.py"))
     arguments = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path / "run")]

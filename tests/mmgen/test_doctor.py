@@ -34,7 +34,8 @@ def test_it_describes_one_iteration_of_a_stock_config(capsys):
 
 
 def test_it_names_the_evaluation_among_the_hooks(capsys):
-    assert main([DCGAN, "--cfg-options", "evaluation.type=GenerativeEvalHook"]) == 0
+    options = ["evaluation.type=GenerativeEvalHook", "evaluation.metrics.type=FID"]
+    assert main([DCGAN, "--cfg-options", *options]) == 0
     assert "other hooks: GenerativeEvalHook, Visualize" in capsys.readouterr().out
 
 

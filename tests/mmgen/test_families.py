@@ -5,7 +5,7 @@ from exact import assert_identical
 from families import FAMILIES, load, write_images
 from mmcv.runner import HOOKS, Hook, load_checkpoint
 from mmgen.models import build_model
-from mmgen_runs import checkpoint, losses, run
+from mmgen_runs import by_command, checkpoint, losses, run
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.check import check_config
@@ -46,7 +46,7 @@ def params():
 
 
 @pytest.mark.parametrize("family", params())
-def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
+def test_a_stock_config_opts_in(family, data, tmp_path, capsys, record_property):
     def config(name, resume_from=None, **settings):
         cfg = load(family, data, tmp_path / name)
         cfg.checkpoint_config.interval = SAVE
@@ -57,7 +57,7 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
         return cfg
 
     def trained(name, **settings):
-        return run(config(name, **settings), tmp_path / name)
+        return run(config(name, **settings), tmp_path / name, train=by_command)
 
     record_property("row", FAMILIES.index(family))
     record_property("family", family.name)
@@ -106,8 +106,9 @@ def test_a_stock_config_opts_in(family, data, tmp_path, record_property):
     load_checkpoint(model, str(path), map_location="cpu", strict=True, logger="silent")
     if family.unresumable:
         for name, settings in (("plain again", {}), ("never again", dict(acceptance="never", estimator="fresh"))):
-            with pytest.raises(TypeError, match=family.unresumable):
+            with pytest.raises(SystemExit, match="2"):
                 trained(name, resume_from="never", **settings)
+            assert family.unresumable in capsys.readouterr().err.splitlines()[-1]
         record_property("resumes", "no")
         return
     resumed = trained("again", resume_from="never", acceptance="never", estimator="fresh")

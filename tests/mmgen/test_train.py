@@ -89,7 +89,7 @@ def test_auto_resumes_from_this_runs_own_checkpoints_in_a_shared_folder(tmp_path
 def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([str(CONFIGS / "four_gaussians_minmax.py"), "--work-dir", str(tmp_path / "file/run")]) == 2
-    assert f"work_dir='{tmp_path}/file/run' cannot be made (Not a directory)" in capsys.readouterr().err
+    assert f"work_dir='{tmp_path}/file/run' cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_the_hook_itself_refuses_what_a_script_of_the_toolkit_would_pass(tmp_path, recorded):

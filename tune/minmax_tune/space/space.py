@@ -22,6 +22,7 @@ from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.settings import MinMaxSettings
 from minmax_tune.space.paths import hint, set_paths
+from minmax_tune.space.renamed import MINMAX
 from minmax_tune.space.schema import SpaceFile
 
 VALIDATION_SAMPLES = 30  # points drawn to check a space
@@ -104,6 +105,9 @@ class Space:
                     merged = copy.deepcopy(cfg)
                     set_paths(merged, settings)
                     host_of(merged).check_config(merged)
+                    for path in settings:
+                        if path.split(".")[0] != MINMAX and (why := host_of(merged).unread(merged, path)):
+                            raise SpaceError(f"{path!r} has no effect: {why}.")
                 except (SpaceError, ConfigError) as error:
                     raise SpaceError(f"the space does not fit config {name} at {trial.params}: {error}") from error
         for point in self.points:
