@@ -186,7 +186,10 @@ def test_a_run_that_was_cut_is_run_again_and_counts_once(make):
     assert values == {(None, 2): 0.1, (None, 3): 0.2, (None, 4): 0.3, (1, 2): 0.7, (1, 3): 0.8, (1, 4): 0.9}
 
 
+@pytest.mark.filterwarnings("error")
 def test_equal_values_differ_by_their_difference():
+    gain, bounds = difference([0.7, 0.8, 0.9], [0.2, 0.2, 0.2])  # as where every mode but one is lost
+    assert [gain, *bounds] == pytest.approx([0.6, 0.3516, 0.8484], abs=1e-4)
     assert difference([4.0, 4.0], [1.0, 1.0]) == (3.0, [3.0, 3.0])
     assert difference([4.0], [1.0, 1.0]) == (3.0, None)
     assert difference([], [1.0]) is None
