@@ -2,7 +2,7 @@
 _base_ = "four_gaussians_gda.py"
 
 train_cfg = dict(disc_steps=1)
-total_iters = 3000
+total_iters = 2000
 checkpoint_config = dict(interval=total_iters, by_epoch=False)
 custom_hooks = [
     dict(

@@ -92,14 +92,14 @@ def test_the_gain_is_said_with_its_interval(make):
     stored, lines = said(record)
     assert stored["gain"] == pytest.approx(0.6)
     assert stored["interval"] == pytest.approx([0.3733, 0.8267], abs=1e-4)
+    assert stored["sides"][1]["interval"] == pytest.approx([0.5516, 1.0484], abs=1e-4)
     assert [side["scores"] for side in stored["sides"]] == [
         {"2": 0.1, "3": 0.2, "4": 0.3},
         {"2": 0.7, "3": 0.8, "4": 0.9},
     ]
     assert lines == [
-        "unmodified config: score 0.2000 on 3 fresh seeds, 95 % interval -0.0484 to 0.4484",
-        "best, trial 1: score 0.8000 on 3 fresh seeds, 95 % interval 0.5516 to 1.048; better by 0.6000, "
-        "95 % interval 0.3733 to 0.8267",
+        "unmodified config: score 0.2000 on 3 fresh seeds",
+        "best, trial 1: score 0.8000 on 3 fresh seeds; better by 0.6000, 95 % interval 0.3733 to 0.8267",
     ]
     for name in ("leaderboard.md", "report.html"):
         text = (record.folder / name).read_text()
@@ -133,7 +133,7 @@ def test_failed_runs_are_counted_and_end_nothing(make):
     stored, lines = said(record)
     assert (stored["gain"], stored["sides"][0]["failed"]) == (None, dict.fromkeys("234", "diverged: nan"))
     assert lines[0] == "unmodified config: score – on 0 of 3 fresh seeds (3 failed)"
-    assert lines[1].startswith("best, trial 1: score 0.8500 on 2 of 3 fresh seeds (1 failed), 95 % interval")
+    assert lines[1].startswith("best, trial 1: score 0.8500 on 2 of 3 fresh seeds (1 failed)")
 
 
 def test_the_unmodified_config_as_the_best_has_no_gain_to_confirm(make):
@@ -186,7 +186,10 @@ def test_a_run_that_was_cut_is_run_again_and_counts_once(make):
     assert values == {(None, 2): 0.1, (None, 3): 0.2, (None, 4): 0.3, (1, 2): 0.7, (1, 3): 0.8, (1, 4): 0.9}
 
 
+@pytest.mark.filterwarnings("error")
 def test_equal_values_differ_by_their_difference():
+    gain, bounds = difference([0.7, 0.8, 0.9], [0.2, 0.2, 0.2])  # as where every mode but one is lost
+    assert [gain, *bounds] == pytest.approx([0.6, 0.3516, 0.8484], abs=1e-4)
     assert difference([4.0, 4.0], [1.0, 1.0]) == (3.0, [3.0, 3.0])
     assert difference([4.0], [1.0, 1.0]) == (3.0, None)
     assert difference([], [1.0]) is None

@@ -273,7 +273,7 @@ def test_a_part_of_a_preset_is_set_within_it_and_read_from_it():
     set_path(cfg, "minmax.estimator.type", "paired")
     set_path(cfg, "minmax.estimator.fraction", 0.5)
     assert cfg.custom_hooks[0]["acceptance"] == dict(type="annealed", min_decrease=0.5)
-    assert cfg.custom_hooks[0]["estimator"] == dict(type="paired", fraction=0.5)
+    assert cfg.custom_hooks[0]["estimator"] == dict(type="paired", fraction=0.5, hold=8)  # that of the default
 
 
 @pytest.mark.parametrize("bounds", [dict(type="int", low=-1, high=3), dict(type="int", low=0, high=2**32)])

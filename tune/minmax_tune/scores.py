@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -60,7 +61,8 @@ def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, 
         return gain, None
     if len({*first}) == len({*second}) == 1:  # no spread, for which Welch's degrees of freedom are not defined
         return gain, [gain, gain]
-    bounds = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of one side without spread
+        bounds = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
     return gain, [float(bounds.low), float(bounds.high)]
 
 

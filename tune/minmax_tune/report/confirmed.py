@@ -103,8 +103,7 @@ class Confirmed:
         done, failed = len(side.scores), sum(row.state == "fail" for row in side.rows)
         seeds = f"{done} of {len(self.seeds)}" if done < len(self.seeds) else str(done)
         said = f"{self.metric} {number(side.mean)} on {seeds} fresh seeds"
-        said += f" ({failed} failed)" if failed else ""
-        return said + (f", 95 % interval {_bounds(side.interval)}" if side.interval else "")
+        return said + (f" ({failed} failed)" if failed else "")
 
 
 def read_confirmed(confirmation: Confirmation, rows: Mapping[str, Sequence[Row]]) -> dict[str, Confirmed]:
