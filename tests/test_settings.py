@@ -67,7 +67,7 @@ def test_a_bad_setting_is_one_error_that_names_it(entry, message):
 
 SET = [  # the settings before, a path and its value, and the settings after
     ({}, "restore", "generator", {"restore": "generator"}),
-    ({}, "acceptance.rate", 0.3, {"acceptance": {"type": "constant", "rate": 0.3}}),
+    ({}, "acceptance.window", 50, {"acceptance": {"type": "outlier", "window": 50}}),
     ({"acceptance": "strict"}, "acceptance.min_decrease", 0.1, {"acceptance": {"type": "strict", "min_decrease": 0.1}}),
     ({"acceptance": {"rate": 0.3}}, "acceptance.type", "strict", {"acceptance": {"type": "strict"}}),
     ({"acceptance": {"type": "strict", "min_decrease": 0.1}}, "acceptance.type", "strict", "as it was"),

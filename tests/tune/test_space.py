@@ -236,7 +236,7 @@ SAME = [  # however a config writes the type that is in force
     (dict(acceptance=dict(rate=0.25, min_decrease=0.5)), "acceptance", "constant"),
     (dict(acceptance=dict(type="constant", rate=0.25)), "acceptance", "constant"),
     (dict(acceptance="always"), "acceptance", "always"),
-    (dict(acceptance=None), "acceptance", "constant"),
+    (dict(acceptance=None), "acceptance", "outlier"),
     (dict(acceptance={}), "acceptance", "constant"),
     (dict(estimator=dict(fraction=0.5)), "estimator", "paired"),
     (dict(), "estimator", "paired"),
