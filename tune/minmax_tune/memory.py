@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -36,6 +38,8 @@ class HeldStorage(InMemoryStorage):
         self._storage = storage
         self._study_ids: dict[int, int] = {}  # in the storage, by those in memory
         self._trial_ids: dict[int, int] = {}  # likewise, of those that have not ended
+        self._asked: dict[int, int] = {}  # the studies of trials that are in memory alone, until they are whole
+        self._whole = False
         self._distributions: dict[str, BaseDistribution] = {}  # the last of each parameter
         for name in names:
             self._read(name)
@@ -53,11 +57,6 @@ class HeldStorage(InMemoryStorage):
                 self._trial_ids[trial_id] = self._storage.get_trial_id_from_study_id_trial_number(there, trial.number)
         self._study_ids[here] = there
 
-    def _there(self, trial_id: int) -> int:
-        """Return the id in the storage of a trial that has not ended."""
-        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
-        return self._trial_ids[trial_id]
-
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         self._storage.set_study_user_attr(self._study_ids[study_id], key, value)
         super().set_study_user_attr(study_id, key, value)
@@ -66,17 +65,43 @@ class HeldStorage(InMemoryStorage):
         self._storage.set_study_system_attr(self._study_ids[study_id], key, value)
         super().set_study_system_attr(study_id, key, value)
 
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Write the trials that are asked for meanwhile at the end, each as a whole.
+
+        That takes far fewer statements and transactions than part by part.
+        """
+        self._whole = True
+        try:
+            yield
+        finally:
+            self._whole = False
+            for trial_id in list(self._asked):
+                self._write(trial_id)
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        study = self._study_ids[study_id]
-        there = self._storage.create_new_trial(study, template_trial)
-        # Another program may have queued trials meanwhile, such as the dashboard.
-        known = len(super().get_all_trials(study_id, deepcopy=False))
-        for number in range(known, self._storage.get_trial_number_from_id(there)):
-            other = self._storage.get_trial_id_from_study_id_trial_number(study, number)
-            super().create_new_trial(study_id, self._storage.get_trial(other))
-        here = super().create_new_trial(study_id, template_trial)
-        self._trial_ids[here] = there
-        return here
+        there, known = self._study_ids[study_id], len(super().get_all_trials(study_id, deepcopy=False))
+        with contextlib.suppress(KeyError):  # of the number that comes next
+            for number in itertools.count(known):  # another program may have queued some
+                other = self._storage.get_trial_id_from_study_id_trial_number(there, number)
+                self._trial_ids[super().create_new_trial(study_id, self._storage.get_trial(other))] = other
+        trial_id = super().create_new_trial(study_id, template_trial)
+        self._asked[trial_id] = study_id
+        if not self._whole:
+            self._write(trial_id)
+        return trial_id
+
+    def _write(self, trial_id: int) -> None:
+        trial = self.get_trial(trial_id)
+        there = self._storage.create_new_trial(self._study_ids[self._asked.pop(trial_id)], trial)
+        self._trial_ids[trial_id] = there
+        if (number := self._storage.get_trial_number_from_id(there)) != trial.number:
+            raise RuntimeError(f"another program added trial {trial.number} to the study, in place of trial {number}")
+
+    def _set(self, method: Callable[..., Any], trial_id: int, *arguments: Any) -> Any:
+        """Change a trial in the storage, if it is there already."""
+        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
+        return True if trial_id in self._asked else method(self._trial_ids[trial_id], *arguments)
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
@@ -84,25 +109,26 @@ class HeldStorage(InMemoryStorage):
         if (known := self._distributions.get(param_name)) == distribution:
             assert known is not None
             distribution = known  # one object for all trials
-        self._storage.set_trial_param(self._there(trial_id), param_name, param_value_internal, distribution)
+        self._set(self._storage.set_trial_param, trial_id, param_name, param_value_internal, distribution)
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
         self._distributions[param_name] = distribution
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        if not self._storage.set_trial_state_values(self._there(trial_id), state, values):
-            return False
-        return super().set_trial_state_values(trial_id, state, values)
+        if trial_id in self._asked:
+            self._write(trial_id)
+        changed = self._set(self._storage.set_trial_state_values, trial_id, state, values)
+        return changed and super().set_trial_state_values(trial_id, state, values)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._storage.set_trial_intermediate_value(self._there(trial_id), step, intermediate_value)
+        self._set(self._storage.set_trial_intermediate_value, trial_id, step, intermediate_value)
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(self._there(trial_id), key, value)
+        self._set(self._storage.set_trial_user_attr, trial_id, key, value)
         super().set_trial_user_attr(trial_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._storage.set_trial_system_attr(self._there(trial_id), key, value)
+        self._set(self._storage.set_trial_system_attr, trial_id, key, value)
         super().set_trial_system_attr(trial_id, key, value)
 
 

@@ -105,6 +105,7 @@ def execute(record: Search) -> int:
         The exit code: 0, or 1 if a study has no finished trial or the search had to end. 130 after SIGINT, 143 after
         SIGTERM.
     """
+    record.hold()
     report, ending = Report(record), SearchStopper(record.options.time_budget)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     left = sum(record.remaining(name) for name in record.studies)
@@ -116,10 +117,11 @@ def execute(record: Search) -> int:
         ending.end(signal.SIGTERM.name)
     except BaseException as error:
         ending.end(f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        record.log(f"ended: {ending.reason or 'all trials are done'}")
+        record.log(f"ended: {ending.reason}")
+        report.stop()
         report.write()
+        raise
+    record.log(f"ended: {ending.reason or 'all trials are done'}")
     report.finish()
     print(report.closing(), flush=True)
     for number, code in SIGNALS.items():

@@ -81,22 +81,23 @@ class StudySearcher(EmptyPickle, Searcher):
             return Searcher.FINISHED
         if len(self._running) >= self.limit:
             return None
-        trial = self._asked[name].ask()
-        attrs = trial.user_attrs
-        try:
-            if attrs.get("baseline"):
-                record.space.note(trial)
-                settings: dict[str, Any] = {}
-            else:
-                settings = record.space.draw(trial)
-        except Exception as error:
-            fail(record, name, trial.number, FailureKind.ERROR, f"the space failed: {error}")
-            self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
-            return Searcher.FINISHED
-        trial.set_user_attr("commit", code_commit())
-        trial.set_user_attr("settings", settings)
-        trial.set_user_attr("baseline", bool(attrs.get("baseline")))
-        trial.set_user_attr("source", source(attrs) or "sampler")
+        with record.written_whole():
+            trial = self._asked[name].ask()
+            attrs = trial.user_attrs
+            try:
+                if attrs.get("baseline"):
+                    record.space.note(trial)
+                    settings: dict[str, Any] = {}
+                else:
+                    settings = record.space.draw(trial)
+            except Exception as error:
+                fail(record, name, trial.number, FailureKind.ERROR, f"the space failed: {error}")
+                self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
+                return Searcher.FINISHED
+            trial.set_user_attr("commit", code_commit())
+            trial.set_user_attr("settings", settings)
+            trial.set_user_attr("baseline", bool(attrs.get("baseline")))
+            trial.set_user_attr("source", source(attrs) or "sampler")
         self._running[trial_id] = _Running(name, trial)
         return {
             "study": name,

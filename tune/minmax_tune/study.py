@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from minmax_plugin import __version__
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import TOOLKITS, Config, load_config
 from minmax_plugin.installed import installed
@@ -198,6 +200,10 @@ class Search(EmptyPickle):
             self.studies[name] = optuna.load_study(study_name=study.study_name, storage=self.storage)
             self._tallies[name] = Tally(self.studies[name])
 
+    def written_whole(self) -> AbstractContextManager[None]:
+        """Have the trials that are asked for meanwhile written at the end, each as a whole."""
+        return self.storage.whole() if isinstance(self.storage, HeldStorage) else nullcontext()
+
     def set_attribute(self, study: str, number: int, name: str, value: Any) -> None:
         """Set a user attribute of a trial that has not ended."""
         study_id = self.storage.get_study_id_from_name(self.studies[study].study_name)
@@ -335,6 +341,28 @@ def numbered(folder: Path, pattern: str) -> list[Path]:
     """List the files ``iter_N.*`` of a training by N, except those of anyone who has trained it again."""
     files = [path for path in folder.glob(pattern) if AGAIN not in path.relative_to(folder).parts]
     return sorted(files, key=lambda path: int(path.stem.removeprefix("iter_")))
+
+
+def config_text(study: str, number: int, cfg: Config) -> str:
+    """Return the file of a config that a trial trains, ready for ``minmax-train``."""
+    return f"{_head(study, number)}\n{cfg.pretty_text}\n"
+
+
+def is_config(path: Path, study: str, number: int) -> bool:
+    """Whether a file holds a :func:`config_text` of that trial, by this version.
+
+    The training leaves other files in a trial's folder, and one may have the base's name. A retry has those of the
+    attempt before it.
+    """
+    try:
+        with open(path) as file:
+            return file.readline().rstrip() == _head(study, number)
+    except OSError:
+        return False
+
+
+def _head(study: str, number: int) -> str:
+    return f"# {study}, trial {number}, by minmax-plugin {__version__}"
 
 
 @functools.cache

@@ -1,8 +1,9 @@
-"""The results of a search: tables, plots, the best configs and a page, rebuilt from storage after every trial."""
+"""The results of a search: tables, plots, the best configs and a page, rebuilt from its studies as trials end."""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,11 @@ from minmax_tune.report.tables import Row
 from minmax_tune.study import Search
 
 SHARE_OF_TIME = 0.02  # that drawing may take while trials run
+PAUSE = 10  # between two writings by the thread, in units of the time that the last one took
 
 
 class Report:
-    """Writes the results of a search into its folder, from storage alone.
+    """Writes the results of a search into its folder, from its studies alone.
 
     The tables are ``trials.csv``, ``trials.json``, ``summary.json`` and ``leaderboard.md``. It writes each finished
     trial's configs, and the best ones in ``best/STUDY/``. The pictures are ``plots/`` and ``samples.png``, and
@@ -37,14 +39,45 @@ class Report:
         self._record = record
         self._warned = False
         self._draw_after = 0.0  # on the monotonic clock
+        self._configured: set[tuple[str, int]] = set()  # trials whose configs are there
+        self._wanted, self._stopping = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def write(self) -> None:
-        """Write everything, but the pictures only if the last ones are old enough."""
+    def update(self) -> None:
+        """Have a thread write everything soon, so that the trials do not wait for it."""
+        self._wanted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_up, name="report", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after what it writes just now."""
+        self._stopping.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._thread = None
+        self._stopping.clear()
+
+    def _keep_up(self) -> None:
+        while self._wanted.wait() and not self._stopping.is_set():
+            self._wanted.clear()
+            self._stopping.wait(PAUSE * self.write())
+
+    def write(self) -> float:
+        """Write everything, but the pictures only if the last ones are old enough.
+
+        Returns:
+            The seconds that it took, without the pictures.
+        """
+        start = time.monotonic()
         # No error here is worth the trials that run.
-        self._say_once(Exception, draw=time.monotonic() >= self._draw_after)
+        drawing = self._say_once(Exception, draw=start >= self._draw_after)
+        return time.monotonic() - start - drawing
 
     def finish(self) -> None:
         """Write everything, the pictures too, at the end of a search."""
+        self.stop()
         self._say_once((OSError, optuna.exceptions.StorageInternalError), draw=True)
 
     def closing(self) -> str:
@@ -58,16 +91,17 @@ class Report:
         lines.append(f"all results: {self._record.folder} (report.html to look at)")
         return "\n".join(lines)
 
-    def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> None:
+    def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> float:
         try:
-            self._write(draw)
+            return self._write(draw)
         except errors as error:
             if not self._warned:
                 what = hide(f"{type(error).__name__}: {error}")
                 warnings.warn(f"results could not be written ({what}); the search goes on.", stacklevel=3)
             self._warned = True
+            return 0.0
 
-    def _write(self, draw: bool) -> None:
+    def _write(self, draw: bool) -> float:
         record, folder = self._record, self._record.folder
         rows = tables.read_rows(record)
         frame = tables.table(record, rows)
@@ -77,18 +111,20 @@ class Report:
         write_text(folder / "summary.json", json.dumps(tables.summary(record, rows), indent=2, allow_nan=False) + "\n")
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
         for ranked in rows.values():
-            for row in ranked:
-                if row.state != "running":
-                    export.write_configs(record, row)
             export.write_best(record, ranked)
-        if draw:
-            self._draw(rows)
+        drawing = self._draw(rows) if draw else 0.0
         write_text(folder / "report.html", html.render(record, rows))
+        ended = {(row.study, row.number): row for ranked in rows.values() for row in ranked if row.state != "running"}
+        for key in ended.keys() - self._configured:
+            export.write_configs(record, ended[key])
+            self._configured.add(key)
+        return drawing
 
-    def _draw(self, rows: Mapping[str, Sequence[Row]]) -> None:
+    def _draw(self, rows: Mapping[str, Sequence[Row]]) -> float:
         start = time.monotonic()
         for name, ranked in rows.items():
             plots.draw(self._record.studies[name], ranked, self._record.objectives, self._record.folder / "plots")
         plots.draw_samples(self._record, rows)
         end = time.monotonic()
         self._draw_after = end + (end - start) / SHARE_OF_TIME
+        return end - start
