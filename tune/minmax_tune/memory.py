@@ -93,10 +93,11 @@ class HeldStorage(InMemoryStorage):
 
     def _write(self, trial_id: int) -> None:
         trial = self.get_trial(trial_id)
-        there = self._storage.create_new_trial(self._study_ids[self._asked.pop(trial_id)], trial)
-        self._trial_ids[trial_id] = there
-        if (number := self._storage.get_trial_number_from_id(there)) != trial.number:
-            raise RuntimeError(f"another program added trial {trial.number} to the study, in place of trial {number}")
+        study = self._study_ids[self._asked.pop(trial_id)]
+        self._trial_ids[trial_id] = self._storage.create_new_trial(study, trial)
+        at_its_number = self._storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+        if at_its_number != self._trial_ids[trial_id]:
+            raise RuntimeError(f"another program added trial {trial.number} to the study at the same moment")
 
     def _set(self, method: Callable[..., Any], trial_id: int, *arguments: Any) -> Any:
         """Change a trial in the storage, if it is there already."""

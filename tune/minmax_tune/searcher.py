@@ -200,7 +200,8 @@ class StudySearcher(EmptyPickle, Searcher):
         kept = summary(runs, self.metric)
         kept["metrics"] |= {cost: result[cost] for cost in COSTS}
         for key, value in kept.items():
-            trial.set_user_attr(key, value)
+            if value is not None:  # of one seed there is no interval
+                trial.set_user_attr(key, value)
 
     def _prune(self, name: str, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", hide(reason))
