@@ -567,7 +567,7 @@ def test_a_trial_of_version_0_1_0_is_judged_by_its_sentence(make, reason, again)
     record = make(names=["a"])
     ask(record)
     study = record.studies["a"]
-    study._storage.set_trial_user_attr(study.trials[0]._trial_id, "reason", reason)
+    record.set_attribute("a", 0, "reason", reason)
     study.tell(0, state=TrialState.FAIL)
     assert reconcile(record) == again
 

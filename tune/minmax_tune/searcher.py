@@ -57,13 +57,15 @@ class StudySearcher(EmptyPickle, Searcher):
         super().__init__(metric=metric, mode=mode)
         self._record, self._stopper = record, stopper
         self._running: dict[str, _Running] = {}
-        self._failures: list[str] = []
-        self._first_error: Path | None = None
-        self._finished = 0
+        self._first_failure, self._first_error = "", Path()
+        self._failed = self._finished = 0
         self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
         self.limit = sys.maxsize  # of trials asked for and not ended
-        for index, study in enumerate(record.studies.values()):
+        record.hold()
+        self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them
+        for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
+            self._asked[name] = as_sampled(study, record.storage)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         return self._guarded(lambda: self._suggest(trial_id), Searcher.FINISHED)
@@ -79,25 +81,25 @@ class StudySearcher(EmptyPickle, Searcher):
             return Searcher.FINISHED
         if len(self._running) >= self.limit:
             return None
-        study = record.studies[name]
-        trial = as_sampled(study).ask()
-        attrs = trial.user_attrs
-        try:
-            if "confirms" in attrs:
-                settings: dict[str, Any] = attrs["confirms"]["settings"]
-            elif attrs.get("baseline"):
-                record.space.note(trial)
-                settings = {}
-            else:
-                settings = record.space.draw(trial)
-        except Exception as error:
-            fail(study, trial, FailureKind.ERROR, f"the space failed: {error}")
-            self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
-            return Searcher.FINISHED
-        trial.set_user_attr("commit", code_commit())
-        trial.set_user_attr("settings", settings)
-        trial.set_user_attr("baseline", bool(attrs.get("baseline")))
-        trial.set_user_attr("source", source(attrs) or "sampler")
+        with record.written_whole():
+            trial = self._asked[name].ask()
+            attrs = trial.user_attrs
+            try:
+                if "confirms" in attrs:
+                    settings: dict[str, Any] = attrs["confirms"]["settings"]
+                elif attrs.get("baseline"):
+                    record.space.note(trial)
+                    settings = {}
+                else:
+                    settings = record.space.draw(trial)
+            except Exception as error:
+                fail(record, name, trial.number, FailureKind.ERROR, f"the space failed: {error}")
+                self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
+                return Searcher.FINISHED
+            trial.set_user_attr("commit", code_commit())
+            trial.set_user_attr("settings", settings)
+            trial.set_user_attr("baseline", bool(attrs.get("baseline")))
+            trial.set_user_attr("source", source(attrs) or "sampler")
         self._running[trial_id] = _Running(name, trial)
         return {
             "study": name,
@@ -105,7 +107,7 @@ class StudySearcher(EmptyPickle, Searcher):
             "params": trial.params,
             "settings": settings,
             "folder": record.trial_folder(name, trial.number),
-            "runs": record.runs(name, trial.number),
+            "runs": record.runs(name, trial.number, settings),
             "continues": self._continues(name, attrs),
         }
 
@@ -191,7 +193,7 @@ class StudySearcher(EmptyPickle, Searcher):
             self._prune(running.study, running.trial, reason)
             return
         kind = FailureKind.INTERRUPTED if begun else FailureKind.NOT_STARTED
-        fail(self._record.studies[running.study], running.trial, kind, f"{kind}: {reason}")
+        fail(self._record, running.study, running.trial.number, kind, f"{kind}: {reason}")
 
     def _keep(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
         runs = result.get("runs", [])
@@ -200,23 +202,25 @@ class StudySearcher(EmptyPickle, Searcher):
         kept = summary(runs, self.metric)
         kept["metrics"] |= {cost: result[cost] for cost in COSTS}
         for key, value in kept.items():
-            trial.set_user_attr(key, value)
+            if value is not None:  # of one seed there is no interval
+                trial.set_user_attr(key, value)
 
     def _prune(self, name: str, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", hide(reason))
         self._record.studies[name].tell(trial, state=TrialState.PRUNED)
 
     def _fail(self, name: str, trial: optuna.Trial, kind: FailureKind, reason: str) -> None:
-        fail(self._record.studies[name], trial, kind, reason)
-        if not self._failures:
+        fail(self._record, name, trial.number, kind, reason)
+        if not self._failed:
             self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
-        self._failures.append(f"{name} trial {trial.number}: {reason}")
+            self._first_failure = f"{name} trial {trial.number}: {reason}"
+        self._failed += 1
         trials = self._record.options.num_samples * len(self._record.studies)
         if (
-            len(self._failures) == self._finished >= min(MAX_INITIAL_FAILURES, trials)
+            self._failed == self._finished >= min(MAX_INITIAL_FAILURES, trials)
             and not self._record.any_succeeded()
         ):
-            self._stopper.end(f"nothing but failures: {self._failures[0]}", self._first_error)
+            self._stopper.end(f"nothing but failures: {self._first_failure}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """Run an action. A storage that fails ends the search, and Ray stops its trials in order."""
