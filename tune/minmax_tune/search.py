@@ -106,7 +106,7 @@ def execute(record: Search) -> int:
         SIGTERM.
     """
     record.hold()
-    report, ending = Report(record), SearchStopper(record.options.time_budget)
+    report, ending = Report(record), SearchStopper(record.options.time_budget, record.options.trial_time)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     left = sum(record.remaining(name) for name in record.studies)
     print(f"Searching {', '.join(record.studies)}: {left} trials; results in {record.folder}", flush=True)

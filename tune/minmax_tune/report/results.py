@@ -40,6 +40,7 @@ class Report:
         self._warned = False
         self._draw_after = 0.0  # on the monotonic clock
         self._configured: set[tuple[str, int]] = set()  # trials whose configs are there
+        self._dropped: set[tuple[str, int]] = set()  # trials whose checkpoints are deleted
         self._wanted, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -112,6 +113,7 @@ class Report:
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n")
         for ranked in rows.values():
             export.write_best(record, ranked)
+            export.drop_checkpoints(record, ranked, self._dropped)
         drawing = self._draw(rows) if draw else 0.0
         write_text(folder / "report.html", html.render(record, rows))
         ended = {(row.study, row.number): row for ranked in rows.values() for row in ranked if row.state != "running"}
