@@ -44,6 +44,7 @@ class Confirmation(Search):
             resource="images",
             collapse_below=None,
             time_budget=None,
+            trial_time=None,
         )
         studies = {
             name: optuna.create_study(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 from collections.abc import Container, Sequence
 
 import numpy
@@ -12,6 +14,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from minmax_plugin.errors import ConfigError
 from minmax_tune.memory import Ended
 from minmax_tune.options import Options
 
@@ -28,12 +31,17 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
         index: The study's number, so that studies draw different points.
         trials: The number of its trials so far. An extended study does not draw its first points again.
 
+    Raises:
+        ConfigError: If ``options`` name a class that cannot be used.
+
     Examples:
         >>> type(make_sampler(Options(sampler="tpe"), index=0, trials=0)).__name__
         'TPESampler'
     """
     entropy = [options.seed, index] if options.sampler == "qmc" else [options.seed, index, trials]
     seed = int(numpy.random.SeedSequence(entropy).generate_state(1)[0])
+    if ":" in options.sampler:
+        return _import_sampler(options.sampler, seed)
     match options.sampler:
         case "tpe":
             return optuna.samplers.TPESampler(seed=seed)
@@ -47,6 +55,18 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
             population = max(4, min(50, options.num_samples // 4))
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
     return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are queued: nothing is left to it
+
+
+def _import_sampler(name: str, seed: int) -> BaseSampler:
+    module, _, class_name = name.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), class_name)
+        sampler = make(seed=seed) if "seed" in inspect.signature(make).parameters else make()
+    except Exception as error:  # of anyone's code
+        raise ConfigError(f"--sampler={name!r} cannot be used: {type(error).__name__}: {error}") from error
+    if not isinstance(sampler, BaseSampler):
+        raise ConfigError(f"--sampler={name!r} is no sampler of Optuna's: derive it from optuna.samplers.BaseSampler.")
+    return sampler
 
 
 def as_sampled(study: optuna.Study, storage: InMemoryStorage) -> optuna.Study:

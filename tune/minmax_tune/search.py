@@ -136,7 +136,7 @@ def execute(record: Search) -> int:
 
 def train(record: Search, report: Report) -> SearchStopper:
     """Run the trials that are left of a search, or of its confirmation, and return why they ended."""
-    ending = SearchStopper(record.options.time_budget)
+    ending = SearchStopper(record.options.time_budget, record.options.trial_time)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     try:
         if _left(record):

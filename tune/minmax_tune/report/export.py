@@ -46,6 +46,25 @@ def write_best(record: Search, ranked: Sequence[Row]) -> None:
         _remove_beyond(record.folder / "best" / chosen[0].study, len(chosen))
 
 
+def drop_checkpoints(record: Search, ranked: Sequence[Row], dropped: set[tuple[str, int]]) -> None:
+    """Delete the checkpoints of the trials beyond the best ``--keep-checkpoints``.
+
+    A trial that failed keeps its own, because it may be resumed. So do the trials that are exported.
+
+    Args:
+        record: The search.
+        ranked: The study's trials, best first.
+        dropped: The trials whose checkpoints are deleted already, by study and number. Others are added.
+    """
+    best = sorted(ranked, key=lambda row: (not row.finished, not row.front))  # as they are exported
+    kept = max(record.options.keep_checkpoints or len(best), record.options.export_best)
+    for row in best[kept:]:
+        if row.state in ("complete", "pruned") and (row.study, row.number) not in dropped:
+            for path in numbered(record.trial_folder(row.study, row.number), "**/iter_*.pth"):
+                path.unlink(missing_ok=True)
+            dropped.add((row.study, row.number))
+
+
 def row_samples(record: Search, row: Row) -> Path | None:
     """Find the last picture of the samples of a trial's first training, if it drew any."""
     pictures = numbered(record.runs(row.study, row.number, row.settings)[0].folder / "samples", "iter_*.png")

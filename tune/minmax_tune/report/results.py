@@ -45,6 +45,7 @@ class Report:
         self._warned = False
         self._draw_after = 0.0  # on the monotonic clock
         self._configured: set[Path] = set()  # folders of trials whose configs are there
+        self._dropped: set[tuple[str, int]] = set()  # trials whose checkpoints are deleted
         self._wanted, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -126,6 +127,7 @@ class Report:
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n" + (said and f"{said}\n"))
         for ranked in rows.values():
             export.write_best(record, ranked)
+            export.drop_checkpoints(record, ranked, self._dropped)
         drawing = self._draw(rows, confirmed) if draw else 0.0
         write_text(folder / "report.html", html.render(record, rows, self._confirmation, confirmed))
         self._write_configs(record, chain(*rows.values()))
