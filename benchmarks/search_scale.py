@@ -21,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,8 @@ ADAM = {
     "betas.0": {"type": "float", "low": 0.0, "high": 0.9},
     "betas.1": {"type": "float", "low": 0.9, "high": 0.999},
 }
-SPACE = {f"optimizer.{player}.{name}": entry for player in ("generator", "discriminator") for name, entry in ADAM.items()}
+PLAYERS = ("generator", "discriminator")
+SPACE = {f"optimizer.{player}.{name}": entry for player in PLAYERS for name, entry in ADAM.items()}
 SPACE |= {
     "train_cfg.disc_steps": {"type": "int", "low": 1, "high": 8},
     "data.samples_per_gpu": {"type": "int", "low": 32, "high": 512, "log": True},
@@ -86,7 +88,7 @@ class TimedTPE(TPESampler):
 
     def sample_independent(self, *args: Any) -> Any:
         with self._timed():
-            return (self.random if self.at_random else super()).sample_independent(*args)
+            return self.random.sample_independent(*args) if self.at_random else super().sample_independent(*args)
 
     def after_trial(self, *args: Any) -> None:
         with self._timed():
@@ -107,12 +109,9 @@ class Simulation:
         options = Options(configs=("four_gaussians_minmax.py",), num_samples=trials)
         self.record = Search.create(folder, options, Space.load({"space": SPACE}), {NAME: config})
         plan(self.record, {NAME: config})
-        self.sampler, make = TimedTPE(seed=1), searching.make_sampler
-        searching.make_sampler = lambda *args: self.sampler
-        try:
+        self.sampler = TimedTPE(seed=1)
+        with unittest.mock.patch.object(searching, "make_sampler", return_value=self.sampler):
             self.searcher = StudySearcher(self.record, SearchStopper(None))
-        finally:
-            searching.make_sampler = make
         self.report = Report(self.record)
         self.progress = Progress(self.record, self.report, stream=io.StringIO())
         self.running: deque[Any] = deque()
@@ -126,8 +125,9 @@ class Simulation:
             self.step()
         (study,) = self.record.studies.values()
         one = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))[-1]
-        for self.finished in range(self.finished + 1, size + 1):
-            params = {n: self.sampler.random.sample_independent(study, one, n, d) for n, d in one.distributions.items()}
+        draw = self.sampler.random.sample_independent
+        for _ in range(self.finished, size):
+            params = {name: draw(study, one, name, kind) for name, kind in one.distributions.items()}
             number = len(study.get_trials(deepcopy=False))
             study.add_trial(
                 create_trial(
@@ -139,6 +139,7 @@ class Simulation:
                 )
             )
             self._write_files({"folder": self.record.trial_folder(NAME, number), "number": number})
+        self.finished = max(self.finished, size)
 
     def step(self) -> float:
         """End the trial that runs longest, and begin another one.

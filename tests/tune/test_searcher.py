@@ -665,7 +665,7 @@ def test_a_trial_ends_when_its_time_is_over(make):
 
 def test_any_sampler_of_optuna_can_be_named(make):
     record = make(names=["a"], sampler="optuna.samplers:NSGAIIISampler")
-    searcher, asked = ask(record, 3)
+    _, asked = ask(record, 3)
     assert isinstance(record.studies["a"].sampler, optuna.samplers.NSGAIIISampler)
     assert all(isinstance(trial, dict) for trial in asked)
 

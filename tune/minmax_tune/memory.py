@@ -184,7 +184,8 @@ class Tally:
             trials = self._study.get_trials(deepcopy=False)
             replaced = replaced_by(trials[self._seen :])
             # Those that ended earlier were counted before their retries were queued.
-            before = {number for number in replaced if number < self._seen} - {trial.number for trial in self._ended.open}
+            begun = {trial.number for trial in self._ended.open}
+            before = {number for number in replaced if number < self._seen} - begun
             self._counts.subtract(trials[number].state for number in before)
             self._replaced |= replaced
             self._seen = len(trials)
@@ -197,7 +198,7 @@ class Tally:
 
 def replaced_by(trials: Iterable[FrozenTrial]) -> set[int]:
     """Return the numbers of the trials that are run again by some of ``trials``."""
-    return {trial.user_attrs.get("retry_of") for trial in trials} - {None}
+    return {number for trial in trials if (number := trial.user_attrs.get("retry_of")) is not None}
 
 
 def counted(trials: Collection[FrozenTrial]) -> list[FrozenTrial]:

@@ -31,7 +31,7 @@ POSITIVE: Rule = ("above 0", lambda value: value > 0)
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
 SAMPLER: Rule = (
     f"one of {', '.join(SAMPLERS)}, or MODULE:CLASS of an Optuna sampler",
-    lambda value: value in SAMPLERS or re.fullmatch(r"[\w.]+:\w+", value),
+    lambda value: value in SAMPLERS or bool(re.fullmatch(r"[\w.]+:\w+", value)),
 )
 GPUS: Rule = (
     "a share of one GPU or a whole number of them",

@@ -122,9 +122,9 @@ class Recent:
 
     def _best(self) -> dict[int, FrozenTrial]:
         done = [trial for trial in self._kept if trial.state == TrialState.COMPLETE]
-        best = {}
+        best: dict[int, FrozenTrial] = {}
         for i, sign in enumerate(self._signs):
-            ranked = sorted(done, key=lambda trial: sign * trial.values[i])  # noqa: B023
+            ranked = sorted(done, key=lambda trial: sign * trial.values[i])
             best |= {trial.number: trial for trial in ranked[: BEST // len(self._signs)]}
         return best
 

@@ -64,13 +64,13 @@ class StudySearcher(EmptyPickle, Searcher):
         self._failed = self._finished = 0
         self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
         self.limit = sys.maxsize  # of trials asked for and not ended
-        record.hold()
+        storage = record.hold()
         self._ended = {name: Ended() for name in record.studies}
         self._trained_by: dict[str, dict[str, FrozenTrial]] = {name: {} for name in record.studies}  # their settings
         self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them
         for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
-            self._asked[name] = as_sampled(study, record.storage)
+            self._asked[name] = as_sampled(study, storage)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         def suggest() -> dict[str, Any] | str | None:
@@ -250,10 +250,7 @@ class StudySearcher(EmptyPickle, Searcher):
             self._first_failure = f"{name} trial {trial.number}: {reason}"
         self._failed += 1
         trials = self._record.options.num_samples * len(self._record.studies)
-        if (
-            self._failed == self._finished >= min(MAX_INITIAL_FAILURES, trials)
-            and not self._record.any_succeeded()
-        ):
+        if self._failed == self._finished >= min(MAX_INITIAL_FAILURES, trials) and not self._record.any_succeeded():
             self._stopper.end(f"nothing but failures: {self._first_failure}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:

@@ -193,14 +193,19 @@ class Search(EmptyPickle):
         bases = {name: str(folder / "base" / f"{name}.py") for name in stored["bases"]}
         return cls(folder, options, None, bases, studies, storage)
 
-    def hold(self) -> None:
-        """Read the studies into memory, once. Only the process that runs the search may: it alone writes to them."""
+    def hold(self) -> InMemoryStorage:
+        """Read the studies into memory, once. Only the process that runs the search may: it alone writes to them.
+
+        Returns:
+            Their storage in memory.
+        """
         if isinstance(self.storage, InMemoryStorage):
-            return
+            return self.storage
         self.storage = HeldStorage(self.storage)
         for name, study in self.studies.items():
             self.studies[name] = optuna.load_study(study_name=study.study_name, storage=self.storage)
             self._tallies[name] = Tally(self.studies[name])
+        return self.storage
 
     def written_whole(self) -> AbstractContextManager[None]:
         """Have the trials that are asked for meanwhile written at the end, each as a whole."""

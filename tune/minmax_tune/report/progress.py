@@ -20,7 +20,7 @@ HEARTBEAT_S = 300.0  # seconds after which a log without news gets a sign of lif
 
 
 class Progress(EmptyPickle, tune.Callback):
-    """Says how a search goes, and has its results written after each trial.
+    """Says how a search goes, and has its results written as trials end.
 
     Args:
         record: The search.
