@@ -233,7 +233,7 @@ SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
 def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampler):
     space = {name: {"type": "float", "low": 0.0, "high": 1.0, "keys": ["lr"]} for name in ("x",)}
     record = make({"space": {**space, "y": {"type": "int", "low": 0, "high": 9, "keys": ["optimizer"]}}}, ["a"],
-                  sampler=sampler, storage="sqlite:///:memory:", num_samples=14)  # fmt: skip
+                  sampler=sampler, storage="sqlite:///:memory:", num_samples=14, duplicates="train")  # fmt: skip
 
     def run(count):
         searcher = StudySearcher(record, SearchStopper(None))
