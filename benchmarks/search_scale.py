@@ -17,6 +17,7 @@ import io
 import os
 import platform
 import resource
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -31,24 +32,33 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.trial import TrialState, create_trial
 
 from benchmarks.tables import ROOT, commit, keep
 from minmax_plugin.hosts import Config, load_config
 from minmax_tune import searcher as searching
+from minmax_tune.failures import FailureKind
 from minmax_tune.options import Options
-from minmax_tune.queue import plan
+from minmax_tune.queue import fail, plan
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.space import Space
 from minmax_tune.stopping import SearchStopper
+from minmax_tune.storage import DATABASE
 from minmax_tune.study import Search, config_text
 
 RESULT = ROOT / "benchmarks" / "results" / "search_scale.csv"
 SIZES = (10, 100, 1_000, 5_000, 10_000)
 RUNNING = 200
 WINDOW = 50  # trials that are measured at each size
+PLAYED = 100  # trials that are not copies of others
+TRIAL = "study_id, state, datetime_start, datetime_complete"  # columns of Optuna's tables
+PARTS = {
+    "trial_params": "param_name, param_value, distribution_json",
+    "trial_values": "objective, value, value_type",
+    "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
+    "trial_user_attributes": "key, value_json",
+}
 REPORTS = 3  # measurements of each trial
 NAME = "four_gaussians"
 ADAM = {
@@ -107,39 +117,38 @@ class Simulation:
     def __init__(self, folder: Path, trials: int, running: int = RUNNING) -> None:
         config = load_config("four_gaussians_minmax.py")
         options = Options(configs=("four_gaussians_minmax.py",), num_samples=trials)
-        self.record = Search.create(folder, options, Space.load({"space": SPACE}), {NAME: config})
-        plan(self.record, {NAME: config})
-        self.sampler = TimedTPE(seed=1)
+        self.folder, self._room = folder, running
+        record = Search.create(folder, options, Space.load({"space": SPACE}), {NAME: config})
+        plan(record, {NAME: config})
+        self._begin(record)
+
+    def _begin(self, record: Search) -> None:
+        self.record, self.sampler = record, TimedTPE(seed=1)
+        self.sampler.at_random = True
         with unittest.mock.patch.object(searching, "make_sampler", return_value=self.sampler):
             self.searcher = StudySearcher(self.record, SearchStopper(None))
         self.report = Report(self.record)
         self.progress = Progress(self.record, self.report, stream=io.StringIO())
         self.running: deque[Any] = deque()
-        self.finished = self._asked = 0
-        while len(self.running) < running and self._start():
+        self.finished = self.record.state()[NAME]["COMPLETE"]
+        self._asked = 0
+        while len(self.running) < self._room and self._start():
             pass
 
     def fill(self, size: int) -> None:
-        """Have ``size`` finished trials: the first hundred are played, and the others are added as they are."""
-        while self.finished < min(size, 100):
+        """Have ``size`` finished trials: the first hundred are played, the others are copies of them in the database.
+
+        The search is then resumed, as after a kill.
+        """
+        while self.finished < min(size, PLAYED):
             self.step()
-        (study,) = self.record.studies.values()
-        one = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))[-1]
-        draw = self.sampler.random.sample_independent
-        for _ in range(self.finished, size):
-            params = {name: draw(study, one, name, kind) for name, kind in one.distributions.items()}
-            number = len(study.get_trials(deepcopy=False))
-            study.add_trial(
-                create_trial(
-                    value=_result(number, REPORTS)["balance"],
-                    params=params,
-                    distributions=one.distributions,
-                    user_attrs=one.user_attrs,
-                    intermediate_values=one.intermediate_values,
-                )
-            )
-            self._write_files({"folder": self.record.trial_folder(NAME, number), "number": number})
-        self.finished = max(self.finished, size)
+        if self.finished < size:
+            self.report.stop()
+            for trial in self.running:
+                fail(self.record, NAME, trial.config["number"], FailureKind.ERROR, "the search was filled")
+            for number in copy_trials(self.folder / DATABASE, size - self.finished):
+                self._write_files({"folder": self.record.trial_folder(NAME, number), "number": number})
+            self._begin(Search.open(self.folder))
 
     def step(self) -> float:
         """End the trial that runs longest, and begin another one.
@@ -175,6 +184,26 @@ class Simulation:
         (config["folder"] / f"{NAME}.py").write_text(config_text(NAME, config["number"], cfg))
 
 
+def copy_trials(database: Path, count: int) -> range:
+    """Add copies of finished trials to a search's SQLite database, and return their numbers."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        (first,) = connection.execute("SELECT COUNT(*) FROM trials").fetchone()
+        done = [row[0] for row in connection.execute("SELECT trial_id FROM trials WHERE state = 'COMPLETE'")][:PLAYED]
+        for number in range(first, first + count):
+            source = done[number % len(done)]
+            copied = connection.execute(
+                f"INSERT INTO trials (number, {TRIAL}) SELECT ?, {TRIAL} FROM trials WHERE trial_id = ?",
+                (number, source),
+            ).lastrowid
+            for table, columns in PARTS.items():
+                connection.execute(
+                    f"INSERT INTO {table} (trial_id, {columns}) SELECT ?, {columns} FROM {table} WHERE trial_id = ?",
+                    (copied, source),
+                )
+        connection.commit()
+    return range(first, first + count)
+
+
 def _result(number: int, report: int) -> dict[str, Any]:
     score = (number * 0.618 % 1 + report) / (REPORTS + 1)
     metrics = {"balance": score, "modes": 4.0, "hq": score}
@@ -205,6 +234,7 @@ def measure(play: Simulation, version: str) -> dict[str, Any]:
         own = [1000 * play.step() for _ in range(WINDOW)]
     sampler = 1000 * (play.sampler.seconds - before) / WINDOW
     memory = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    play.sampler.at_random = True
     play.report.stop()
     start = time.perf_counter()
     Report(play.record).finish()
@@ -232,9 +262,8 @@ def main() -> int:
     args, version = parser.parse_args(), commit()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=args.place) as place:
-        play = Simulation(Path(place) / "search", max(args.sizes) + WINDOW + args.running, args.running)
+        play = Simulation(Path(place) / "search", 2 * (max(args.sizes) + len(args.sizes) * args.running), args.running)
         for size in args.sizes:
-            play.sampler.at_random = True
             play.fill(size)
             row = measure(play, version)
             print({n: round(value, 2) if isinstance(value, float) else value for n, value in row.items()}, flush=True)
