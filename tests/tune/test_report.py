@@ -491,8 +491,10 @@ def test_only_the_best_keep_their_checkpoints(tmp_path):
         folder = record.trial_folder("points", i)
         (folder / "again").mkdir(parents=True)
         (folder / "iter_9.pth").write_text(str(i))
+        (folder / "latest.pth").symlink_to("iter_9.pth")
         (folder / "again" / "iter_9.pth").write_text("someone's own")
         report.write()
     again = ["again"] * 4
     assert checkpoints() == [*again, "points_1", "points_2", "points_3"], "one that failed may be resumed"
+    assert all(path.exists() for path in (tmp_path / "s").rglob("latest.pth"))
     assert (tmp_path / "s" / "best" / "points" / "checkpoint.pth").read_text() == "1"

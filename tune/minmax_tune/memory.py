@@ -59,6 +59,8 @@ class HeldStorage(InMemoryStorage):
             super().set_study_system_attr(here, key, value)
         for trial in self._storage.get_all_trials(there, deepcopy=False):
             trial_id = super().create_new_trial(here, trial)
+            held = self.get_trial(trial_id)
+            held.distributions = {name: self._one(name, kind) for name, kind in held.distributions.items()}
             if not trial.state.is_finished():
                 self._trial_ids[trial_id] = self._storage.get_trial_id_from_study_id_trial_number(there, trial.number)
         self._study_ids[here] = there
@@ -114,12 +116,15 @@ class HeldStorage(InMemoryStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        if (known := self._distributions.get(param_name)) == distribution:
-            assert known is not None
-            distribution = known  # one object for all trials
+        distribution = self._one(param_name, distribution)
         self._set(self._storage.set_trial_param, trial_id, param_name, param_value_internal, distribution)
         super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        self._distributions[param_name] = distribution
+
+    def _one(self, param: str, distribution: BaseDistribution) -> BaseDistribution:
+        """Return the last equal distribution of a parameter, so that all trials share one object."""
+        if self._distributions.get(param) != distribution:
+            self._distributions[param] = distribution
+        return self._distributions[param]
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         if trial_id in self._asked:

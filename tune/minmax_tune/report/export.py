@@ -60,8 +60,12 @@ def drop_checkpoints(record: Search, ranked: Sequence[Row], dropped: set[tuple[s
     kept = max(record.options.keep_checkpoints or len(best), record.options.export_best)
     for row in best[kept:]:
         if row.state in ("complete", "pruned") and (row.study, row.number) not in dropped:
-            for path in numbered(record.trial_folder(row.study, row.number), "**/iter_*.pth"):
+            folder = record.trial_folder(row.study, row.number)
+            for path in numbered(folder, "**/iter_*.pth"):
                 path.unlink(missing_ok=True)
+            for link in folder.rglob("latest.pth"):
+                if not link.exists():  # it led to one of them
+                    link.unlink(missing_ok=True)
             dropped.add((row.study, row.number))
 
 
