@@ -45,7 +45,8 @@ from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.space import Space
 from minmax_tune.stopping import SearchStopper
 from minmax_tune.storage import DATABASE
-from minmax_tune.study import Search, config_text
+from minmax_tune.study import Search
+from minmax_tune.trial.files import config_text
 
 RESULT = ROOT / "benchmarks" / "results" / "search_scale.csv"
 SIZES = (10, 100, 1_000, 5_000, 10_000)

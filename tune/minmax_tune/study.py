@@ -21,7 +21,6 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from minmax_plugin import __version__
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import TOOLKITS, Config, load_config
 from minmax_plugin.installed import installed
@@ -42,7 +41,6 @@ LOCK = "lock"  # file that the process of a search holds
 UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can resume after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
-AGAIN = "again"  # folder in a trial's or a best config's, for anyone who trains it again
 CODE = Path(__file__).parent
 SHARED = "shared"  # name of the one study over all data sets
 
@@ -351,34 +349,6 @@ def new_folder(folder: Path, options: Options) -> None:
         if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):
             raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def numbered(folder: Path, pattern: str) -> list[Path]:
-    """List the files ``iter_N.*`` of a training by N, except those of anyone who has trained it again."""
-    files = [path for path in folder.glob(pattern) if AGAIN not in path.relative_to(folder).parts]
-    return sorted(files, key=lambda path: int(path.stem.removeprefix("iter_")))
-
-
-def config_text(study: str, number: int, cfg: Config) -> str:
-    """Return the file of a config that a trial trains, ready for ``minmax-train``."""
-    return f"{_head(study, number)}\n{cfg.pretty_text}\n"
-
-
-def is_config(path: Path, study: str, number: int) -> bool:
-    """Whether a file holds a :func:`config_text` of that trial, by this version.
-
-    The training leaves other files in a trial's folder, and one may have the base's name. A retry has those of the
-    attempt before it.
-    """
-    try:
-        with open(path) as file:
-            return file.readline().rstrip() == _head(study, number)
-    except OSError:
-        return False
-
-
-def _head(study: str, number: int) -> str:
-    return f"# {study}, trial {number}, by minmax-plugin {__version__}"
 
 
 @functools.cache

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from minmax_tune.files import link_or_copy, replaced, write_text
 from minmax_tune.report.tables import Row, commands
-from minmax_tune.study import Search, config_text, is_config, numbered
+from minmax_tune.study import Search
+from minmax_tune.trial.files import config_text, is_config, numbered
 
 
 def write_configs(record: Search, row: Row) -> None:

@@ -14,8 +14,9 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
-from minmax_tune.study import AGAIN, Search, source
+from minmax_tune.study import Search, source
 from minmax_tune.trial.distributed import training
+from minmax_tune.trial.files import AGAIN
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
 

@@ -25,8 +25,9 @@ from minmax_tune.addresses import know
 from minmax_tune.failures import FailureKind
 from minmax_tune.files import write_text
 from minmax_tune.space.paths import trial_config
-from minmax_tune.study import REPORTS, Run, config_text, numbered
+from minmax_tune.study import REPORTS, Run
 from minmax_tune.trial.distributed import train_apart
+from minmax_tune.trial.files import config_text, numbered
 
 COLLAPSE = 3  # measurements in a row
 
