@@ -161,37 +161,6 @@ def test_without_a_finished_trial_there_is_nothing_to_confirm(make):
     assert said(record)[1] == ["nothing to confirm: no trial has finished"]
 
 
-def test_another_best_trial_is_confirmed_beside_the_same_runs_of_the_unmodified_config(make):
-    record = make()
-    confirmation = Confirmation(record)
-    confirmation.plan()
-    train(confirmation, [0.1, 0.7, 0.2, 0.8, 0.3, 0.9])
-    record.update(record.options, extend=1)
-    train(record, [0.9])
-    confirmation = Confirmation(record)
-    confirmation.plan()
-    asked = train(confirmation, [0.4, 0.5, 0.6])
-    assert {a["settings"]["lr"] for a in asked} == {record.studies["a"].trials[2].params["lr"]}
-    stored, lines = said(record)
-    assert (stored["trial"], stored["gain"]) == (2, pytest.approx(0.3))
-    assert lines[1].startswith("best, trial 2: score 0.5000 on 3 fresh seeds")
-
-
-def test_a_run_that_was_cut_is_run_again_and_counts_once(make):
-    record = make()
-    confirmation = Confirmation(record)
-    confirmation.plan()
-    StudySearcher(confirmation, SearchStopper(None)).suggest("killed")
-    confirmation = Confirmation(record)
-    assert reconcile(confirmation) == 1
-    confirmation.plan()
-    assert confirmation.remaining("a") == 6
-    asked = train(confirmation, [0.7, 0.2, 0.8, 0.3, 0.9, 0.1])
-    assert asked[-1]["settings"] == {"seed": 2}
-    values = {key: row.value for key, row in confirmation.rows()["a"].items()}
-    assert values == {(None, 2): 0.1, (None, 3): 0.2, (None, 4): 0.3, (1, 2): 0.7, (1, 3): 0.8, (1, 4): 0.9}
-
-
 def test_its_studies_are_held_in_memory_and_written_like_the_search_s(make):
     record = make()
     confirmation = Confirmation(record)
@@ -233,6 +202,37 @@ def test_the_results_follow_its_runs(make, monkeypatch):
 def test_no_limit_of_the_search_cuts_its_runs(make):
     options = Confirmation(make(trial_time=60.0, time_budget=60.0)).options
     assert (options.trial_time, options.time_budget) == (None, None)
+
+
+def test_another_best_trial_is_confirmed_beside_the_same_runs_of_the_unmodified_config(make):
+    record = make()
+    confirmation = Confirmation(record)
+    confirmation.plan()
+    train(confirmation, [0.1, 0.7, 0.2, 0.8, 0.3, 0.9])
+    record.update(record.options, extend=1)
+    train(record, [0.9])
+    confirmation = Confirmation(record)
+    confirmation.plan()
+    asked = train(confirmation, [0.4, 0.5, 0.6])
+    assert {a["settings"]["lr"] for a in asked} == {record.studies["a"].trials[2].params["lr"]}
+    stored, lines = said(record)
+    assert (stored["trial"], stored["gain"]) == (2, pytest.approx(0.3))
+    assert lines[1].startswith("best, trial 2: score 0.5000 on 3 fresh seeds")
+
+
+def test_a_run_that_was_cut_is_run_again_and_counts_once(make):
+    record = make()
+    confirmation = Confirmation(record)
+    confirmation.plan()
+    StudySearcher(confirmation, SearchStopper(None)).suggest("killed")
+    confirmation = Confirmation(record)
+    assert reconcile(confirmation) == 1
+    confirmation.plan()
+    assert confirmation.remaining("a") == 6
+    asked = train(confirmation, [0.7, 0.2, 0.8, 0.3, 0.9, 0.1])
+    assert asked[-1]["settings"] == {"seed": 2}
+    values = {key: row.value for key, row in confirmation.rows()["a"].items()}
+    assert values == {(None, 2): 0.1, (None, 3): 0.2, (None, 4): 0.3, (1, 2): 0.7, (1, 3): 0.8, (1, 4): 0.9}
 
 
 def test_equal_values_differ_by_their_difference():
