@@ -40,7 +40,7 @@ def with_table(text: str) -> str:
 
 
 def _usage(action: argparse.Action) -> str:
-    value = "\\|".join(map(str, action.choices or [action.metavar]))
+    value = "|".join(map(str, action.choices or [action.metavar])).replace("|", "\\|")
     if not action.option_strings:
         return f"{value} ..."
     if action.nargs == 0:

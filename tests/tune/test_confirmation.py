@@ -1,17 +1,23 @@
 """--confirm: which seeds are fresh, what is trained on them, what is said of it, and that a kill loses nothing."""
 
+import io
 import json
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import pytest
 from mmcv import Config
 from optuna.trial import TrialState
 from search_runs import search, short_config, space_file, start, trials, wait_for
 
+from benchmarks.search_scale import statements
 from minmax_tune.confirmation import Confirmation, confirms
 from minmax_tune.options import Options
 from minmax_tune.queue import plan, reconcile
+from minmax_tune.report.confirmed import read_confirmed
+from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
 from minmax_tune.report.tables import read_rows
 from minmax_tune.scores import difference
@@ -153,6 +159,49 @@ def test_without_a_finished_trial_there_is_nothing_to_confirm(make):
     confirmation.plan()
     assert confirmation.remaining("a") == 0
     assert said(record)[1] == ["nothing to confirm: no trial has finished"]
+
+
+def test_its_studies_are_held_in_memory_and_written_like_the_search_s(make):
+    record = make()
+    confirmation = Confirmation(record)
+    confirmation.plan()
+    searcher = StudySearcher(confirmation, SearchStopper(None))
+    searcher.suggest("0")
+    assert confirmation.storage is record.storage
+    with statements() as seen:
+        assert confirmation.state()["a"] | {"RUNNING": 1, "left": 5} == confirmation.state()["a"]
+        read_confirmed(confirmation, read_rows(record))
+    assert not seen
+    here, there = (
+        [(t.number, t.state, t.user_attrs) for t in its.studies["a"].get_trials()]
+        for its in (Confirmation(record), Confirmation(Search.open(record.folder)))
+    )
+    assert here == there
+    assert len(here) == 6
+
+
+def test_the_results_follow_its_runs(make, monkeypatch):
+    monkeypatch.setattr("minmax_tune.report.results.PAUSE", 0)
+    record = make()
+    confirmation, report, out = Confirmation(record), Report(record), io.StringIO()
+    confirmation.plan()
+    says = Progress(confirmation, report, stream=out)
+    for asked in train(confirmation, [0.1, 0.7, 0.2, 0.8, 0.3, 0.9]):
+        says.on_trial_complete(iteration=1, trials=[], trial=SimpleNamespace(config=asked))
+    table, end = record.folder / "leaderboard.md", time.monotonic() + 60
+    while not (table.exists() and "; better by 0.6000" in table.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    report.stop()
+    assert "; better by 0.6000" in table.read_text()
+    assert "[6/6]" in out.getvalue()
+    assert "a unmodified config on fresh seed 2: score 0.1000\n" in out.getvalue()
+    report.finish()
+    assert len(list((confirmation.folder / "trials").glob("*/a.py"))) == 6
+
+
+def test_no_limit_of_the_search_cuts_its_runs(make):
+    options = Confirmation(make(trial_time=60.0, time_budget=60.0)).options
+    assert (options.trial_time, options.time_budget) == (None, None)
 
 
 def test_another_best_trial_is_confirmed_beside_the_same_runs_of_the_unmodified_config(make):

@@ -33,7 +33,7 @@ def test_every_default_that_the_help_names_is_the_option_s():
 
 
 def test_the_python_space_of_the_guide_draws():
-    (source,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (source,) = re.findall(r"```python\n(POINTS.*?)```", TEXT, re.DOTALL)
     from minmax_plugin.mmgen.config import load_config
 
     Space.load({"python": source}).check({"points": load_config(ROOT / "configs/four_gaussians_gda.py")})

@@ -173,7 +173,7 @@ def test_what_ray_pickles_of_a_search_holds_nothing_of_it(tmp_path):
     searcher = StudySearcher(record, ending)
     searcher.suggest("1")  # a trial knows its storage
     for part in (record, searcher, Progress(record, Report(record)), list(searcher._running.values())):
-        assert b"sqlite" in cloudpickle.dumps({"storage": record.studies["a"]._storage})
+        assert b"sqlite" in cloudpickle.dumps({"storage": record.storage})
         assert b"sqlite" not in cloudpickle.dumps({"search_alg": part})
 
 

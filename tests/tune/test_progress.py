@@ -32,6 +32,14 @@ def record(tmp_path):
     return Search.create(tmp_path / "s", options, Space.read(options.space), {"a": load_config(GAUSSIANS)})
 
 
+@pytest.fixture
+def report(record):
+    """Of the record, with its thread ended."""
+    report = Report(record)
+    yield report
+    report.stop()
+
+
 def play(record, says):
     """Four trials, as Ray Tune tells of them and as the searcher leaves them in the study."""
     study = record.studies["a"]
@@ -60,9 +68,9 @@ def play(record, says):
 LEFT = r"; about [\d.]+ (s|min|h) left"
 
 
-def test_a_log_gets_a_line_for_each_trial_that_ends(record):
+def test_a_log_gets_a_line_for_each_trial_that_ends(record, report):
     out = io.StringIO()
-    play(record, Progress(record, Report(record), stream=out))
+    play(record, Progress(record, report, stream=out))
     lines = out.getvalue().splitlines()
     expected = [
         r"\[1/4\] \d\d:\d\d:\d\d a trial 0: balance 0\.2500, the best so far" + LEFT,
@@ -76,23 +84,23 @@ def test_a_log_gets_a_line_for_each_trial_that_ends(record):
         assert re.fullmatch(pattern, line), line
 
 
-def test_a_log_without_news_gets_a_sign_of_life(record, monkeypatch):
+def test_a_log_without_news_gets_a_sign_of_life(record, report, monkeypatch):
     monkeypatch.setattr(progress, "HEARTBEAT_S", -1.0)
     out = io.StringIO()
-    play(record, Progress(record, Report(record), stream=out))
+    play(record, Progress(record, report, stream=out))
     signs = [line for line in out.getvalue().splitlines() if "running" in line]
     assert len(signs) == 4
     assert re.fullmatch(r"\[3/4\] \S+ 1 running, 1 failed, a best 0\.2500 \(trial 0\)" + LEFT, signs[3])
 
 
-def test_a_terminal_gets_a_line_that_stays_up_to_date(record):
+def test_a_terminal_gets_a_line_that_stays_up_to_date(record, report):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     seen = []
     watcher = threading.Thread(target=lambda: seen.extend(iter(lambda: read(ours), b"")))
     watcher.start()
     with os.fdopen(theirs, "w") as terminal:
-        play(record, Progress(record, Report(record), stream=terminal))
+        play(record, Progress(record, report, stream=terminal))
     watcher.join()
     os.close(ours)
     updates = re.split(r"[\r\n]+", b"".join(seen).decode())
@@ -112,31 +120,52 @@ def read(terminal):
         return b""
 
 
-def test_what_an_earlier_run_did_is_counted(record):
+def test_what_an_earlier_run_did_is_counted(record, report):
     study = record.studies["a"]
     study.tell(study.ask(), 0.5)
     out = io.StringIO()
-    says = Progress(record, Report(record), stream=out)
+    says = Progress(record, report, stream=out)
     trial = study.ask()
     study.tell(trial, 0.75)
     says.on_trial_complete(iteration=1, trials=[], trial=SimpleNamespace(config={"study": "a", "number": 1}))
     assert out.getvalue().startswith("[2/4]")
 
 
-def test_results_are_written_after_each_trial(record):
-    play(record, Progress(record, Report(record), stream=io.StringIO()))
-    table = (record.folder / "leaderboard.md").read_text()
-    assert table.count("\n") == 6
-    assert "| a | 1 | – | fail: diverged" in table
+def test_results_follow_the_trials(record, report, monkeypatch):
+    monkeypatch.setattr("minmax_tune.report.results.PAUSE", 0)
+    play(record, Progress(record, report, stream=io.StringIO()))
+    table = record.folder / "leaderboard.md"
+    end = time.monotonic() + 60
+    while not (table.exists() and "| a | 3 | 0.1250" in table.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert table.read_text().count("\n") == 6
+    assert "| a | 1 | – | fail: diverged" in table.read_text()
 
 
-def test_the_time_left_is_that_of_the_trials_left(record, monkeypatch):
+def test_no_trial_waits_for_the_results(record, report, monkeypatch):
+    may_write, written = threading.Event(), []
+
+    def write():
+        may_write.wait(60)
+        written.append(record.state()["a"]["COMPLETE"])
+        return 0.0
+
+    monkeypatch.setattr(report, "write", write)
+    play(record, Progress(record, report, stream=io.StringIO()))
+    assert not written
+    may_write.set()
+    report.stop()
+    assert written
+    assert written[-1] == 2
+
+
+def test_the_time_left_is_that_of_the_trials_left(record, report, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(
         progress, "time", SimpleNamespace(monotonic=lambda: clock[0], strftime=time.strftime, gmtime=time.gmtime)
     )
     out = io.StringIO()
-    says = Progress(record, Report(record), stream=out)
+    says = Progress(record, report, stream=out)
     study = record.studies["a"]
     study.tell(study.ask(), 0.5)
     clock[0] = 10.0

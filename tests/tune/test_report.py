@@ -477,3 +477,24 @@ def test_what_is_better_is_drawn_as_better(tmp_path, objective, so_far, strong, 
     (axes,) = parallel_coordinates(rows, record.objectives).axes
     (top,) = (line for line in axes.lines if line.get_alpha() == 0.9)
     assert top.get_ydata()[-1] == end
+
+
+def test_only_the_best_keep_their_checkpoints(tmp_path):
+    record = new_record(tmp_path / "s", keep_checkpoints=2)
+    report = Report(record)
+
+    def checkpoints():
+        return sorted(path.parent.name for path in (tmp_path / "s" / "trials").rglob("iter_9.pth"))
+
+    for i, (value, state) in enumerate([(0.5, "COMPLETE"), (0.9, "COMPLETE"), (0.8, "COMPLETE"), (0.1, "FAIL")]):
+        add(record, TrialState[state], values=[value] if state == "COMPLETE" else None, rate=1e-3 * (i + 1))
+        folder = record.trial_folder("points", i)
+        (folder / "again").mkdir(parents=True)
+        (folder / "iter_9.pth").write_text(str(i))
+        (folder / "latest.pth").symlink_to("iter_9.pth")
+        (folder / "again" / "iter_9.pth").write_text("someone's own")
+        report.write()
+    again = ["again"] * 4
+    assert checkpoints() == [*again, "points_1", "points_2", "points_3"], "one that failed may be resumed"
+    assert all(path.exists() for path in (tmp_path / "s").rglob("latest.pth"))
+    assert (tmp_path / "s" / "best" / "points" / "checkpoint.pth").read_text() == "1"

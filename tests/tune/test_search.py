@@ -117,7 +117,7 @@ def test_bad_options_for_an_earlier_search_are_one_clear_error(capsys, arguments
 
 
 UNREADABLE = [
-    (["--sampler", "tpee"], "argument --sampler: invalid choice: 'tpee'"),
+    (["--scheduler", "ashaa"], "argument --scheduler: invalid choice: 'ashaa'"),
     (["--num-samples", "x"], "argument --num-samples: invalid int value: 'x'"),
     (["--time-budget", "x"], "argument --time-budget: 'x' is no time: write 8h, 30m, 90s or 1h30m"),
     (["--nothing"], "unrecognized arguments: --nothing"),

@@ -16,6 +16,7 @@ from minmax_tune.failures import FailureKind
 from minmax_tune.options import Options
 from minmax_tune.queue import plan, reconcile, retry_errored
 from minmax_tune.report import tables
+from minmax_tune.samplers import make_sampler
 from minmax_tune.scores import summary
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.space import Space
@@ -232,7 +233,7 @@ SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
 def test_every_sampler_learns_and_an_extended_study_draws_new_points(make, sampler):
     space = {name: {"type": "float", "low": 0.0, "high": 1.0, "keys": ["lr"]} for name in ("x",)}
     record = make({"space": {**space, "y": {"type": "int", "low": 0, "high": 9, "keys": ["optimizer"]}}}, ["a"],
-                  sampler=sampler, storage="sqlite:///:memory:", num_samples=14)  # fmt: skip
+                  sampler=sampler, storage="sqlite:///:memory:", num_samples=14, duplicates="train")  # fmt: skip
 
     def run(count):
         searcher = StudySearcher(record, SearchStopper(None))
@@ -567,7 +568,7 @@ def test_a_trial_of_version_0_1_0_is_judged_by_its_sentence(make, reason, again)
     record = make(names=["a"])
     ask(record)
     study = record.studies["a"]
-    study._storage.set_trial_user_attr(study.trials[0]._trial_id, "reason", reason)
+    record.set_attribute("a", 0, "reason", reason)
     study.tell(0, state=TrialState.FAIL)
     assert reconcile(record) == again
 
@@ -610,3 +611,71 @@ def test_the_unmodified_config_is_queued_once_though_its_parameters_were_other_o
     plan(record, record.configs)
     sources = [t.user_attrs.get("source") for t in record.studies["a"].get_trials()]
     assert sources.count("baseline") == 1
+
+
+CHOICE = {"space": {"lr": {"type": "choice", "options": [0.1, 0.2]}}}
+
+
+@pytest.mark.parametrize("objectives", [("score:max",), ("score:max", "seconds:min")])
+def test_a_duplicate_gets_the_results_of_the_finished_trial(make, objectives):
+    record = make(CHOICE, ["a"], baseline=False, num_samples=12, objectives=objectives, sampler="random")
+    searcher = StudySearcher(record, SearchStopper(None))
+    trained = 0
+    while (asked := searcher.suggest(str(trained))) != StudySearcher.FINISHED:
+        searcher.on_trial_result(str(trained), result(0.0, images=50))
+        searcher.on_trial_complete(str(trained), result(asked["settings"]["lr"], outcome="complete"))
+        trained += 1
+    first, *others = record.studies["a"].get_trials()
+    assert trained == 2
+    assert len(others) == 11
+    again = next(t for t in others if t.params == first.params)
+    assert (again.state, again.values) == (TrialState.COMPLETE, first.values)
+    assert again.intermediate_values == first.intermediate_values
+    assert again.user_attrs["reason"] == "trial 0 has the same settings, so it was not trained again"
+    for name in ("scores", "metrics", "runs"):
+        assert again.user_attrs[name] == first.user_attrs[name]
+    assert any("repeats trial 0" in line for line in record.lines())
+
+
+def test_duplicates_are_trained_where_that_is_asked_for(make):
+    record = make(CHOICE, ["a"], baseline=False, num_samples=5, sampler="random", duplicates="train")
+    searcher = StudySearcher(record, SearchStopper(None))
+    for i in range(5):
+        asked = searcher.suggest(str(i))
+        searcher.on_trial_complete(str(i), result(asked["settings"]["lr"], outcome="complete"))
+    assert len(record.studies["a"].trials) == 5
+
+
+def test_a_trial_ends_when_its_time_is_over(make):
+    record, ending = make(names=["a"], trial_time=60.0), SearchStopper(None, trial_time=60.0)
+    searcher = StudySearcher(record, ending)
+    searcher.suggest("0")
+    late = result(0.4, images=300) | {"seconds": 61.0}
+    assert not ending("0", result(0.2))
+    assert not ending("0", late | {"outcome": "complete"}), "it ends by itself"
+    assert ending("0", late)
+    assert not ending.stop_all(), "the others go on"
+    searcher.on_trial_complete("0", late)
+    trial = record.studies["a"].trials[0]
+    assert (trial.state, trial.user_attrs["reason"]) == (
+        TrialState.PRUNED,
+        "stopped after its time of 60 s at 300 images",
+    )
+
+
+def test_any_sampler_of_optuna_can_be_named(make):
+    record = make(names=["a"], sampler="optuna.samplers:NSGAIIISampler")
+    _, asked = ask(record, 3)
+    assert isinstance(record.studies["a"].sampler, optuna.samplers.NSGAIIISampler)
+    assert all(isinstance(trial, dict) for trial in asked)
+
+
+WRONG = [("os:getcwd", "is no sampler of Optuna's"), ("nowhere.at:All", "cannot be used: ModuleNotFoundError")]
+
+
+@pytest.mark.parametrize(("name", "message"), WRONG)
+def test_a_sampler_that_cannot_be_used_is_one_clear_error(name, message):
+    with pytest.raises(ConfigError, match=message):
+        make_sampler(Options(sampler=name), index=0, trials=0)
+    with pytest.raises(ConfigError, match="--sampler must be one of tpe"):
+        Options(sampler="tpee")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -43,17 +44,18 @@ class Confirmation(Search):
             resource="images",
             collapse_below=None,
             time_budget=None,
+            trial_time=None,
         )
         studies = {
             name: optuna.create_study(
-                storage=study._storage,
+                storage=search.storage,
                 study_name=f"{study.study_name}.confirm",
                 directions=study.directions,
                 load_if_exists=True,
             )
             for name, study in search.studies.items()
         }
-        super().__init__(search.folder / FOLDER, options, None, search.bases, studies)
+        super().__init__(search.folder / FOLDER, options, None, search.bases, studies, search.storage)
         self.search = search
 
     @property
@@ -83,8 +85,8 @@ class Confirmation(Search):
                     kept = {"trial": number, "seed": seed, "settings": {**settings, "seed": seed}}
                     enqueue(self.studies[name], {}, confirms=kept, source=FOLDER)
 
-    def remaining(self, study: str) -> int:
-        return len(self.studies[study].get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+    def _remaining(self, counts: Counter[TrialState]) -> int:
+        return counts[TrialState.WAITING]
 
     def any_succeeded(self) -> bool:
         return True  # the best trial of the search has

@@ -28,6 +28,11 @@ NOT_NEGATIVE: Rule = ("0 or more", lambda value: value >= 0)
 AT_LEAST_2: Rule = ("2 or more", lambda value: value >= 2)
 AT_LEAST_1: Rule = ("1 or more", lambda value: value >= 1)
 POSITIVE: Rule = ("above 0", lambda value: value > 0)
+SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
+SAMPLER: Rule = (
+    f"one of {', '.join(SAMPLERS)}, or MODULE:CLASS of an Optuna sampler",
+    lambda value: value in SAMPLERS or bool(re.fullmatch(r"[\w.]+:\w+", value)),
+)
 GPUS: Rule = (
     "a share of one GPU or a whole number of them",
     lambda value: 0 <= value <= 1 or (value > 1 and not value % 1),
@@ -89,12 +94,14 @@ class Options:
         points: YAML list of points to try first, after the unmodified config
         baseline: whether trial 0 is the unmodified config (default: yes)
         warm_start: first try the best of each study of another search
-        sampler: how Optuna proposes
+        sampler: how Optuna proposes; MODULE:CLASS is any sampler of Optuna's that can be imported
         scheduler: how weak trials are stopped early
         resource: what early stopping counts, so that trials compare
         grace: what a trial may use before it is stopped: a share of all images (default: 0.25), or seconds
         collapse_below: end a trial when its objective is worse than V in three measurements in a row
         time_budget: end the search after so long (8h, 30m, 90s)
+        trial_time: end a trial at its first measurement after so long
+        duplicates: whether a trial with the settings of a finished one gets its results, or is trained again
         cpus_per_trial: CPU cores a trial uses
         gpus_per_trial: GPUs a trial uses: a fraction of one, several, or 0 (default: 1 where there are any)
         max_concurrent: most trials at once (default: what there is)
@@ -107,6 +114,7 @@ class Options:
             systems; write a password as '$VARIABLE', which is filled in and not stored
         mlflow: also log to this MLflow tracking server or folder; a password as in --storage
         export_best: how many of the best configs to write
+        keep_checkpoints: how many trials of each study keep their checkpoints, the best ones (default: all)
 
     Raises:
         ConfigError: If a value is out of range, or two exclude each other.
@@ -130,12 +138,14 @@ class Options:
     baseline: bool = _what(True)
     warm_start: str | None = _what(None, "DIR")
 
-    sampler: str = _how("tpe", choices=("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid"))
+    sampler: str = _how("tpe", "|".join((*SAMPLERS, "MODULE:CLASS")), SAMPLER)
     scheduler: str = _how("none", choices=("asha", "median", "none"))
     resource: str = _how("images", choices=("images", "seconds"))
     grace: float | None = _how(None, "X", POSITIVE)
     collapse_below: float | None = _how(None, "V")
     time_budget: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
+    trial_time: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
+    duplicates: str = _how("copy", choices=("copy", "train"))
 
     cpus_per_trial: float = _use(1, "X", POSITIVE)
     gpus_per_trial: float | None = _use(None, "X", GPUS)
@@ -150,6 +160,7 @@ class Options:
     mlflow: str | None = _kept(None, "URI", mutable=True)
 
     export_best: int = _later(1, "K", AT_LEAST_1, mutable=True)
+    keep_checkpoints: int | None = _later(None, "K", AT_LEAST_1, mutable=True)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -130,7 +130,7 @@ def reconcile(record: Search) -> int:
                 queued += 1
         # also those whose retry was queued just before the search was killed
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            fail(study, trial.number, FailureKind.SEARCH_KILLED, FailureKind.SEARCH_KILLED)
+            fail(record, name, trial.number, FailureKind.SEARCH_KILLED, FailureKind.SEARCH_KILLED)
     return queued
 
 
@@ -165,13 +165,11 @@ def enqueue(study: optuna.Study, params: dict[str, Any], **attrs: Any) -> None:
     study.enqueue_trial(params, user_attrs={**attrs, "queued": params})
 
 
-def fail(study: optuna.Study, trial: optuna.Trial | int, kind: FailureKind, reason: str) -> None:
+def fail(record: Search, study: str, number: int, kind: FailureKind, reason: str) -> None:
     """Tell a study that a trial failed, and why: a kind for the program, a sentence for people."""
-    number = trial if isinstance(trial, int) else trial.number
-    trial_id = study.get_trials(deepcopy=False)[number]._trial_id
-    for name, value in (("failure", kind.value), ("reason", hide(reason))):
-        study._storage.set_trial_user_attr(trial_id, name, value)
-    study.tell(number, state=TrialState.FAIL)
+    record.set_attribute(study, number, "failure", kind.value)
+    record.set_attribute(study, number, "reason", hide(reason))
+    record.studies[study].tell(number, state=TrialState.FAIL)
 
 
 def _earlier(folder: str) -> Search:

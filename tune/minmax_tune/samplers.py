@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+import importlib
+import inspect
+from collections.abc import Container, Sequence
 
 import numpy
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from minmax_plugin.errors import ConfigError
+from minmax_tune.memory import Ended
 from minmax_tune.options import Options
+
+HISTORY = 1000  # trials that TPE sees
+BEST = 100  # of them, whenever they ended; TPE itself calls at most 25 trials good
+SPARE = 100  # trials more, until some are dropped
 
 
 def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
@@ -20,12 +31,17 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
         index: The study's number, so that studies draw different points.
         trials: The number of its trials so far. An extended study does not draw its first points again.
 
+    Raises:
+        ConfigError: If ``options`` name a class that cannot be used.
+
     Examples:
         >>> type(make_sampler(Options(sampler="tpe"), index=0, trials=0)).__name__
         'TPESampler'
     """
     entropy = [options.seed, index] if options.sampler == "qmc" else [options.seed, index, trials]
     seed = int(numpy.random.SeedSequence(entropy).generate_state(1)[0])
+    if ":" in options.sampler:
+        return _import_sampler(options.sampler, seed)
     match options.sampler:
         case "tpe":
             return optuna.samplers.TPESampler(seed=seed)
@@ -41,22 +57,77 @@ def make_sampler(options: Options, index: int, trials: int) -> BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are queued: nothing is left to it
 
 
-def as_sampled(study: optuna.Study) -> optuna.Study:
-    """Return a study as its sampler is to see it. Samplers that model each parameter alone see all of it."""
-    models_each = isinstance(study.sampler, (optuna.samplers.TPESampler, optuna.samplers.RandomSampler))
-    return study if models_each else _WholeStudy(study)
+def _import_sampler(name: str, seed: int) -> BaseSampler:
+    module, _, class_name = name.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), class_name)
+        sampler = make(seed=seed) if "seed" in inspect.signature(make).parameters else make()
+    except Exception as error:  # of anyone's code
+        raise ConfigError(f"--sampler={name!r} cannot be used: {type(error).__name__}: {error}") from error
+    if not isinstance(sampler, BaseSampler):
+        raise ConfigError(f"--sampler={name!r} is no sampler of Optuna's: derive it from optuna.samplers.BaseSampler.")
+    return sampler
 
 
-class _WholeStudy(optuna.Study):
-    """A study without the unmodified config, where the space cannot express all of it.
+def as_sampled(study: optuna.Study, storage: InMemoryStorage) -> optuna.Study:
+    """Return a study as its sampler is to see it. What is asked of it is asked of the study.
 
-    Most samplers model the parameters that all trials share. One trial without parameters would leave none, and they
-    would draw at random for ever.
+    TPE sees its best and its latest trials, because its time grows with each. It would give the older ones little
+    weight anyway. Most other samplers model the parameters that all trials share. One trial without parameters would
+    leave none, and they would draw at random for ever. So they do not see an unmodified config that the space cannot
+    express.
+
+    Args:
+        study: The study.
+        storage: Its storage, in memory.
+    """
+    if isinstance(study.sampler, optuna.samplers.RandomSampler):
+        return study
+    choose = Recent(study.directions) if isinstance(study.sampler, optuna.samplers.TPESampler) else _whole
+
+    class View(type(storage)):  # type: ignore[misc, valid-type]
+        def get_all_trials(
+            self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+        ) -> list[FrozenTrial]:
+            trials = choose(super().get_all_trials(study_id, deepcopy=False))
+            chosen = [t for t in trials if states is None or t.state in states]
+            return copy.deepcopy(chosen) if deepcopy else chosen
+
+    view = View.__new__(View)
+    view.__dict__ = storage.__dict__  # the same storage, except for what is seen of it
+    return optuna.load_study(study_name=study.study_name, storage=view, sampler=study.sampler)
+
+
+class Recent:
+    """Chooses :data:`HISTORY` trials of a study: the best ones by each objective, and the latest ones.
+
+    Trials that wait or run come in addition.
+
+    Args:
+        directions: The directions of the objectives.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self.__dict__ = study.__dict__
+    def __init__(self, directions: Sequence[StudyDirection]) -> None:
+        self._signs = [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in directions]
+        self._ended = Ended()
+        self._kept: list[FrozenTrial] = []  # the latest last
 
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        trials = super()._get_trials(*args, **kwargs)
-        return [t for t in trials if t.state == TrialState.WAITING or not t.user_attrs.get("partial")]
+    def __call__(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        self._kept += self._ended.update(trials)
+        if len(self._kept) > HISTORY + SPARE:
+            best = self._best()
+            others = [trial for trial in self._kept if trial.number not in best]
+            self._kept = [*best.values(), *others[len(best) - HISTORY :]]
+        return sorted([*self._kept, *self._ended.open], key=lambda trial: trial.number)
+
+    def _best(self) -> dict[int, FrozenTrial]:
+        done = [trial for trial in self._kept if trial.state == TrialState.COMPLETE]
+        best: dict[int, FrozenTrial] = {}
+        for i, sign in enumerate(self._signs):
+            ranked = sorted(done, key=lambda trial: sign * trial.values[i])
+            best |= {trial.number: trial for trial in ranked[: BEST // len(self._signs)]}
+        return best
+
+
+def _whole(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [t for t in trials if t.state == TrialState.WAITING or not t.user_attrs.get("partial")]

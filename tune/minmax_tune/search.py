@@ -109,6 +109,7 @@ def execute(record: Search) -> int:
         The exit code: 0, or 1 if a study has no finished trial or the search had to end. 130 after SIGINT, 143 after
         SIGTERM.
     """
+    record.hold()
     report = Report(record)
     print(f"Searching {', '.join(record.studies)}: {_left(record)} trials; results in {record.folder}", flush=True)
     ending = train(record, report)
@@ -135,7 +136,7 @@ def execute(record: Search) -> int:
 
 def train(record: Search, report: Report) -> SearchStopper:
     """Run the trials that are left of a search, or of its confirmation, and return why they ended."""
-    ending = SearchStopper(record.options.time_budget)
+    ending = SearchStopper(record.options.time_budget, record.options.trial_time)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     try:
         if _left(record):
@@ -144,10 +145,11 @@ def train(record: Search, report: Report) -> SearchStopper:
         ending.end(signal.SIGTERM.name)
     except BaseException as error:
         ending.end(f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        record.log(f"ended: {ending.reason or 'all trials are done'}")
+        record.log(f"ended: {ending.reason}")
+        report.stop()
         report.write()
+        raise
+    record.log(f"ended: {ending.reason or 'all trials are done'}")
     return ending
 
 

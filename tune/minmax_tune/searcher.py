@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind
+from minmax_tune.memory import Ended
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
 from minmax_tune.samplers import as_sampled, make_sampler
@@ -24,6 +26,7 @@ from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.study import REPORTS, Search, code_commit, source
 from minmax_tune.validation import COSTS
 
+_REPEATED = object()  # what is found for a trial that needs no training
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
 
 
@@ -57,16 +60,25 @@ class StudySearcher(EmptyPickle, Searcher):
         super().__init__(metric=metric, mode=mode)
         self._record, self._stopper = record, stopper
         self._running: dict[str, _Running] = {}
-        self._failures: list[str] = []
-        self._first_error: Path | None = None
-        self._finished = 0
+        self._first_failure, self._first_error = "", Path()
+        self._failed = self._finished = 0
         self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
         self.limit = sys.maxsize  # of trials asked for and not ended
-        for index, study in enumerate(record.studies.values()):
+        storage = record.hold()
+        self._ended = {name: Ended() for name in record.studies}
+        self._trained_by: dict[str, dict[str, FrozenTrial]] = {name: {} for name in record.studies}  # their settings
+        self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them
+        for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
+            self._asked[name] = as_sampled(study, storage)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        return self._guarded(lambda: self._suggest(trial_id), Searcher.FINISHED)
+        def suggest() -> dict[str, Any] | str | None:
+            while (found := self._suggest(trial_id)) is _REPEATED:
+                pass
+            return found
+
+        return self._guarded(suggest, Searcher.FINISHED)
 
     def _suggest(self, trial_id: str) -> Any:
         record = self._record
@@ -79,25 +91,28 @@ class StudySearcher(EmptyPickle, Searcher):
             return Searcher.FINISHED
         if len(self._running) >= self.limit:
             return None
-        study = record.studies[name]
-        trial = as_sampled(study).ask()
-        attrs = trial.user_attrs
-        try:
-            if "confirms" in attrs:
-                settings: dict[str, Any] = attrs["confirms"]["settings"]
-            elif attrs.get("baseline"):
-                record.space.note(trial)
-                settings = {}
-            else:
-                settings = record.space.draw(trial)
-        except Exception as error:
-            fail(study, trial, FailureKind.ERROR, f"the space failed: {error}")
-            self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
-            return Searcher.FINISHED
-        trial.set_user_attr("commit", code_commit())
-        trial.set_user_attr("settings", settings)
-        trial.set_user_attr("baseline", bool(attrs.get("baseline")))
-        trial.set_user_attr("source", source(attrs) or "sampler")
+        with record.written_whole():
+            trial = self._asked[name].ask()
+            attrs = trial.user_attrs
+            try:
+                if "confirms" in attrs:
+                    settings: dict[str, Any] = attrs["confirms"]["settings"]
+                elif attrs.get("baseline"):
+                    record.space.note(trial)
+                    settings = {}
+                else:
+                    settings = record.space.draw(trial)
+            except Exception as error:
+                fail(record, name, trial.number, FailureKind.ERROR, f"the space failed: {error}")
+                self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
+                return Searcher.FINISHED
+            trial.set_user_attr("commit", code_commit())
+            trial.set_user_attr("settings", settings)
+            trial.set_user_attr("baseline", bool(attrs.get("baseline")))
+            trial.set_user_attr("source", source(attrs) or "sampler")
+        if record.options.duplicates == "copy" and (known := self._trained(name, settings)):
+            self._repeat(name, trial, known)
+            return _REPEATED
         self._running[trial_id] = _Running(name, trial)
         return {
             "study": name,
@@ -105,9 +120,28 @@ class StudySearcher(EmptyPickle, Searcher):
             "params": trial.params,
             "settings": settings,
             "folder": record.trial_folder(name, trial.number),
-            "runs": record.runs(name, trial.number),
+            "runs": record.runs(name, trial.number, settings),
             "continues": self._continues(name, attrs),
         }
+
+    def _trained(self, name: str, settings: dict[str, Any]) -> FrozenTrial | None:
+        """Find a finished trial of these settings."""
+        trained = self._trained_by[name]
+        for trial in self._ended[name].update(self._record.studies[name].get_trials(deepcopy=False)):
+            if trial.state == TrialState.COMPLETE and "runs" in trial.user_attrs:
+                trained.setdefault(_text(trial.user_attrs["settings"]), trial)
+        return trained.get(_text(settings))
+
+    def _repeat(self, name: str, trial: optuna.Trial, known: FrozenTrial) -> None:
+        """Give a trial the results of a finished one."""
+        for attribute in ("runs", "scores", "interval", "metrics", "history"):
+            if attribute in known.user_attrs:
+                trial.set_user_attr(attribute, known.user_attrs[attribute])
+        trial.set_user_attr("reason", f"trial {known.number} has the same settings, so it was not trained again")
+        for step, value in known.intermediate_values.items():
+            trial.report(value, step)
+        self._record.studies[name].tell(trial, known.values)
+        self._record.log(f"{name}: trial {trial.number} repeats trial {known.number}, and gets its results")
 
     def _continues(self, name: str, attrs: dict[str, Any]) -> Path | None:
         """Find the folder of the earlier attempt from which a retry resumes."""
@@ -170,8 +204,10 @@ class StudySearcher(EmptyPickle, Searcher):
         elif outcome == "complete":
             study.tell(trial, [float(v) for v in values])
         else:
-            images = result.get("images", 0)
-            self._prune(name, trial, f"stopped early by {self._record.options.scheduler} at {images} images")
+            images, by = result.get("images", 0), f"early by {self._record.options.scheduler}"
+            if trial_id in self._stopper.timed_out:
+                by = f"after its time of {self._record.options.trial_time:g} s"
+            self._prune(name, trial, f"stopped {by} at {images} images")
 
     def close(self, reason: str | None) -> None:
         """End the trials that still run in their studies, because the search ends before they do."""
@@ -191,7 +227,7 @@ class StudySearcher(EmptyPickle, Searcher):
             self._prune(running.study, running.trial, reason)
             return
         kind = FailureKind.INTERRUPTED if begun else FailureKind.NOT_STARTED
-        fail(self._record.studies[running.study], running.trial, kind, f"{kind}: {reason}")
+        fail(self._record, running.study, running.trial.number, kind, f"{kind}: {reason}")
 
     def _keep(self, trial: optuna.Trial, result: dict[str, Any]) -> None:
         runs = result.get("runs", [])
@@ -200,23 +236,22 @@ class StudySearcher(EmptyPickle, Searcher):
         kept = summary(runs, self.metric)
         kept["metrics"] |= {cost: result[cost] for cost in COSTS}
         for key, value in kept.items():
-            trial.set_user_attr(key, value)
+            if value is not None:  # of one seed there is no interval
+                trial.set_user_attr(key, value)
 
     def _prune(self, name: str, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", hide(reason))
         self._record.studies[name].tell(trial, state=TrialState.PRUNED)
 
     def _fail(self, name: str, trial: optuna.Trial, kind: FailureKind, reason: str) -> None:
-        fail(self._record.studies[name], trial, kind, reason)
-        if not self._failures:
+        fail(self._record, name, trial.number, kind, reason)
+        if not self._failed:
             self._first_error = self._record.trial_folder(name, trial.number) / "error.txt"
-        self._failures.append(f"{name} trial {trial.number}: {reason}")
+            self._first_failure = f"{name} trial {trial.number}: {reason}"
+        self._failed += 1
         trials = self._record.options.num_samples * len(self._record.studies)
-        if (
-            len(self._failures) == self._finished >= min(MAX_INITIAL_FAILURES, trials)
-            and not self._record.any_succeeded()
-        ):
-            self._stopper.end(f"nothing but failures: {self._failures[0]}", self._first_error)
+        if self._failed == self._finished >= min(MAX_INITIAL_FAILURES, trials) and not self._record.any_succeeded():
+            self._stopper.end(f"nothing but failures: {self._first_failure}", self._first_error)
 
     def _guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """Run an action. A storage that fails ends the search, and Ray stops its trials in order."""
@@ -231,6 +266,10 @@ class StudySearcher(EmptyPickle, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         pass
+
+
+def _text(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
 
 
 def _finite(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ class SearchStopper(Stopper):
 
     Args:
         time_budget: The seconds from now until the search ends, or ``None``.
+        trial_time: The seconds that a trial may train, or ``None``.
 
     Examples:
         >>> stopper = SearchStopper(None)
@@ -28,8 +30,10 @@ class SearchStopper(Stopper):
         (True, 'interrupted (SIGINT)')
     """
 
-    def __init__(self, time_budget: float | None) -> None:
+    def __init__(self, time_budget: float | None, trial_time: float | None = None) -> None:
         self._deadline = None if time_budget is None else time.monotonic() + time_budget
+        self._trial_time = math.inf if trial_time is None else trial_time
+        self.timed_out: set[str] = set()  # ids of the trials that were stopped because their time was over
         self.reason: str | None = None
         self.error: Path | None = None  # the traceback that explains it
 
@@ -38,7 +42,10 @@ class SearchStopper(Stopper):
             self.reason, self.error = hide(reason), error
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        if result.get("seconds", 0.0) <= self._trial_time or result.get("outcome"):  # it may end by itself just now
+            return False
+        self.timed_out.add(trial_id)
+        return True
 
     def stop_all(self) -> bool:
         if self._deadline is not None and time.monotonic() > self._deadline:

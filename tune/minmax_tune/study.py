@@ -9,13 +9,15 @@ import platform
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,6 +27,7 @@ from minmax_plugin.installed import installed
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import take_out
 from minmax_tune.files import write_text, writing
+from minmax_tune.memory import HeldStorage, Tally, counted
 from minmax_tune.options import ADDRESSES, Options
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.space.paths import trial_config
@@ -38,7 +41,6 @@ LOCK = "lock"  # file that the process of a search holds
 UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can resume after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
-AGAIN = "again"  # folder in a trial's or a best config's, for anyone who trains it again
 CODE = Path(__file__).parent
 SHARED = "shared"  # name of the one study over all data sets
 
@@ -86,6 +88,7 @@ class Search(EmptyPickle):
             space.
         bases: The file of each base config, by name.
         studies: The studies by name: those of ``bases``, or one named ``shared``.
+        storage: The storage of the studies.
 
     Examples:
         >>> Search.open("nowhere")
@@ -102,9 +105,11 @@ class Search(EmptyPickle):
         space: Space | None,
         bases: Mapping[str, str],
         studies: Mapping[str, optuna.Study],
+        storage: BaseStorage,
     ) -> None:
         self.folder, self.options, self._space = folder, options, space
-        self.bases, self.studies = dict(bases), dict(studies)
+        self.bases, self.studies, self.storage = dict(bases), dict(studies), storage
+        self._tallies = {name: Tally(study) for name, study in self.studies.items()}
         self.is_rehearsal = False  # kept in memory alone
 
     @classmethod
@@ -134,7 +139,7 @@ class Search(EmptyPickle):
             cfg.dump(bases[name])
         (folder / "space.json").write_text(json.dumps(space.content, indent=2) + "\n")
         studies = {name: _new_study(storage, prefix + name, folder, options) for name in names}
-        record = cls(folder, options, space, bases, studies)
+        record = cls(folder, options, space, bases, studies, storage)
         record.write(
             started=time.strftime("%Y-%m-%d %H:%M:%S %z"),
             commit=code_commit(),
@@ -146,14 +151,16 @@ class Search(EmptyPickle):
             **{NO_PASSWORD: True},
         )
         record.log("started")
+        record.hold()
         return record
 
     @classmethod
     def rehearse(cls, options: Options, space: Space, configs: Mapping[str, Config]) -> Search:
         """Make a search in memory alone."""
         names = list(configs) if options.layout == "per-dataset" else [SHARED]
-        studies = {name: optuna.create_study(directions=_directions(options)) for name in names}
-        record = cls(Path(options.storage_path), options, space, dict.fromkeys(configs, ""), studies)
+        storage, directions = InMemoryStorage(), _directions(options)
+        studies = {n: optuna.create_study(storage=storage, study_name=n, directions=directions) for n in names}
+        record = cls(Path(options.storage_path), options, space, dict.fromkeys(configs, ""), studies, storage)
         record.configs, record.is_rehearsal = dict(configs), True
         return record
 
@@ -182,7 +189,31 @@ class Search(EmptyPickle):
             raise ConfigError(f"{folder}: its storage {options.storage} lacks its studies, {names}.") from error
         # By its place in the folder, which may have been moved or copied.
         bases = {name: str(folder / "base" / f"{name}.py") for name in stored["bases"]}
-        return cls(folder, options, None, bases, studies)
+        return cls(folder, options, None, bases, studies, storage)
+
+    def hold(self) -> InMemoryStorage:
+        """Read the studies into memory, once. Only the process that runs the search may: it alone writes to them.
+
+        Returns:
+            Their storage in memory.
+        """
+        if isinstance(self.storage, InMemoryStorage):
+            return self.storage
+        self.storage = HeldStorage(self.storage)
+        for name, study in self.studies.items():
+            self.studies[name] = optuna.load_study(study_name=study.study_name, storage=self.storage)
+            self._tallies[name] = Tally(self.studies[name])
+        return self.storage
+
+    def written_whole(self) -> AbstractContextManager[None]:
+        """Have the trials that are asked for meanwhile written at the end, each as a whole."""
+        return self.storage.whole() if isinstance(self.storage, HeldStorage) else nullcontext()
+
+    def set_attribute(self, study: str, number: int, name: str, value: Any) -> None:
+        """Set a user attribute of a trial that has not ended."""
+        study_id = self.storage.get_study_id_from_name(self.studies[study].study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self.storage.set_trial_user_attr(trial_id, name, value)
 
     @property
     def name(self) -> str:
@@ -220,15 +251,21 @@ class Search(EmptyPickle):
         """Return the folder of a trial."""
         return self.folder / TRIALS / f"{study}_{number}"
 
-    def runs(self, study: str, number: int) -> list[Run]:
+    def runs(self, study: str, number: int, settings: Mapping[str, Any] | None = None) -> list[Run]:
         """List a trial's trainings, in their order: seed by seed, and in a shared study data set by data set.
 
         The first seed is the search's, unless the space sets ``seed``. A trial of a single run has its files in its
         folder itself.
+
+        Args:
+            study: The study of the trial.
+            number: The number of the trial.
+            settings: Its settings. If not given, they are read from the study.
         """
         shared, folder = self.options.layout == "shared", self.trial_folder(study, number)
-        trials = self.studies[study].get_trials(deepcopy=False)
-        settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
+        if settings is None:
+            trials = self.studies[study].get_trials(deepcopy=False)
+            settings = trials[number].user_attrs.get("settings", {}) if number < len(trials) else {}
         first = settings.get("seed", self.options.seed)
         return [
             Run(base, first + i, folder / (base * shared) / (f"seed_{self.options.seed + i}" * (self.seeds > 1)))
@@ -246,28 +283,29 @@ class Search(EmptyPickle):
 
     def counted(self, study: str) -> list[FrozenTrial]:
         """List the trials of a study that were begun, except those that a retry replaced."""
-        trials = self.studies[study].get_trials(deepcopy=False)
-        replaced = {t.user_attrs.get("retry_of") for t in trials}
-        return [t for t in trials if t.state != TrialState.WAITING and t.number not in replaced]
+        return counted(self.studies[study].get_trials(deepcopy=False))
 
     def any_succeeded(self) -> bool:
         """Whether a trial of any study has ended without failing."""
-        good = (TrialState.COMPLETE, TrialState.PRUNED)
-        return any(study.get_trials(deepcopy=False, states=good) for study in self.studies.values())
+        return any(counts[TrialState.COMPLETE] or counts[TrialState.PRUNED] for counts in self._counts().values())
 
     def remaining(self, study: str) -> int:
         """Count the trials of a study that have not been begun."""
-        return max(0, self.options.num_samples - len(self.counted(study)))
+        return self._remaining(self._tallies[study].read())
 
     def state(self) -> dict[str, dict[str, int]]:
         """Count each study's trials in each state, and those that are left."""
+        begun = [state for state in TrialState if state != TrialState.WAITING]
         return {
-            name: {
-                **{s.name: sum(t.state == s for t in self.counted(name)) for s in TrialState if s.name != "WAITING"},
-                "left": self.remaining(name),
-            }
-            for name in self.studies
+            name: {**{state.name: counts[state] for state in begun}, "left": self._remaining(counts)}
+            for name, counts in self._counts().items()
         }
+
+    def _counts(self) -> dict[str, Counter[TrialState]]:
+        return {name: tally.read() for name, tally in self._tallies.items()}
+
+    def _remaining(self, counts: Counter[TrialState]) -> int:
+        return max(0, self.options.num_samples - counts.total() + counts[TrialState.WAITING])
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``search.log``."""
@@ -311,12 +349,6 @@ def new_folder(folder: Path, options: Options) -> None:
         if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):
             raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def numbered(folder: Path, pattern: str) -> list[Path]:
-    """List the files ``iter_N.*`` of a training by N, except those of anyone who has trained it again."""
-    files = [path for path in folder.glob(pattern) if AGAIN not in path.relative_to(folder).parts]
-    return sorted(files, key=lambda path: int(path.stem.removeprefix("iter_")))
 
 
 @functools.cache

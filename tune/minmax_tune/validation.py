@@ -13,6 +13,7 @@ from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.hosts import Config, host_of, load_config
 from minmax_plugin.secrets import paths_of_secrets
 from minmax_tune.options import Options
+from minmax_tune.samplers import make_sampler
 from minmax_tune.space.paths import hint
 from minmax_tune.space.space import Space
 
@@ -29,6 +30,7 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
         SpaceError, ConfigError: If something is wrong. The message names the first error.
     """
     check_resources(options)
+    make_sampler(options, index=0, trials=0)
     space = Space.read(options.space)
     if options.points is not None:
         space.points = [*space.points, *read_points(options.points)]

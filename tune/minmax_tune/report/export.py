@@ -9,7 +9,8 @@ from pathlib import Path
 
 from minmax_tune.files import link_or_copy, replaced, write_text
 from minmax_tune.report.tables import Row, commands
-from minmax_tune.study import Search, numbered
+from minmax_tune.study import Search
+from minmax_tune.trial.files import config_text, is_config, numbered
 
 
 def write_configs(record: Search, row: Row) -> None:
@@ -21,9 +22,8 @@ def write_configs(record: Search, row: Row) -> None:
     """
     for base in _bases(record, row):
         path = record.trial_folder(row.study, row.number) / f"{base}.py"
-        # A trial's settings never change. But the training leaves other files there, and one may have the base's
-        # name. A retry has those of the attempt before it, and an earlier version has written other names.
-        write_text(path, _config(record, row, base))
+        if not is_config(path, row.study, row.number):  # its worker has died, or an earlier version has written it
+            write_text(path, _config(record, row, base))
 
 
 def write_best(record: Search, ranked: Sequence[Row]) -> None:
@@ -47,9 +47,32 @@ def write_best(record: Search, ranked: Sequence[Row]) -> None:
         _remove_beyond(record.folder / "best" / chosen[0].study, len(chosen))
 
 
+def drop_checkpoints(record: Search, ranked: Sequence[Row], dropped: set[tuple[str, int]]) -> None:
+    """Delete the checkpoints of the trials beyond the best ``--keep-checkpoints``.
+
+    A trial that failed keeps its own, because it may be resumed. So do the trials that are exported.
+
+    Args:
+        record: The search.
+        ranked: The study's trials, best first.
+        dropped: The trials whose checkpoints are deleted already, by study and number. Others are added.
+    """
+    best = sorted(ranked, key=lambda row: (not row.finished, not row.front))  # as they are exported
+    kept = max(record.options.keep_checkpoints or len(best), record.options.export_best)
+    for row in best[kept:]:
+        if row.state in ("complete", "pruned") and (row.study, row.number) not in dropped:
+            folder = record.trial_folder(row.study, row.number)
+            for path in numbered(folder, "**/iter_*.pth"):
+                path.unlink(missing_ok=True)
+            for link in folder.rglob("latest.pth"):
+                if not link.exists():  # it led to one of them
+                    link.unlink(missing_ok=True)
+            dropped.add((row.study, row.number))
+
+
 def row_samples(record: Search, row: Row) -> Path | None:
     """Find the last picture of the samples of a trial's first training, if it drew any."""
-    pictures = numbered(record.runs(row.study, row.number)[0].folder / "samples", "iter_*.png")
+    pictures = numbered(record.runs(row.study, row.number, row.settings)[0].folder / "samples", "iter_*.png")
     return pictures[-1] if pictures else None
 
 
@@ -64,12 +87,13 @@ def _write(record: Search, row: Row, folder: Path) -> None:
         "objectives": {m: value for (m, _), value in zip(record.objectives, row.values, strict=True)},
         "interval": row.interval,
         "scores": row.scores,
-        "seeds": sorted({run.seed for run in record.runs(row.study, row.number)}),
+        "seeds": sorted({run.seed for run in record.runs(row.study, row.number, row.settings)}),
         "params": row.params,
         "settings": row.settings,
     }
     write_text(folder / "params.json", json.dumps(params, indent=2) + "\n")
-    lines = commands(record, row.study, row.number, {base: folder / name for base, name in names.items()})
+    configs = {base: folder / name for base, name in names.items()}
+    lines = commands(record, row.study, row.number, configs, row.settings)
     write_text(folder / "command.txt", "\n".join(lines) + "\n")
     # Files that this trial lacks must not be left from the earlier best trial.
     if samples := row_samples(record, row):
@@ -77,7 +101,7 @@ def _write(record: Search, row: Row, folder: Path) -> None:
             shutil.copy(samples, aside)
     else:
         (folder / "samples.png").unlink(missing_ok=True)
-    if checkpoints := numbered(record.runs(row.study, row.number)[0].folder, "**/iter_*.pth"):
+    if checkpoints := numbered(record.runs(row.study, row.number, row.settings)[0].folder, "**/iter_*.pth"):
         link_or_copy(checkpoints[-1], folder / "checkpoint.pth")
     else:
         (folder / "checkpoint.pth").unlink(missing_ok=True)
@@ -95,8 +119,8 @@ def _remove_beyond(folder: Path, places: int) -> None:
 
 
 def _config(record: Search, row: Row, base: str) -> str:
-    return f"# {row.study}, trial {row.number}\n{record.merged(base, row.settings).pretty_text}\n"
+    return config_text(row.study, row.number, record.merged(base, row.settings))
 
 
 def _bases(record: Search, row: Row) -> list[str]:
-    return list(dict.fromkeys(run.base for run in record.runs(row.study, row.number)))
+    return list(dict.fromkeys(run.base for run in record.runs(row.study, row.number, row.settings)))

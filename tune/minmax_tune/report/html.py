@@ -8,6 +8,7 @@ import json
 import mimetypes
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from minmax_tune.report.tables import Row
 from minmax_tune.storage import database_url
 from minmax_tune.study import Search
 
+SHOWN = 300  # trials on the page; the tables have all
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PLOTS = {  # in the page's order
     "pareto_front": "Pareto front: no trial beats these in every objective",
@@ -59,13 +61,21 @@ def render(
         number=tables.number, setting=tables.setting, time=tables.duration, data=_data, path=_path, breakable=_breakable
     )
     kept = json.loads((record.folder / "search.json").read_text())
+    most = max(1, SHOWN // len(rows))  # of each study
+    shown = {name: ranked[:most] for name, ranked in rows.items()}
+    unfinished = [[row for row in ranked if not row.finished] for ranked in rows.values()]
+    first_unfinished = [row for ranked in unfinished for row in ranked[:most]]
     return environment.from_string(TEMPLATE.read_text()).render(
         record=record,
         rows=rows,
-        studies=[_study(record, name, ranked, confirmation, confirmed.get(name)) for name, ranked in rows.items()],
+        studies=[
+            _study(record, name, ranked, confirmation, confirmed.get(name)) | {"shown": shown[name]}
+            for name, ranked in rows.items()
+        ],
         state=record.state(),
-        unfinished=[r for ranked in rows.values() for r in ranked if not r.finished],
-        links={(r.study, r.number): _links(record, r) for ranked in rows.values() for r in ranked},
+        unfinished=first_unfinished,
+        unfinished_count=sum(map(len, unfinished)),
+        links={(r.study, r.number): _links(record, r) for r in chain(*shown.values(), first_unfinished)},
         files=[name for name in _FILES if (record.folder / name).exists()],
         kept=kept,
         lines=record.lines(),

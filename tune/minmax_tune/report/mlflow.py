@@ -95,7 +95,7 @@ class MlflowLogger(EmptyPickle, tune.Callback):
     def _end(self, config: dict[str, Any]) -> None:
         study, number = config["study"], config["number"]
         run = self._runs.pop((study, number))
-        row = next(row for row in tables.read_rows(self._record)[study] if row.number == number)
+        row = tables.read_row(self._record, study, number)
         if row.interval:
             for name, value in zip(("low", "high"), row.interval, strict=True):
                 self._client.log_metric(run, f"{self._record.objectives[0][0]}_{name}", value)

@@ -41,6 +41,7 @@ STYLE: Any = {
 }
 MOST_LINES = 3  # of pictures, one for each fresh seed
 STRONG = 3  # trials whose courses are in strong colours
+DRAWN = 400  # trials in a plot: more make a page slow to open, and hide each other
 
 
 class TooFew(Exception):
@@ -68,16 +69,27 @@ def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[st
     }
     if len(objectives) > 1:
         kinds["pareto_front"] = pareto_front
+    few = thinned(rows)
     for kind, make in kinds.items():
         with mpl.rc_context(STYLE):
             try:
-                figure = make(rows, objectives)
+                figure = make(rows if kind == "history" else few, objectives)
             except TooFew:
                 continue
             for suffix in ("png", "svg"):
                 with replaced(folder / f"{name}_{kind}.{suffix}") as path:
                     more: Any = {"metadata": {"Date": None}, "transparent": True} if suffix == "svg" else {}
                     figure.savefig(path, dpi=130, bbox_inches="tight", **more)
+
+
+def thinned(rows: Sequence[Row]) -> Sequence[Row]:
+    """Choose the rows that are drawn: all, or the best ones and some :data:`DRAWN` in all, evenly by rank."""
+    if len(rows) <= DRAWN:
+        return rows
+    best = DRAWN // 4
+    even = {int(place) for place in np.linspace(best, len(rows) - 1, DRAWN - best)}
+    kept = (r.baseline or (r.front and len(r.values) > 1) for r in rows)
+    return [r for place, (r, keep) in enumerate(zip(rows, kept, strict=True)) if keep or place < best or place in even]
 
 
 def history(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figure:
@@ -88,19 +100,21 @@ def history(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figur
     numbers, values = [r.number for r in done], [r.value for r in done]
     best = np.maximum.accumulate(values) if mode == "max" else np.minimum.accumulate(values)
     axes.step(numbers, best, where="post", color=MAIN, linewidth=1.5, alpha=0.6, label="best so far")
-    if pruned := [r for r in rows if r.state == "pruned" and r.values[0] is not None]:
+    few = thinned(rows)
+    if pruned := [r for r in few if r.state == "pruned" and r.values[0] is not None]:
         axes.plot([r.number for r in pruned], [r.value for r in pruned], "x", color=WEAK, label="stopped early")
-    axes.plot(numbers, values, "o", color=MAIN, markersize=5, label="finished", linestyle="none")
+    drawn = sorted(_finished(few), key=lambda r: r.number)
+    axes.plot([r.number for r in drawn], [r.value for r in drawn], "o", color=MAIN, markersize=5, label="finished")
     for row in done:
         if row.baseline:
             axes.axhline(row.value, color=WARN, linewidth=1, linestyle="--", label="unmodified config")
     _scale(axes, values)
     axes.margins(y=0.1)
     axes.set_ylim(axes.get_ylim())  # a wide interval may leave the picture
-    for row in done:
+    for row in drawn:
         if row.interval:
             axes.plot([row.number] * 2, row.interval, color=MAIN, linewidth=1, alpha=0.4)
-    if failed := [r.number for r in rows if r.state == "fail"]:
+    if failed := [r.number for r in few if r.state == "fail"]:
         low = axes.get_ylim()[0]
         axes.plot(failed, [low] * len(failed), "v", color=WARN, markersize=5, clip_on=False, label="failed")
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))

@@ -20,7 +20,7 @@ HEARTBEAT_S = 300.0  # seconds after which a log without news gets a sign of lif
 
 
 class Progress(EmptyPickle, tune.Callback):
-    """Says how a search goes, and has its results written after each trial.
+    """Says how a search goes, and has its results written as trials end.
 
     Args:
         record: The search.
@@ -34,7 +34,8 @@ class Progress(EmptyPickle, tune.Callback):
         self._start = self._said = time.monotonic()
         self._running: set[tuple[str, int]] = set()
         self._count()
-        self._best: dict[str, str] = {}  # each study's, in words
+        rows = tables.read_rows(record) if record.competes else {}
+        self._best = {name: tables.best(ranked) for name, ranked in rows.items()}
         self._before = self._done  # by an earlier run of this search
         # Only where someone watches: a log would be filled with its updates.
         self._bar = tqdm(
@@ -73,7 +74,7 @@ class Progress(EmptyPickle, tune.Callback):
         self._running.discard((study, number))
         try:
             self._count()
-            self._report.write()
+            self._report.update()
             how = self._how(study, number)
         except Exception as error:  # raised from here, it would make Ray run a finished trial again
             how = f"ended; its results cannot be read or written: {' '.join(str(error).split())}"
@@ -83,11 +84,10 @@ class Progress(EmptyPickle, tune.Callback):
 
     def _how(self, study: str, number: int) -> str:
         record = self._record
-        ranked = tables.read_rows(record)[study]
-        row = next(row for row in ranked if row.number == number)
-        best = tables.best(ranked) if record.competes else None
+        row = tables.read_row(record, study, number)
+        best = record.competes and tables.better(record, row, self._best[study])
         if best:
-            self._best[study] = f"{study} best {tables.number(best.value)} (trial {best.number})"
+            self._best[study] = row
         if row.state == "pruned":
             return row.reason or "stopped early"
         if not row.finished:
@@ -96,12 +96,13 @@ class Progress(EmptyPickle, tune.Callback):
         values = zip(record.objectives, row.values, strict=True)
         said = ", ".join(f"{metric} {tables.number(value)}" for (metric, _), value in values)
         said += tables.interval(row)
-        return f"{said}, the best so far" if row == best else said
+        return f"{said}, the best so far" if best else said
 
     def _now(self) -> str:
         failed = [f"{self._failed} failed"] if self._failed else []
         parts = [f"{len(self._running)} running", *failed]
-        return ", ".join([*parts, *self._best.values()])
+        best = [(name, row) for name, row in self._best.items() if row]
+        return ", ".join([*parts, *(f"{n} best {tables.number(row.value)} (trial {row.number})" for n, row in best)])
 
     def _left(self) -> Sequence[str]:
         done = self._done - self._before

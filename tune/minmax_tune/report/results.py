@@ -1,11 +1,14 @@
-"""The results of a search: tables, plots, the best configs and a page, rebuilt from storage after every trial."""
+"""The results of a search: tables, plots, the best configs and a page, rebuilt from its studies as trials end."""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 
 import optuna
 
@@ -18,10 +21,11 @@ from minmax_tune.report.tables import Row
 from minmax_tune.study import Search
 
 SHARE_OF_TIME = 0.02  # that drawing may take while trials run
+PAUSE = 10  # between two writings by the thread, in units of the time that the last one took
 
 
 class Report:
-    """Writes the results of a search into its folder, from storage alone.
+    """Writes the results of a search into its folder, from its studies alone.
 
     The tables are ``trials.csv``, ``trials.json``, ``summary.json`` and ``leaderboard.md``. It writes each finished
     trial's configs, and the best ones in ``best/STUDY/``. The pictures are ``plots/`` and ``samples.png``, and
@@ -40,14 +44,46 @@ class Report:
         self._confirmation = Confirmation(record) if record.options.confirm else None
         self._warned = False
         self._draw_after = 0.0  # on the monotonic clock
+        self._configured: set[Path] = set()  # folders of trials whose configs are there
+        self._dropped: set[tuple[str, int]] = set()  # trials whose checkpoints are deleted
+        self._wanted, self._stopping = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def write(self) -> None:
-        """Write everything, but the pictures only if the last ones are old enough."""
+    def update(self) -> None:
+        """Have a thread write everything soon, so that the trials do not wait for it."""
+        self._wanted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_up, name="report", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after what it writes just now."""
+        self._stopping.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._thread = None
+        self._stopping.clear()
+
+    def _keep_up(self) -> None:
+        while self._wanted.wait() and not self._stopping.is_set():
+            self._wanted.clear()
+            self._stopping.wait(PAUSE * self.write())
+
+    def write(self) -> float:
+        """Write everything, but the pictures only if the last ones are old enough.
+
+        Returns:
+            The seconds that it took, without the pictures.
+        """
+        start = time.monotonic()
         # No error here is worth the trials that run.
-        self._say_once(Exception, draw=time.monotonic() >= self._draw_after)
+        drawing = self._say_once(Exception, draw=start >= self._draw_after)
+        return time.monotonic() - start - drawing
 
     def finish(self) -> None:
         """Write everything, the pictures too, at the end of a search."""
+        self.stop()
         self._say_once((OSError, optuna.exceptions.StorageInternalError), draw=True)
 
     def closing(self) -> str:
@@ -65,16 +101,17 @@ class Report:
                 lines.append(f"picture of the samples: {picture}")
         return "\n".join(lines)
 
-    def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> None:
+    def _say_once(self, errors: type[Exception] | tuple[type[Exception], ...], draw: bool) -> float:
         try:
-            self._write(draw)
+            return self._write(draw)
         except errors as error:
             if not self._warned:
                 what = hide(f"{type(error).__name__}: {error}")
                 warnings.warn(f"results could not be written ({what}); the search goes on.", stacklevel=3)
             self._warned = True
+            return 0.0
 
-    def _write(self, draw: bool) -> None:
+    def _write(self, draw: bool) -> float:
         record, folder = self._record, self._record.folder
         rows = tables.read_rows(record)
         confirmed = self._confirmed(rows)
@@ -89,21 +126,27 @@ class Report:
         said = "".join(f"\n- {line}" for line in told(confirmed))
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n" + (said and f"{said}\n"))
         for ranked in rows.values():
-            for row in ranked:
-                if row.state != "running":
-                    export.write_configs(record, row)
             export.write_best(record, ranked)
-        if self._confirmation is not None:
-            for row in (row for its in confirmed.values() for side in its.sides for row in side.rows):
-                export.write_configs(self._confirmation, row)
-        if draw:
-            self._draw(rows, confirmed)
+            export.drop_checkpoints(record, ranked, self._dropped)
+        drawing = self._draw(rows, confirmed) if draw else 0.0
         write_text(folder / "report.html", html.render(record, rows, self._confirmation, confirmed))
+        self._write_configs(record, chain(*rows.values()))
+        if self._confirmation is not None:
+            sides = (side for its in confirmed.values() for side in its.sides)
+            self._write_configs(self._confirmation, chain(*(side.rows for side in sides)))
+        return drawing
+
+    def _write_configs(self, record: Search, rows: Iterable[Row]) -> None:
+        for row in rows:
+            folder = record.trial_folder(row.study, row.number)
+            if row.state != "running" and folder not in self._configured:
+                export.write_configs(record, row)
+                self._configured.add(folder)
 
     def _confirmed(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, Confirmed]:
         return read_confirmed(self._confirmation, rows) if self._confirmation else {}
 
-    def _draw(self, rows: Mapping[str, Sequence[Row]], confirmed: Mapping[str, Confirmed]) -> None:
+    def _draw(self, rows: Mapping[str, Sequence[Row]], confirmed: Mapping[str, Confirmed]) -> float:
         start = time.monotonic()
         for name, ranked in rows.items():
             plots.draw(self._record.studies[name], ranked, self._record.objectives, self._record.folder / "plots")
@@ -111,3 +154,4 @@ class Report:
             plots.draw_samples(self._record, rows)
         end = time.monotonic()
         self._draw_after = end + (end - start) / SHARE_OF_TIME
+        return end - start

@@ -14,8 +14,9 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
-from minmax_tune.study import AGAIN, Search, source
+from minmax_tune.study import Search, source
 from minmax_tune.trial.distributed import training
+from minmax_tune.trial.files import AGAIN
 
 STATES = ("complete", "pruned", "running", "fail")  # in the order of the tables
 
@@ -94,7 +95,7 @@ class Row:
 
 def read_rows(record: Search) -> dict[str, list[Row]]:
     """Read each study's trials: the finished ones first, by the first objective, and then the others."""
-    sign = -1 if record.objectives[0][1] == "max" else 1
+    sign = signs(record)[0]
 
     def rank(row: Row) -> tuple[Any, ...]:
         value = row.values[0]
@@ -107,6 +108,25 @@ def read_rows(record: Search) -> dict[str, list[Row]]:
         front = {t.number for t in study.best_trials} if complete else set()
         rows[name] = sorted((_row(record, name, t, t.number in front) for t in trials), key=rank)
     return rows
+
+
+def read_row(record: Search, study: str, number: int) -> Row:
+    """Read one trial. Whether it is on the front is not known from it alone."""
+    return _row(record, study, record.studies[study].get_trials(deepcopy=False)[number], front=False)
+
+
+def better(record: Search, row: Row, other: Row | None) -> bool:
+    """Whether a finished trial is better than another one: in the first objective that differs, or begun earlier."""
+
+    def rank(row: Row) -> tuple[float, ...]:
+        return *(sign * (value or 0) for sign, value in zip(signs(record), row.values, strict=True)), row.number
+
+    return row.finished and (other is None or rank(row) < rank(other))
+
+
+def signs(record: Search) -> list[int]:
+    """Return the factor of each objective that makes the least value the best."""
+    return [-1 if mode == "max" else 1 for _, mode in record.objectives]
 
 
 def best(ranked: Sequence[Row]) -> Row | None:
@@ -137,7 +157,13 @@ def course(trial: FrozenTrial) -> list[tuple[float, float]]:
     return sorted((float(step), float(value)) for step, value in pairs)
 
 
-def commands(record: Search, study: str, number: int, configs: Mapping[str, Path] | None = None) -> list[str]:
+def commands(
+    record: Search,
+    study: str,
+    number: int,
+    configs: Mapping[str, Path] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Write the lines that train a trial again, one for each seed (and data set).
 
     Args:
@@ -145,6 +171,7 @@ def commands(record: Search, study: str, number: int, configs: Mapping[str, Path
         study: The study of the trial.
         number: The number of the trial.
         configs: Its config files, by the base's name. If not given, those in its folder.
+        settings: Its settings. If not given, they are read from the study.
     """
     home = record.trial_folder(study, number)
     # As in the search, because with another number of threads results may differ in their last digits.
@@ -152,7 +179,7 @@ def commands(record: Search, study: str, number: int, configs: Mapping[str, Path
     processes = record.options.processes
     start = ["python", *training(processes)] if processes > 1 else ["minmax-train"]
     lines = []
-    for run in record.runs(study, number):
+    for run in record.runs(study, number, settings):
         config = home / f"{run.base}.py" if configs is None else configs[run.base]
         work = config.parent / AGAIN / f"{run.base}_seed_{run.seed}"
         line = [*start, config, "--seed", run.seed, "--work-dir", work]
@@ -315,7 +342,7 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         values = list(trial.values)
     elif so_far:
         values[0] = so_far[-1][1]
-    bounds = attrs.get("interval")
+    bounds, settings = attrs.get("interval"), dict(attrs.get("settings") or {})
     return Row(
         study=study,
         number=trial.number,
@@ -326,7 +353,7 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         course=so_far,
         params=dict(trial.params),
         distributions=trial.distributions,
-        settings=dict(attrs.get("settings") or {}),
+        settings=settings,
         source=source(attrs) or "",
         baseline=bool(attrs.get("baseline")),
         retry_of=attrs.get("retry_of"),
@@ -335,5 +362,5 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         seconds=trial.duration.total_seconds() if trial.duration else None,
         front=front,
         folder=str(record.trial_folder(study, trial.number).relative_to(record.folder)),
-        commands=commands(record, study, trial.number),
+        commands=commands(record, study, trial.number, settings=settings),
     )

@@ -23,9 +23,11 @@ from minmax_plugin.recorder import truncate_lines
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import know
 from minmax_tune.failures import FailureKind
+from minmax_tune.files import write_text
 from minmax_tune.space.paths import trial_config
-from minmax_tune.study import REPORTS, Run, numbered
+from minmax_tune.study import REPORTS, Run
 from minmax_tune.trial.distributed import train_apart
+from minmax_tune.trial.files import config_text, numbered
 
 COLLAPSE = 3  # measurements in a row
 
@@ -214,6 +216,17 @@ def run_trial(config: dict[str, Any]) -> None:
             os._exit(1)
         kind, reason = diagnose(error, runner.folder)
         runner.end("failed", reason, failure=kind.value)
+    finally:
+        write_configs(config)
+
+
+def write_configs(config: dict[str, Any]) -> None:
+    """Write the configs that a trial trained into its folder, one for each data set, ready for ``minmax-train``."""
+    with contextlib.suppress(OSError):  # the search writes what is missing
+        for base in {run.base for run in config["runs"]}:
+            cfg = trial_config(load_config(config["bases"][base]), config["settings"])
+            text = config_text(config["study"], config["number"], cfg)
+            write_text(config["folder"] / f"{base}.py", text)
 
 
 def diagnose(error: Exception, folder: Path) -> tuple[FailureKind, str]:
