@@ -25,6 +25,7 @@ COLUMNS = 4  # maps in a row
 COLOURS = "viridis"
 MARKS = dict(zip(OUTCOMES, ("", "slow", "coll.", "div."), strict=True))
 SUMMARY = ("gda", "r1", "f-and-norm-r1", "random-outlier-r1")  # the maps of the README
+SHOWN = ("none", "weight", "sign", "nan-batch")  # its kinds of bad steps
 MAIN = ("none", "f-and-norm", "outlier", "norm", "random", "clip", "skip-loss", "practical")  # and its remedies
 TITLES = {"r1": "both players with R1", "plain": "plain descent-ascent"}
 
@@ -152,7 +153,7 @@ def draw_summary(source: Path, images: Path) -> None:
     cells, steps = read_map(source, "ring8"), read_bad_steps(source, "r1")
     methods = [name for name in SUMMARY if (cells["method"] == name).any()]
     remedies, troubles = _lines(steps)
-    remedies = [name for name in remedies if name in MAIN]
+    remedies, troubles = [name for name in remedies if name in MAIN], [name for name in troubles if name in SHOWN]
     if not (methods and remedies):
         return
     figure = Figure(figsize=(11, 6.4), layout="constrained", facecolor="white")

@@ -100,14 +100,14 @@ class Choice:
 
 REMEDIES = {
     "none": Choice("none"),
-    "outlier": Choice("outlier rule", rule=rules.outlier),
-    "random": Choice("random, as often as the outlier rule", rule=rules.outlier, after="outlier"),
+    "outlier": Choice("outliers of f alone", rule=rules.outlier),
+    "random": Choice("random, as often as outliers of f", rule=rules.outlier, after="outlier"),
     "clip": Choice("gradient clipping at norm 1", Clip),
     "skip-loss": Choice("skip a step by its loss, 6σ", lambda: Skip("loss")),
     "restart-loss": Choice("restart, by the loss, 6σ", lambda: Restart(outliers=True)),
     "practical": Choice("practical rule", rule=rules.practical),
-    "f-and-norm": Choice("outlier rule on f and on the weights' norm", rule=lambda: rules.outlier("f-and-norm")),
-    "norm": Choice("outlier rule on the weights' norm", rule=lambda: rules.outlier("norm")),
+    "f-and-norm": Choice("default rule (f and norm)", rule=lambda: rules.outlier("f-and-norm")),
+    "norm": Choice("outliers of the norm alone", rule=lambda: rules.outlier("norm")),
     "skip-gradient": Choice("skip a step by its gradient norm, 6σ", lambda: Skip("gradient")),
     "restart-nonfinite": Choice("restart, if not finite", lambda: Restart(outliers=False)),
     "gradient": Choice("outlier rule on the gradients' norm", rule=lambda: rules.outlier("gradient")),
