@@ -22,7 +22,7 @@ from minmax_plugin.player import Player, found_inf, norm, players_of
 from minmax_plugin.policies import build_acceptance
 from minmax_plugin.scaling import ScaledSteps
 from minmax_plugin.snapshot import PairSnapshot, Restore
-from minmax_plugin.watch import RATE_WINDOW, IdleWatch, warn_of_rate
+from minmax_plugin.watch import RATE_WINDOW, IdleWatch, check_nonfinite, check_rejections, warn_of_rate
 
 
 class MinMaxGame:
@@ -80,7 +80,7 @@ class MinMaxGame:
         ...     decision = game.decide(f())
         ...     min_opt.zero_grad(); f().backward()
         >>> decision.accepted, decision.reason
-        (True, 'improved')
+        (True, 'warm-up')
     """
 
     def __init__(
@@ -155,11 +155,8 @@ class MinMaxGame:
     @property
     def stopped(self) -> bool:
         """Whether the algorithm has ended: more than ``patience`` rejections in a row, with ``on_patience="stop"``."""
-        return self.on_patience == "stop" and self._beyond
-
-    @property
-    def _beyond(self) -> bool:
-        return self.patience is not None and self.rejections > self.patience
+        beyond = self.patience is not None and self.rejections > self.patience
+        return self.on_patience == "stop" and beyond
 
     def propose(self, scaler: GradScaler | None = None) -> bool:
         """Capture what a rejection would restore, then step the min player with its present gradient.
@@ -281,7 +278,9 @@ class MinMaxGame:
             self._norm_old = math.nan
         self.phase = Phase.BETWEEN
         self._scaled.note()
-        self._check_limits()
+        check_nonfinite(self.nonfinite, self.max_nonfinite)
+        if self.on_patience == "raise":
+            check_rejections(self.rejections, self.patience)
 
     def capture(self) -> None:
         """Capture the present pair without a proposal, so that a cycle that ends non-finite can be undone.
@@ -363,8 +362,6 @@ class MinMaxGame:
             for parameter, gradient in zip(self.min_player.parameters, state["gradients"], strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
-    # --- parts -------------------------------------------------------------------------------------------
-
     @property
     def _kind(self) -> str:
         return "NoneType" if self.estimator is None else self.estimator.kind
@@ -396,17 +393,6 @@ class MinMaxGame:
         if self.proposals % RATE_WINDOW == 0:
             kept, self._watched = self._watched, 0
             warn_of_rate(self.acceptance, kept)
-
-    def _check_limits(self) -> None:
-        if self.nonfinite >= self.max_nonfinite:
-            raise FloatingPointError(
-                f"{self.nonfinite} proposals in a row were not finite; the last good pair is in place. Lower the "
-                "learning rates, or raise max_nonfinite."
-            )
-        if self.on_patience == "raise" and self._beyond:
-            raise RuntimeError(
-                f"{self.rejections} rejections in a row, more than patience={self.patience}; the incumbent is in place."
-            )
 
 
 _SAVED = ("f_old", "_f_old_error", "decisions", "proposals", "accepted", "rejections", "nonfinite", "_watched")

@@ -1,4 +1,4 @@
-"""Warnings of a game that does nothing: its min player has no gradient, or its accept test decides nothing."""
+"""Warnings of a game that does nothing, and errors of one that cannot go further."""
 
 from __future__ import annotations
 
@@ -51,3 +51,26 @@ def warn_of_rate(acceptance: Acceptance, kept: int) -> None:
             "Look at min_decrease, the acceptance rate, and the noise of f.",
             stacklevel=4,
         )
+
+
+def check_nonfinite(times: int, most: int) -> None:
+    """Give up after ``most`` proposals in a row that were not finite.
+
+    Raises:
+        FloatingPointError: If there were as many.
+    """
+    if times >= most:
+        raise FloatingPointError(
+            f"{times} proposals in a row were not finite; the last good pair is in place. Lower the learning rates, or "
+            "raise max_nonfinite."
+        )
+
+
+def check_rejections(times: int, patience: int | None) -> None:
+    """Give up after more than ``patience`` rejections in a row.
+
+    Raises:
+        RuntimeError: If there were more.
+    """
+    if patience is not None and times > patience:
+        raise RuntimeError(f"{times} rejections in a row, more than patience={patience}; the incumbent is in place.")
