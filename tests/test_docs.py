@@ -194,3 +194,9 @@ def test_every_command_that_is_named_can_be_given():
 def test_the_lines_that_opt_in_are_the_readme_s():
     ours, *_ = snippets("opt-in.md", "python")
     assert ours in (DOCS.parent / "README.md").read_text()
+
+
+def test_the_tables_of_readme_and_conclusions_are_made_of_the_results():
+    made = runpy.run_path(str(DOCS / "make_conclusions.py"))
+    for path in made["PARTS"]:
+        assert path.read_text() == made["page"](path), "run python -m docs.make_conclusions"
