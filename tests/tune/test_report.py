@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 from minmax_plugin.mmgen.config import load_config
 from minmax_tune.cli import parse
 from minmax_tune.options import Options
-from minmax_tune.report.export import write_best
+from minmax_tune.report.best_configs import write_best
 from minmax_tune.report.html import command
 from minmax_tune.report.plots import courses, history, parallel_coordinates
 from minmax_tune.report.results import Report

@@ -20,8 +20,8 @@ from minmax_tune.addresses import without_password
 from minmax_tune.confirmation import Confirmation
 from minmax_tune.options import PROG, Options, flag
 from minmax_tune.report import tables
+from minmax_tune.report.best_configs import row_samples
 from minmax_tune.report.confirmed import Confirmed
-from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row
 from minmax_tune.storage import database_url
 from minmax_tune.study import Search

@@ -22,8 +22,8 @@ from optuna.trial import TrialState
 
 from minmax_tune.confirmation import Confirmation
 from minmax_tune.files import replaced
+from minmax_tune.report.best_configs import row_samples
 from minmax_tune.report.confirmed import Confirmed
-from minmax_tune.report.export import row_samples
 from minmax_tune.report.tables import Row, best, number, setting
 from minmax_tune.study import Search
 

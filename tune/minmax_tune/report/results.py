@@ -15,7 +15,7 @@ import optuna
 from minmax_plugin.secrets import hide
 from minmax_tune.confirmation import Confirmation
 from minmax_tune.files import replaced, write_text
-from minmax_tune.report import export, html, plots, tables
+from minmax_tune.report import best_configs, html, plots, tables
 from minmax_tune.report.confirmed import Confirmed, read_confirmed, told
 from minmax_tune.report.tables import Row
 from minmax_tune.study import Search
@@ -126,8 +126,8 @@ class Report:
         said = "".join(f"\n- {line}" for line in told(confirmed))
         write_text(folder / "leaderboard.md", tables.leaderboard(record, rows) + "\n" + (said and f"{said}\n"))
         for ranked in rows.values():
-            export.write_best(record, ranked)
-            export.drop_checkpoints(record, ranked, self._dropped)
+            best_configs.write_best(record, ranked)
+            best_configs.drop_checkpoints(record, ranked, self._dropped)
         drawing = self._draw(rows, confirmed) if draw else 0.0
         write_text(folder / "report.html", html.render(record, rows, self._confirmation, confirmed))
         self._write_configs(record, chain(*rows.values()))
@@ -140,7 +140,7 @@ class Report:
         for row in rows:
             folder = record.trial_folder(row.study, row.number)
             if row.state != "running" and folder not in self._configured:
-                export.write_configs(record, row)
+                best_configs.write_configs(record, row)
                 self._configured.add(folder)
 
     def _confirmed(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, Confirmed]:
