@@ -5,5 +5,5 @@ model = dict(generator=dict(width=128), discriminator=dict(width=64))
 data = dict(samples_per_gpu=128)
 total_iters = 50000
 metrics_hook = dict(type="SampleMetrics", interval=5000, metrics=[dict(type="FeatureDistance", num_images=10000, features="lite0")])
-custom_hooks = [metrics_hook, dict(type="MinMaxHook", acceptance=dict(type="constant", rate=0.5))]
+custom_hooks = [metrics_hook, dict(type="MinMaxHook", preset="practical", acceptance=dict(type="constant", rate=0.5))]
 checkpoint_config = dict(interval=5000, by_epoch=False)

@@ -1,4 +1,4 @@
 _base_ = "four_gaussians_gda.py"
 
 optimizer = dict(generator=dict(type="MinMaxAdam"), discriminator=dict(type="MinMaxAdam"))
-custom_hooks = [{{_base_.metrics_hook}}, dict(type="MinMaxHook", acceptance=dict(type="constant", rate=0.25))]
+custom_hooks = [{{_base_.metrics_hook}}, dict(type="MinMaxHook", preset="practical", acceptance=dict(type="constant", rate=0.25))]

@@ -8,5 +8,5 @@ lr_config = dict(
 )
 custom_hooks = [
     {{_base_.metrics_hook}},
-    dict(type="MinMaxHook", acceptance=dict(type="constant", rate=0.5192666387342147), estimator="fresh"),
+    dict(type="MinMaxHook", preset="practical", acceptance=dict(type="constant", rate=0.5192666387342147), estimator="fresh"),
 ]

@@ -3,4 +3,4 @@
 _base_ = "mnist01_minmax.py"
 
 optimizer = dict(generator=dict(lr=1e-3), discriminator=dict(lr=1e-3))
-custom_hooks = [{{_base_.metrics_hook}}, dict(type="MinMaxHook", acceptance=dict(type="constant", rate=0.6))]
+custom_hooks = [{{_base_.metrics_hook}}, dict(type="MinMaxHook", preset="practical", acceptance=dict(type="constant", rate=0.6))]
