@@ -46,7 +46,7 @@ def clean(record: Search) -> None:
             _rewrite(path)
     for name, cfg in record.configs.items():
         host = host_of(cfg)
-        if (settings := host.minmax_settings(cfg)) is not None:
+        if (settings := host.minmax_settings(cfg)) is not None and "preset" not in settings:
             host.set_minmax(cfg, {"preset": "practical", **settings})
             cfg.dump(record.bases[name])
     record.write(**{NO_PASSWORD: True})
