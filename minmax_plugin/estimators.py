@@ -165,7 +165,7 @@ class FreshBatch(Estimator):
             return Estimate(new.mean(), _error(new))
         new = self._evaluate()
         old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
-        return Estimate(new.mean(), _error(new), old.mean(), (_error(new) ** 2 + _error(old) ** 2) ** 0.5)
+        return Estimate(new.mean(), _error(new), old.mean(), _error_of_two(new, old))
 
     def reset(self) -> None:
         self._old = None
@@ -202,8 +202,8 @@ class PairedBatch(FreshBatch):
         modules: As for :class:`FreshBatch`.
         seed: As for :class:`FreshBatch`.
         batches: As for :class:`FreshBatch`.
-        hold: The number of decisions on one batch. Between a decision and the next proposal, nothing but the game
-            may change what f depends on, unless it is 1.
+        hold: The number of decisions on one batch. What changes f between a decision and the next proposal is then
+            not seen in f_old, such as batch-norm statistics that the min player's own training pass moves. 1 sees it.
 
     Raises:
         ValueError: For an argument of the wrong kind, or ``batches`` or ``hold`` below 1.
@@ -250,7 +250,7 @@ class PairedBatch(FreshBatch):
         self._new = new = self._evaluate()
         old = old.to(new.device)  # a checkpoint may have brought it from elsewhere
         # A checkpoint's may be of another number of batches.
-        error = _error(new - old) if len(new) == len(old) else math.nan
+        error = _error(new - old) if len(new) == len(old) else _error_of_two(new, old)
         return Estimate(new.mean(), _error(new), old.mean(), error)
 
     def settle(self, accepted: bool, restored: bool) -> None:
@@ -272,6 +272,11 @@ class PairedBatch(FreshBatch):
 def _error(terms: Tensor) -> Tensor | float:
     """Compute the standard error of the mean of independent terms; NaN for a single one."""
     return terms.std() / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
+
+
+def _error_of_two(new: Tensor, old: Tensor) -> Tensor | float:
+    """Compute the standard error of the difference of two independent means."""
+    return (_error(new) ** 2 + _error(old) ** 2) ** 0.5
 
 
 class Reading(NamedTuple):
