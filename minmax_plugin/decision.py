@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+BAD_STEPS = {
+    "non-finite": "something was not finite",
+    "outlier of f": "its change of f stood out",
+    "outlier of the weights' norm": "its change of the weights' norm stood out",
+}
+"""The reasons of a rejection that undid a bad step, in words. Other rejections are the usual course of a rule."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
@@ -35,8 +42,8 @@ class Decision:
 
     @property
     def undid(self) -> bool:
-        """Whether a bad step was undone: something not finite, or an outlier. Other rejections are the usual course."""
-        return not self.accepted and (self.reason == "non-finite" or self.reason.startswith("outlier"))
+        """Whether a bad step was undone, for one of :data:`BAD_STEPS`."""
+        return not self.accepted and self.reason in BAD_STEPS
 
     @property
     def story(self) -> str:
@@ -46,6 +53,4 @@ class Decision:
             >>> Decision(7, 1.0, 9.5, 0.1, False, "outlier of f", 1).story
             'a step was undone, because its change of f stood out (f from 1 to 9.5)'
         """
-        signal = self.reason.removeprefix("outlier of ")
-        why = "something was not finite" if self.reason == "non-finite" else f"its change of {signal} stood out"
-        return f"a step was undone, because {why} (f from {self.f_old:.4g} to {self.f_new:.4g})"
+        return f"a step was undone, because {BAD_STEPS[self.reason]} (f from {self.f_old:.4g} to {self.f_new:.4g})"
