@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +45,11 @@ def between(text: str, name: str, new: str) -> str:
     start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     head, rest = text.split(start)
     return head + start + new + rest[rest.index(end) :]
+
+
+def filled(page: Path, parts: Mapping[str, Callable[[], str]]) -> str:
+    """A page with its parts made again, each between its marks."""
+    text = page.read_text()
+    for name, make in parts.items():
+        text = between(text, name, make())
+    return text

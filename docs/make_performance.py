@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas
 
-from benchmarks.tables import between, markdown
+from benchmarks.tables import filled, markdown
 from experiments.stats import wilson
 
 DOCS = Path(__file__).parent
@@ -117,14 +117,6 @@ PARTS = {
 }
 
 
-def page(path: Path) -> str:
-    """A page with its tables made again."""
-    text = path.read_text()
-    for name, make in PARTS[path].items():
-        text = between(text, name, make())
-    return text
-
-
 if __name__ == "__main__":
-    for path in PARTS:
-        path.write_text(page(path))
+    for path, parts in PARTS.items():
+        path.write_text(filled(path, parts))

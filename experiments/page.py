@@ -27,8 +27,8 @@ NAMES = {
     "kid": "KID",
     "fd": "FD",
 }
-LEFT_OUT = ("theory", "omd", "extragradient", "lookahead", "unrolled")  # of the README's table
-# The columns of the README's table: experiment, title, cycle, what is counted (None for what is wanted).
+LEFT_OUT = ("theory", "omd", "extragradient", "lookahead", "unrolled")  # of the conclusions' table
+# The columns of the conclusions' table: experiment, title, cycle, what is counted (None for what is wanted).
 SUMMARY: tuple[tuple[str, str, int, str | None], ...] = (
     ("four_gaussians", "four Gaussians: all 4 modes", 1500, None),
     ("four_gaussians", "by eye", 1500, "modes_by_eye"),
@@ -38,7 +38,7 @@ SUMMARY: tuple[tuple[str, str, int, str | None], ...] = (
     ("mnist01", "at cycle 2,000", 2000, None),
 )
 FEW = 5  # runs below which an interval of their mean says nothing
-FEWEST = 3  # runs of a result that the README shows
+FEWEST = 3  # runs of a result that the conclusions show
 HEAVY = ("kid", "fd")  # measurements in which a single run can outweigh all others
 DIFFERENT = 0.05  # share by which the cost of a run may exceed that of plain descent-ascent
 
@@ -234,7 +234,7 @@ def table_of_runs(name: str, batches: list[dict[str, Any]]) -> str:
 
 
 def summary(source: Path) -> str:
-    """The table of the README: in how many runs the main methods had success."""
+    """The table of the conclusions: in how many runs the main methods had success."""
     results = {name: read_results(source, name) for name, *_ in SUMMARY}
     costs, rows = read_costs(source, SUMMARY[0][0]), []
     for method, recipe in methods_of(EXPERIMENTS[SUMMARY[0][0]]).items():
@@ -259,7 +259,7 @@ def summary_entry(
     cycle: int,
     measured: str | None,
 ) -> str:
-    """An entry of the README's table, with its cycle if that differs from the column's."""
+    """An entry of the conclusions' table, with its cycle if that differs from the column's."""
     if len(seeds_of(method, batches)) < FEWEST:
         return "–"
     if measured == "hq":

@@ -14,6 +14,7 @@ from families import write_images
 from mmcv.runner import HOOKS
 from mmgen.models import build_model
 
+from benchmarks.tables import filled
 from experiments import __main__ as experiments
 from minmax_plugin.cli import certify, doctor, train
 from minmax_plugin.mmgen.check import check_config
@@ -28,10 +29,10 @@ def test_the_page_of_settings_is_the_code_s():
     assert made["PAGE"].read_text() == made["page"](), "run python -m docs.make_settings"
 
 
-def test_the_pages_of_performance_are_made_of_the_measurements():
-    made = runpy.run_path(str(DOCS / "make_performance.py"))
-    for path in made["PARTS"]:
-        assert path.read_text() == made["page"](path), "run python -m docs.make_performance"
+@pytest.mark.parametrize("maker", ["make_performance", "make_conclusions"])
+def test_a_page_is_made_of_the_measurements(maker):
+    for path, parts in runpy.run_path(str(DOCS / f"{maker}.py"))["PARTS"].items():
+        assert path.read_text() == filled(path, parts), f"run python -m docs.{maker}"
 
 
 def test_the_messages_in_troubleshooting_are_the_code_s():
@@ -194,9 +195,3 @@ def test_every_command_that_is_named_can_be_given():
 def test_the_lines_that_opt_in_are_the_readme_s():
     ours, *_ = snippets("opt-in.md", "python")
     assert ours in (DOCS.parent / "README.md").read_text()
-
-
-def test_the_tables_of_readme_and_conclusions_are_made_of_the_results():
-    made = runpy.run_path(str(DOCS / "make_conclusions.py"))
-    for path in made["PARTS"]:
-        assert path.read_text() == made["page"](path), "run python -m docs.make_conclusions"
