@@ -103,11 +103,11 @@ class Matched(Acceptance):
             raise ValueError(f"window must be 1 or more decisions, or None, but got {self.window!r}.")
         size = self.window or len(record)
         shares = [_share(record[i : i + size]) for i in range(0, len(record), size)]
-        object.__setattr__(self, "_coin", RandomRate(shares, size))
+        object.__setattr__(self, "_random", RandomRate(shares, size))
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
-        coin: RandomRate = self._coin  # type: ignore[attr-defined]
-        return coin(c)
+        random: RandomRate = self._random  # type: ignore[attr-defined]
+        return random(c)
 
 
 def _share(kept: Sequence[bool | None]) -> float:

@@ -28,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--resume-from",
         metavar="CHECKPOINT",
-        help="checkpoint to resume from; 'auto' for the last whole one in the work dir, if there is one",
+        help="checkpoint to resume from; 'auto' for the last intact one in the work dir, if there is one",
     )
     parser.add_argument(
         "--tensorboard", action="store_true", help="log curves and samples to TensorBoard too, in WORK_DIR/tf_logs"
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
 
     from minmax_plugin.mmgen.check import check_config, check_seed
-    from minmax_plugin.mmgen.checkpoints import check_whole, last_whole
+    from minmax_plugin.mmgen.checkpoints import check_intact, last_intact
     from minmax_plugin.mmgen.config import load_config, opt_in, parse_options
     from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
     from minmax_plugin.mmgen.train import set_up_process, train
@@ -78,11 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.resume_from:
             cfg.resume_from = os.path.expanduser(args.resume_from)
         if cfg.get("resume_from") == "auto":
-            cfg.resume_from = last_whole(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
+            cfg.resume_from = last_intact(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
             found = f"resumes from {cfg.resume_from}" if cfg.resume_from else NOTHING_WHOLE.format(cfg.work_dir)
             print(f"minmax-train: {found}")
         elif cfg.get("resume_from"):
-            check_whole(cfg.resume_from)
+            check_intact(cfg.resume_from)
         check_config(cfg)
         seed = cfg.get("seed", 2021) if args.seed is None else args.seed
         check_seed(seed)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: which are whole, which a killed run left torn, and which fit a config."""
+"""Checkpoints on disk: which are intact, which a killed run left truncated, and which fit a config."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def is_intact(path: str | Path) -> bool:
         return False
 
 
-def check_whole(path: str | Path) -> None:
-    """Refuse a checkpoint that does not exist or is torn.
+def check_intact(path: str | Path) -> None:
+    """Refuse a checkpoint that does not exist or is truncated.
 
     Raises:
-        ConfigError: If it does not exist or is torn; the message says which.
+        ConfigError: If it does not exist or is truncated; the message says which.
     """
     if not Path(path).exists():
         raise ConfigError(f"resume_from={str(path)!r} does not exist: give a checkpoint (iter_N.pth), or 'auto'.")
     if not is_intact(path):
         raise ConfigError(
-            f"resume_from={str(path)!r} is torn, as a run that is killed leaves it, or not in torch.save's format. "
-            "Give another one, or 'auto' for the last whole one."
+            f"resume_from={str(path)!r} is truncated, as a run that is killed leaves it, or not in torch.save's "
+            "format. Give another one, or 'auto' for the last intact one."
         )
 
 
@@ -102,8 +102,8 @@ def check_fits(cfg: Config, model: nn.Module) -> Saved:
     return held
 
 
-def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
-    """Find the whole checkpoint that was written last, or ``None``. Torn ones are skipped with a warning.
+def last_intact(work_dir: str | Path, out_dir: str | None = None) -> str | None:
+    """Find the intact checkpoint that was written last, or ``None``. Truncated ones are skipped with a warning.
 
     Args:
         work_dir: The work dir of the run. All its folders are searched.
@@ -116,5 +116,5 @@ def last_whole(work_dir: str | Path, out_dir: str | None = None) -> str | None:
     for path in sorted(regular, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True):
         if is_intact(path):
             return str(path)
-        logging.getLogger(__name__).warning("%s is torn: its run was killed while it was written", path)
+        logging.getLogger(__name__).warning("%s is truncated: its run was killed while it was written", path)
     return None

@@ -1,4 +1,4 @@
-"""Runs that are cut off: torn checkpoints, killed processes, the place in the data."""
+"""Runs that are cut off: truncated checkpoints, killed processes, the place in the data."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from families import FAMILIES, load, write_images
 from mmgen_runs import losses, run, small_config
 
 from minmax_plugin.cli.train import main
-from minmax_plugin.mmgen.checkpoints import is_intact, last_whole
+from minmax_plugin.mmgen.checkpoints import is_intact, last_intact
 
 RANDOM = dict(acceptance=dict(type="random", rate=0.5), estimator="fresh")
 ROOT = Path(__file__).parents[2]
@@ -28,27 +28,27 @@ def tear(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_the_last_whole_checkpoint_is_found_past_a_torn_one(tmp_path, recorded, caplog):
+def test_the_last_intact_checkpoint_is_found_past_a_torn_one(tmp_path, recorded, caplog):
     run(small_config(3, RANDOM, checkpoint_config=dict(interval=6)), tmp_path)
     folder = next(tmp_path.glob("**/iter_6.pth")).parent
     shutil.copyfile(folder / "iter_6.pth", folder / "best_fid_iter_6.pth")  # as the toolkit's evaluation does
-    assert last_whole(tmp_path) == str(folder / "iter_18.pth")
+    assert last_intact(tmp_path) == str(folder / "iter_18.pth")
     tear(folder / "iter_18.pth")
     (folder / "iter_5_backup.pth").write_bytes(b"")
-    assert last_whole(tmp_path) == str(folder / "iter_12.pth")
-    assert caplog.text.count("is torn: its run was killed while it was written") == 2
+    assert last_intact(tmp_path) == str(folder / "iter_12.pth")
+    assert caplog.text.count("is truncated: its run was killed while it was written") == 2
     damaged = bytearray((folder / "iter_6.pth").read_bytes())
     damaged[damaged.index(b"state_dict")] ^= 255  # as in a part that was never written to the disk
     (folder / "iter_6.pth").write_bytes(damaged)
     assert not is_intact(folder / "iter_6.pth")
-    assert last_whole(tmp_path / "nowhere") is None
+    assert last_intact(tmp_path / "nowhere") is None
 
 
 def test_a_torn_checkpoint_that_is_asked_for_is_named(tmp_path, capsys):
     config = str(ROOT / "configs/four_gaussians_minmax.py")
-    (tmp_path / "iter_5.pth").write_bytes(b"PK\x03\x04 torn")
+    (tmp_path / "iter_5.pth").write_bytes(b"PK\x03\x04 truncated")
     assert main([config, "--resume-from", str(tmp_path / "iter_5.pth")]) == 2
-    assert "is torn, as a run that is killed leaves it" in capsys.readouterr().err
+    assert "is truncated, as a run that is killed leaves it" in capsys.readouterr().err
     assert main([config, "--resume-from", str(tmp_path / "iter_6.pth")]) == 2
     assert "iter_6.pth' does not exist: give a checkpoint (iter_N.pth), or 'auto'" in capsys.readouterr().err
 

@@ -19,7 +19,7 @@ from mmgen.models.gans import StaticUnconditionalGAN
 from mmgen_runs import checkpoint, losses, run, small_config
 
 from minmax_plugin.cli.train import main
-from minmax_plugin.mmgen.checkpoints import last_whole
+from minmax_plugin.mmgen.checkpoints import last_intact
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.resume import read_settings
 from minmax_plugin.mmgen.train import train
@@ -106,7 +106,7 @@ def test_checkpoints_hold_plain_numbers_and_the_best_score_lasts(tmp_path, hook)
     assert {type(o["param_groups"][0]["lr"]) for o in saved["optimizer"].values()} == {float}
     assert [p.name for p in folder.glob("best_fid*")] == ["best_fid_iter_4.pth"]
 
-    more = evaluated(folder, [4.0, 2.0], hook, total_iters=8, resume_from=last_whole(folder))
+    more = evaluated(folder, [4.0, 2.0], hook, total_iters=8, resume_from=last_intact(folder))
     run(more, folder)
     assert [p.name for p in folder.glob("best_fid*")] == ["best_fid_iter_8.pth"]  # not 6, whose 4.0 was no better
     elsewhere = tmp_path / "elsewhere"
@@ -296,6 +296,6 @@ def test_a_config_can_be_trained_twice(tmp_path, hook):
     cfg.work_dir = str(tmp_path)
     given = list(cfg.custom_hooks)
     train(cfg, seed=3)
-    cfg.resume_from, cfg.total_iters = last_whole(tmp_path), 8
+    cfg.resume_from, cfg.total_iters = last_intact(tmp_path), 8
     train(cfg, seed=3)
     assert cfg.custom_hooks == given

@@ -14,7 +14,7 @@ from mmgen.core.runners import DynamicIterBasedRunner
 from mmgen_runs import CONFIGS, DCGAN, SHORT, checkpoint, losses, run, small_config
 
 from minmax_plugin.cli.train import main
-from minmax_plugin.mmgen.checkpoints import last_whole
+from minmax_plugin.mmgen.checkpoints import last_intact
 from minmax_plugin.mmgen.config import SHIPPED, load_config, opt_in
 from minmax_plugin.mmgen.doctor import examine
 from minmax_plugin.mmgen.train import train
@@ -82,8 +82,8 @@ def test_auto_resumes_from_this_runs_own_checkpoints_in_a_shared_folder(tmp_path
     for run_, iteration in (("run_a", 3), ("run_b", 5)):
         (tmp_path / run_).mkdir()
         torch.save({}, tmp_path / run_ / f"iter_{iteration}.pth")
-    assert last_whole("work_dirs/run_a", str(tmp_path)) == str(tmp_path / "run_a" / "iter_3.pth")
-    assert last_whole("work_dirs/run_c", str(tmp_path)) is None
+    assert last_intact("work_dirs/run_a", str(tmp_path)) == str(tmp_path / "run_a" / "iter_3.pth")
+    assert last_intact("work_dirs/run_c", str(tmp_path)) is None
 
 
 def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, capsys):

@@ -63,7 +63,7 @@ def warm_points(record: Search, name: str, earlier: Search) -> list[tuple[dict[s
     for other in sorted(earlier.studies, key=lambda other: other != name):
         for best in earlier.studies[other].best_trials[:3]:  # of one objective, those that share the best value
             partial, params = best.user_attrs.get("partial"), by_present_paths(best.params)
-            problem = "it is the unmodified config" if partial else record.space.misfit(params)
+            problem = "it is the unmodified config" if partial else record.space.validation_error(params)
             if problem:
                 record.log(f"{name}: warm start passes over trial {best.number} of {other}: {problem}")
             elif params not in [known for known, _ in points]:

@@ -111,10 +111,12 @@ class Space:
                 except (SpaceError, ConfigError) as error:
                     raise SpaceError(f"the space does not fit config {name} at {trial.params}: {error}") from error
         for point in self.points:
-            if problem := self.misfit(point, drawn):
+            if problem := self.validation_error(point, drawn):
                 raise SpaceError(f"points: {problem}")
 
-    def misfit(self, point: Mapping[str, Any], known: Mapping[str, BaseDistribution] | None = None) -> str | None:
+    def validation_error(
+        self, point: Mapping[str, Any], known: Mapping[str, BaseDistribution] | None = None
+    ) -> str | None:
         """Say what is wrong with a point to try, or return ``None``.
 
         Args:
