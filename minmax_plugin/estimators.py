@@ -323,7 +323,7 @@ def read(estimate: Estimate, norms: Sequence[Tensor], group: Any = None) -> Read
     ranks = distributed.get_world_size(group) if distributed.is_available() and distributed.is_initialized() else 1
     if ranks > 1:  # otherwise a number on the host stays there
         numbers = [torch.as_tensor(n, dtype=torch.float64, device=norms[0].device) for n in numbers]
-    read = torch.stack([*norms, *(n.to(norms[0].device) for n in numbers if isinstance(n, Tensor))])
+    read = torch.stack([n.to(norms[0].device) for n in (*norms, *numbers) if isinstance(n, Tensor)])
     if ranks > 1:
         read[-2:] **= 2
         distributed.all_reduce(read, group=group)

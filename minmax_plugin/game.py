@@ -224,7 +224,9 @@ class MinMaxGame:
         """
         self._check_shown()
         players = self.min_player, self.max_player
-        norms = [norm(players, whole) for whole in ([False, True] if self.recover_nonfinite else [False])]
+        norms = [norm(player.parameters for player in players)]
+        if self.recover_nonfinite:
+            norms.append(norm(player.state for player in players))
         reading = read(self._estimate(f_new), norms, self._group)
         decision = self._judge(reading, torch.rand((), generator=self._draws).item())
         self._commit(decision, reading)

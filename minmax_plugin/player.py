@@ -55,16 +55,14 @@ class Player:
     def has_gradient(self) -> bool:
         return any(p.grad is not None for p in self.parameters)
 
-    def tensors(self, whole: bool = False) -> list[Tensor]:
-        """The weights; ``whole`` takes in the buffers and the optimizer states."""
-        if not whole:
-            return self.parameters
-        states = [t for o in self.all_optimizers for state in o.state.values() for t in leaves(state)]
-        return [*self.parameters, *self.buffers, *states]
+    @property
+    def state(self) -> list[Tensor]:
+        """The buffers, and the tensors of the optimizer states."""
+        return [*self.buffers, *(t for o in self.all_optimizers for state in o.state.values() for t in leaves(state))]
 
     def is_finite(self) -> bool:
         """Whether all weights, buffers and optimizer states are finite; reads them all."""
-        return bool(norm([self], whole=True).isfinite())
+        return bool(norm([self.parameters, self.state]).isfinite())
 
     def gradient_norm(self) -> Tensor:
         """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
@@ -178,21 +176,19 @@ def found_inf(optimizer: Optimizer) -> bool:
     return found is not None and bool(found)
 
 
-def norm(players: Iterable[Player], whole: bool = False) -> Tensor:
-    """Compute the sum of the Euclidean norms of some players' weights, a scalar on the first one's device.
+def norm(groups: Iterable[Sequence[Tensor]]) -> Tensor:
+    """Compute the sum of the Euclidean norms of some groups of tensors, a scalar on the first one's device.
 
-    It is not finite if any weight is not.
+    It is not finite if any tensor is not.
 
     Args:
-        players: The players.
-        whole: Whether to take in the buffers and the optimizer states.
+        groups: The groups, such as the weights of each player.
 
     Examples:
-        >>> optimizer = torch.optim.SGD([nn.Parameter(torch.tensor([3.0, 4.0]))])
-        >>> norm([Player(optimizer)]).item()
-        5.0
+        >>> norm([[torch.tensor([3.0, 4.0])], [torch.ones(1)]]).item()
+        6.0
     """
-    first, *others = (_norm(player.tensors(whole)) for player in players)
+    first, *others = map(_norm, groups)
     for other in others:
         first = first + other.to(first.device)
     return first

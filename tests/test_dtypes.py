@@ -19,7 +19,7 @@ def test_complex_players_are_restored_and_looked_at(dtype):
     y = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.Adam([module.weight], 0.1)
     player = Player(optimizer, module)
-    assert norm([player]).item() == pytest.approx(5.0)
+    assert norm([player.parameters]).item() == pytest.approx(5.0)
     game = MinMaxGame(player, torch.optim.SGD([y]), Never())
     module.weight.grad = torch.ones(2, dtype=dtype)
     optimizer.step()

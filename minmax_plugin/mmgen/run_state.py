@@ -76,7 +76,7 @@ class RunState:
             if not self._loaded.get("sorted") and type(getattr(dataset, "dataset", dataset)).__name__ in LISTED:
                 self._runner.logger.warning(
                     "the checkpoint is of a version that listed pictures in the disk's order. They are sorted now, so "
-                    "this run goes on with others than it would have then"
+                    "this run continues with others than it would have then"
                 )
         if self._runner.rank == 0:
             set_random_state(tree_map_only(torch.Tensor, torch.Tensor.cpu, self._loaded["random"]))
