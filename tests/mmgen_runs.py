@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmcv import Config
 from mmcv.runner import HOOKS, OPTIMIZERS, Hook
+from torch.nn.functional import softplus
 
 import minmax_plugin.mmgen  # noqa: F401
 from minmax_plugin.cli.train import main
@@ -113,3 +114,13 @@ def checkpoint(folder, iteration):
 
 def losses(lines):
     return [{k: v for k, v in line.items() if "loss" in k} for line in lines]
+
+
+def minus_pair_loss(model, reals):
+    """Minus the relativistic pair loss; the random state is left so that f draws the same fakes."""
+    torch.manual_seed(1)
+    torch.randint(1, ())  # the part of the batch
+    fakes = model.generator(None, num_batches=len(reals))
+    value = -softplus(model.discriminator(fakes) - model.discriminator(reals)).mean()
+    torch.manual_seed(1)
+    return value.detach()
