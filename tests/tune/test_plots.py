@@ -5,7 +5,7 @@ import json
 import pytest
 from studies import add, new_record
 
-from minmax_tune.report.plots import courses, history, parallel_coordinates
+from minmax_tune.report.plots import history, learning_curves, parallel_coordinates
 from minmax_tune.report.results import Report
 from minmax_tune.report.tables import read_rows
 
@@ -45,7 +45,7 @@ def test_results_follow_each_trial_and_pictures_at_the_end(tmp_path, monkeypatch
     assert (tmp_path / "s" / "plots" / "points_importances.png").exists()
 
 
-BETTER = [  # objective, the best so far, the strongest courses, where the strongest line ends
+BETTER = [  # objective, the best so far, the strongest curves, where the strongest line ends
     ("balance:max", [0.2, 0.4, 0.4, 0.4, 0.4], [1, 3, 4], 1),
     ("balance:min", [0.2, 0.2, 0.1, 0.1, 0.1], [2, 0, 4], 0),
 ]
@@ -59,7 +59,7 @@ def test_what_is_better_is_drawn_as_better(tmp_path, objective, so_far, strong, 
     rows = read_rows(record)["points"]
     (axes,) = history(rows, record.objectives).axes
     assert list(axes.lines[0].get_ydata()) == so_far
-    (axes,) = courses(rows, record.objectives).axes
+    (axes,) = learning_curves(rows, record.objectives).axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [f"trial {number}" for number in reversed(strong)]
     (axes,) = parallel_coordinates(rows, record.objectives).axes

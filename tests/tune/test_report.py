@@ -109,9 +109,9 @@ def test_everything_is_written_from_storage_alone(tmp_path, options, fill):
     drawn = {p.name.split("_", 1)[1] for p in (folder / "plots").glob("*.png")}
     assert len(page.sources) == len(list((folder / "plots").glob("*.svg")))
     if fill is everything:
-        expected = {"history.png", "courses.png", "importances.png", "slices.png", "parallel_coordinates.png"}
+        expected = {"history.png", "learning_curves.png", "importances.png", "slices.png", "parallel_coordinates.png"}
         if len(record.objectives) > 1:
-            expected = (expected | {"pareto_front.png"}) - {"courses.png"}
+            expected = (expected | {"pareto_front.png"}) - {"learning_curves.png"}
         assert drawn == expected
         assert all(f"retry of {t.user_attrs['retry_of']}" in text for t in trials if "retry_of" in t.user_attrs)
     assert not list(folder.rglob(".*")), "nothing half-written stays behind"

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from minmax_tune.options import Options
-from minmax_tune.report.tables import course
+from minmax_tune.report.tables import learning_curve
 
 REDUCTION = 3  # ASHA keeps the best third at each rung
 RUNGS = 5  # by seconds, where no trial's full length is known
@@ -77,7 +77,7 @@ class PerStudy(FIFOScheduler):
                 stand_in = _Earlier(f"earlier_{trial.number}")
                 scheduler: Any = self._schedulers[name]
                 scheduler.on_trial_add(None, stand_in)
-                for step, value in course(trial):
+                for step, value in learning_curve(trial):
                     result = {"images": step, metric: value}
                     if scheduler.on_trial_result(None, stand_in, result) == TrialScheduler.STOP:
                         break

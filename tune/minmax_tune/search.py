@@ -112,23 +112,23 @@ def execute(record: Search) -> int:
     record.hold()
     report = Report(record)
     print(f"Searching {', '.join(record.studies)}: {_left(record)} trials; results in {record.folder}", flush=True)
-    ending = train(record, report)
-    if record.options.confirm and ending.reason in (None, TIME_BUDGET):
+    stopper = train(record, report)
+    if record.options.confirm and stopper.reason in (None, TIME_BUDGET):
         confirmation = Confirmation(record)
         confirmation.plan()
         if left := _left(confirmation):
             print(f"Confirming on {record.options.confirm} fresh seeds: {left} trainings", flush=True)
-            ending = train(confirmation, report)
+            stopper = train(confirmation, report)
     report.finish()
     print(report.closing(), flush=True)
     for number, code in SIGNALS.items():
-        if ending.reason == number.name:
+        if stopper.reason == number.name:
             print(f"{PROG}: interrupted; go on with --resume {record.folder}", file=sys.stderr)
             return code
-    if ending.error is not None and ending.error.exists():
-        print(hide(ending.error.read_text()), file=sys.stderr)
-    if ending.reason not in (None, TIME_BUDGET):
-        print(f"{PROG}: error: {ending.reason}; then --resume {record.folder}", file=sys.stderr)
+    if stopper.error is not None and stopper.error.exists():
+        print(hide(stopper.error.read_text()), file=sys.stderr)
+    if stopper.reason not in (None, TIME_BUDGET):
+        print(f"{PROG}: error: {stopper.reason}; then --resume {record.folder}", file=sys.stderr)
         return 1
     finished = [study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) for study in record.studies.values()]
     return 0 if all(finished) else 1
@@ -136,21 +136,21 @@ def execute(record: Search) -> int:
 
 def train(record: Search, report: Report) -> SearchStopper:
     """Run the trials that are left of a search, or of its confirmation, and return why they ended."""
-    ending = SearchStopper(record.options.time_budget, record.options.trial_time)
+    stopper = SearchStopper(record.options.time_budget, record.options.trial_time)
     loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
     try:
         if _left(record):
-            run(record, [Progress(record, report), *loggers], ending)
+            run(record, [Progress(record, report), *loggers], stopper)
     except SystemExit:  # Ray's own answer to SIGTERM, while it starts and while it ends
-        ending.end(signal.SIGTERM.name)
+        stopper.end(signal.SIGTERM.name)
     except BaseException as error:
-        ending.end(f"{type(error).__name__}: {error}")
-        record.log(f"ended: {ending.reason}")
+        stopper.end(f"{type(error).__name__}: {error}")
+        record.log(f"ended: {stopper.reason}")
         report.stop()
         report.write()
         raise
-    record.log(f"ended: {ending.reason or 'all trials are done'}")
-    return ending
+    record.log(f"ended: {stopper.reason or 'all trials are done'}")
+    return stopper
 
 
 def _left(record: Search) -> int:

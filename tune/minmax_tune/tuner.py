@@ -33,19 +33,19 @@ ATTEMPTS = 3  # to start a node
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def run(record: Search, callbacks: Sequence[tune.Callback], ending: SearchStopper) -> None:
+def run(record: Search, callbacks: Sequence[tune.Callback], stopper: SearchStopper) -> None:
     """Run the trials of a search that are left.
 
     Args:
         record: The search.
         callbacks: Callbacks of Ray Tune. They see each trial start, report and end.
-        ending: The stopper, which says why the search ended before its last trial.
+        stopper: The stopper, which says why the search ended before its last trial.
 
     Raises:
         ConfigError: If the cluster cannot be reached, or cannot hold a trial.
     """
     options = record.options
-    searcher = StudySearcher(record, ending)
+    searcher = StudySearcher(record, stopper)
     sizes = {n: host_of(cfg).iterations(cfg) * host_of(cfg).batch_size(cfg) for n, cfg in record.configs.items()}
     images = {  # of a trial of each study; a batch for each process
         name: options.processes * sum(sizes[run.base] for run in record.runs(name, 0)) for name in record.studies
@@ -78,15 +78,15 @@ def run(record: Search, callbacks: Sequence[tune.Callback], ending: SearchStoppe
                 storage_path=str(record.folder),
                 callbacks=list(callbacks),
                 failure_config=tune.FailureConfig(max_failures=options.max_failures),
-                stop=ending,
+                stop=stopper,
                 verbose=0,
             ),
         )
-        with signals_end(ending):
+        with signals_end(stopper):
             tuner.fit()
     finally:
         try:
-            searcher.close(ending.reason)
+            searcher.close(stopper.reason)
         finally:
             ray.shutdown()
 
@@ -173,13 +173,13 @@ def count_slots(record: Search, gpus: float) -> int:
 
 
 @contextlib.contextmanager
-def signals_end(ending: SearchStopper) -> Iterator[None]:
+def signals_end(stopper: SearchStopper) -> Iterator[None]:
     """Have SIGINT and SIGTERM end a search in order, and a second one at once."""
 
     def handle(number: int, frame: Any) -> None:
-        if ending.reason is not None:
+        if stopper.reason is not None:
             raise KeyboardInterrupt
-        ending.end(signal.Signals(number).name)
+        stopper.end(signal.Signals(number).name)
 
     before: dict[Any, Callable[..., Any] | int | None] = {number: signal.signal(number, handle) for number in SIGNALS}
     try:

@@ -31,7 +31,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 PLOTS = {  # in the page's order
     "pareto_front": "Pareto front: no trial beats these in every objective",
     "history": "Each trial, and the best so far",
-    "courses": "In the course of the trainings",
+    "learning_curves": "In the course of the trainings",
     "importances": "Which settings matter to being among the best",
     "slices": "Setting by setting; later trials are stronger in colour",
     "parallel_coordinates": "All settings at once; the best fifth stands out",

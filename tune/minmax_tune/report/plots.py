@@ -40,7 +40,7 @@ STYLE: Any = {
     "svg.hashsalt": "plots",  # the same picture gives the same file
 }
 MOST_LINES = 3  # of pictures, one for each fresh seed
-STRONG = 3  # trials whose courses are in strong colours
+STRONG = 3  # trials whose learning_curves are in strong colours
 DRAWN = 400  # trials in a plot: more make a page slow to open, and hide each other
 
 
@@ -62,7 +62,7 @@ def draw(study: optuna.Study, rows: Sequence[Row], objectives: Sequence[tuple[st
     name = rows[0].study if rows else study.study_name
     kinds: dict[str, Callable[[Sequence[Row], Sequence[tuple[str, str]]], Figure]] = {
         "history": history,
-        "courses": courses,
+        "learning_curves": learning_curves,
         "importances": lambda rows, objectives: importances(study),
         "parallel_coordinates": parallel_coordinates,
         "slices": slices,
@@ -123,20 +123,20 @@ def history(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figur
     return figure
 
 
-def courses(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figure:
+def learning_curves(rows: Sequence[Row], objectives: Sequence[tuple[str, str]]) -> Figure:
     """Plot the first objective in the course of each training, with the best trials in strong colours."""
-    measured = [row for row in rows if len(row.course) > 1]
+    measured = [row for row in rows if len(row.curve) > 1]
     if not measured:
         raise TooFew("no trial was measured twice")
     best = [row for row in measured if row.finished][:STRONG]
     figure, axes = _figure(6.4, 3.0)
     for row in measured:
         if row not in best:
-            axes.plot(*zip(*row.course, strict=True), color=WEAK, linewidth=0.8, alpha=0.5)
+            axes.plot(*zip(*row.curve, strict=True), color=WEAK, linewidth=0.8, alpha=0.5)
     for place, row in reversed(list(enumerate(best))):
         label, alpha = f"trial {row.number}", 1 - 0.3 * place
-        axes.plot(*zip(*row.course, strict=True), color=MAIN, alpha=alpha, linewidth=1.6, label=label)
-    _scale(axes, [value for row in measured for _, value in row.course])
+        axes.plot(*zip(*row.curve, strict=True), color=MAIN, alpha=alpha, linewidth=1.6, label=label)
+    _scale(axes, [value for row in measured for _, value in row.curve])
     axes.set(xlabel="images shown", ylabel=objectives[0][0])
     axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
     if best:

@@ -32,7 +32,7 @@ class Row:
         values: The objectives, in their order. An unfinished trial has the last value of the first, if any.
         interval: The 95 % interval of the first objective over seeds, if there are several.
         scores: The first objective for each seed.
-        course: The first objective in the course of the training, as (images, value).
+        curve: The first objective in the course of the training, as (images, value).
         params: The sampled parameters.
         distributions: What each of them was sampled from.
         settings: The settings that override the base config, by path.
@@ -53,7 +53,7 @@ class Row:
     values: list[float | None]
     interval: tuple[float, float] | None
     scores: list[float]
-    course: list[tuple[float, float]]
+    curve: list[tuple[float, float]]
     params: dict[str, Any]
     distributions: dict[str, Any]
     settings: dict[str, Any]
@@ -151,7 +151,7 @@ def compared(ranked: Sequence[Row]) -> list[tuple[str, Row]]:
     return found
 
 
-def course(trial: FrozenTrial) -> list[tuple[float, float]]:
+def learning_curve(trial: FrozenTrial) -> list[tuple[float, float]]:
     """Return the first objective in the course of the training, as (images, value)."""
     pairs = trial.user_attrs.get("history") or trial.intermediate_values.items()
     return sorted((float(step), float(value)) for step, value in pairs)
@@ -337,7 +337,7 @@ def _outcome(record: Search, row: Row) -> dict[str, Any]:
 def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
     attrs = trial.user_attrs
     values: list[float | None] = [None] * len(record.objectives)
-    so_far = course(trial)
+    so_far = learning_curve(trial)
     if trial.state == TrialState.COMPLETE:
         values = list(trial.values)
     elif so_far:
@@ -350,7 +350,7 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         values=values,
         interval=(bounds[0], bounds[1]) if bounds and trial.state == TrialState.COMPLETE else None,
         scores=list(attrs.get("scores") or []),
-        course=so_far,
+        curve=so_far,
         params=dict(trial.params),
         distributions=trial.distributions,
         settings=settings,
