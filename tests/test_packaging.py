@@ -104,4 +104,4 @@ def test_the_wheel_installs_into_an_empty_environment(built, tmp_path):
     )
     shutil.rmtree(place)
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"[a-z ]+ \d+ 19\n", done.stdout)
+    assert re.fullmatch(r"\w[\w -]* \d+ 19\n", done.stdout), done.stdout
