@@ -19,8 +19,8 @@ LINES = {  # of the README's table: the method of the map, and the remedy under 
     "GDA, the usual training": ("gda", None),
     "GDA + R1": ("r1", "none"),
     "GDA + R1, clipped gradients": (None, "clip"),
-    "MinMax's default + R1": ("f-and-norm-r1", "f-and-norm"),
-    "random acceptance + R1, the control": ("random-outlier-r1", "random"),
+    "MinMax's default + R1": ("default-r1", "default"),
+    "random acceptance + R1, the control": ("random-default-r1", "random"),
 }
 
 

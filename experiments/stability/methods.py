@@ -52,17 +52,11 @@ def _with_control(name: str, method: Method) -> dict[str, Method]:
     return {name: method, f"random-{name}": control}
 
 
-def _f_and_norm() -> Rule:
-    return rules.outlier("f-and-norm")
-
-
 METHODS = {
     "gda": Method("GDA", seeds=8),
     "r1": Method("GDA + R1", R1, seeds=8),
-    **_with_control("outlier", Method("outliers of f alone", rule=rules.outlier, seeds=8)),
-    **_with_control("outlier-r1", Method("outliers of f alone + R1", R1, rules.outlier, seeds=8)),
-    "f-and-norm": Method("default rule", rule=_f_and_norm, seeds=8),
-    "f-and-norm-r1": Method("default rule + R1", R1, _f_and_norm, seeds=8),
+    **_with_control("default", Method("default rule", rule=rules.default, seeds=8)),
+    **_with_control("default-r1", Method("default rule + R1", R1, rules.default, seeds=8)),
     "r1r2": Method("GDA + R1 + R2", R1_R2),
     "r3gan": Method("relativistic pairs + R1 + R2", Losses(True, 1.0, 1.0)),
     **_with_control("practical", Method("practical rule", rule=rules.practical)),

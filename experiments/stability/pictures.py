@@ -24,9 +24,9 @@ IMAGES = ROOT / "docs" / "images"
 COLUMNS = 4  # maps in a row
 COLOURS = "viridis"
 MARKS = dict(zip(OUTCOMES, ("", "slow", "coll.", "div."), strict=True))
-SUMMARY = ("gda", "r1", "f-and-norm-r1", "random-outlier-r1")  # the maps of the README
+SUMMARY = ("gda", "r1", "default-r1", "random-default-r1")  # the maps of the README
 SHOWN = ("none", "weight", "sign", "nan-batch")  # its kinds of bad steps
-MAIN = ("none", "f-and-norm", "outlier", "norm", "random", "clip", "skip-loss", "practical")  # and its remedies
+MAIN = ("none", "default", "random", "outlier", "norm", "practical", "clip", "skip-loss")  # and its remedies
 TITLES = {"r1": "both players with R1", "plain": "plain descent-ascent"}
 
 

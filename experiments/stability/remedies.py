@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from experiments.stability import rules
-from experiments.stability.rules import SAMPLES, WINDOW, Outlier, Rule, Window
-from experiments.stability.tasks import BATCH
+from experiments.stability.rules import WINDOW, Rule, Window
 from experiments.stability.training import Remedy, Training
 
 SIGMAS = 6.0  # of a step that is skipped
@@ -100,22 +99,18 @@ class Choice:
 
 REMEDIES = {
     "none": Choice("none"),
+    "default": Choice("default rule (f and norm)", rule=rules.default),
+    "random": Choice("random, as often as the default rule", rule=rules.default, after="default"),
     "outlier": Choice("outliers of f alone", rule=rules.outlier),
-    "random": Choice("random, as often as outliers of f", rule=rules.outlier, after="outlier"),
+    "norm": Choice("outliers of the norm alone", rule=lambda: rules.outlier("norm")),
+    "practical": Choice("practical rule", rule=rules.practical),
     "clip": Choice("gradient clipping at norm 1", Clip),
     "skip-loss": Choice("skip a step by its loss, 6σ", lambda: Skip("loss")),
-    "restart-loss": Choice("restart, by the loss, 6σ", lambda: Restart(outliers=True)),
-    "practical": Choice("practical rule", rule=rules.practical),
-    "f-and-norm": Choice("default rule (f and norm)", rule=lambda: rules.outlier("f-and-norm")),
-    "norm": Choice("outliers of the norm alone", rule=lambda: rules.outlier("norm")),
     "skip-gradient": Choice("skip a step by its gradient norm, 6σ", lambda: Skip("gradient")),
     "restart-nonfinite": Choice("restart, if not finite", lambda: Restart(outliers=False)),
-    "gradient": Choice("outlier rule on the gradients' norm", rule=lambda: rules.outlier("gradient")),
-    "last": Choice("outlier rule on the last batch's loss", rule=lambda: rules.outlier("last")),
-    "outlier-128": Choice("outlier rule, f on 128 samples", rule=lambda: rules.outlier(samples=BATCH)),
-    "strict": Choice("strict rule", rule=rules.strict),
+    "restart-loss": Choice("restart, by the loss, 6σ", lambda: Restart(outliers=True)),
     "released": Choice("released rule", rule=rules.released),
-    "outlier-leave": Choice(
-        "outlier rule, rejected changes left out", rule=lambda: Rule(Outlier(rejected_enter=False), samples=SAMPLES)
-    ),
+    "strict": Choice("strict rule", rule=rules.strict),
+    "gradient": Choice("outliers of the gradients' norm", rule=lambda: rules.outlier("gradient")),
+    "last": Choice("outliers of the last batch's loss", rule=lambda: rules.outlier("last")),
 }

@@ -91,13 +91,11 @@ class Outlier:
         threshold: As for :class:`Window`.
         window: The number of recent proposals.
         warmup: As for :class:`Window`.
-        rejected_enter: Whether rejected changes enter the window too, as in the product.
     """
 
     threshold: float = THRESHOLD
     window: int = WINDOW
     warmup: int = WARMUP
-    rejected_enter: bool = True
 
     def __post_init__(self) -> None:
         self._recent: Window | None = None
@@ -107,7 +105,7 @@ class Outlier:
             self._recent = Window(new.numel(), self.threshold, self.window, self.warmup)
         change = (new - old).double().flatten()
         usual = ~self._recent.stands_out(change, old.double().abs().clamp(min=1.0).flatten())
-        self._recent.add(change if self.rejected_enter else torch.where(usual, change, torch.nan))
+        self._recent.add(change)  # of a rejected proposal too, as in the product
         return usual.view(-1, new.shape[-1]).all(0)
 
 
@@ -142,8 +140,12 @@ def released() -> Rule:
     return Rule(Released(), signal="last", both=False, moments=False, track=True)
 
 
-def outlier(signal: str = "paired", samples: int = SAMPLES, threshold: float = THRESHOLD) -> Rule:
-    return Rule(Outlier(threshold), signal, track=signal == "last", samples=samples)
+def outlier(signal: str = "paired") -> Rule:
+    return Rule(Outlier(), signal, track=signal == "last", samples=SAMPLES)
+
+
+def default() -> Rule:
+    return outlier("f-and-norm")
 
 
 def strict() -> Rule:

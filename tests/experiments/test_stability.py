@@ -58,23 +58,23 @@ def test_a_tiny_map_runs_from_end_to_end(tmp_path, capsys):
 
 
 def test_a_run_of_a_map_is_the_same_again(tmp_path):
-    lines = [maps.run("outlier-r1", RING, 1, None, CELLS, 6, 3) for _ in range(2)]
+    lines = [maps.run("default-r1", RING, 1, None, CELLS, 6, 3) for _ in range(2)]
     assert lines[0] == lines[1]
 
 
 def test_a_tiny_table_of_bad_steps_runs_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(troubles, "FIRST", 1)
     monkeypatch.setattr(troubles, "RATE", 0.5)
-    with pytest.raises(ValueError, match="random needs the line of outlier first"):
+    with pytest.raises(ValueError, match="random needs the line of default first"):
         write_bad_steps(["r1"], ["none"], ["random"], tmp_path, 2, 4)
-    remedies = ["none", "outlier", "random", "clip", "skip-loss", "restart-loss"]
+    remedies = ["none", "default", "random", "clip", "skip-loss", "restart-loss"]
     write_bad_steps(["r1"], ["none", "nan-batch"], remedies, tmp_path, 2, 8)
     frame = pandas.read_csv(tmp_path / "bad_steps.csv")
     assert len(frame) == 2 * len(remedies) * 2
     ends = frame[frame["trouble"] == "nan-batch"].groupby("remedy")["outcome"].agg(set)
     assert ends["none"] == ends["clip"] == {"diverged"}
-    assert all("diverged" not in ends[name] for name in ("outlier", "random", "skip-loss", "restart-loss"))
-    undone = frame[(frame["trouble"] == "nan-batch") & (frame["remedy"] == "outlier")]
+    assert all("diverged" not in ends[name] for name in ("default", "random", "skip-loss", "restart-loss"))
+    undone = frame[(frame["trouble"] == "nan-batch") & (frame["remedy"] == "default")]
     assert (undone["lost"] == undone["hits"]).all()
     assert undone["hits"].gt(0).all()
     assert survived(frame)[frame["trouble"] == "none"].all()
@@ -195,7 +195,7 @@ def test_a_window_without_warm_up_lets_nothing_stand_out_but_what_is_not_finite(
     assert window.stands_out(torch.tensor([1e9, torch.nan])).tolist() == [False, True]
 
 
-@pytest.mark.parametrize("signal", ["paired", "norm", "f-and-norm", "last", "gradient"])
+@pytest.mark.parametrize("signal", ["paired", "norm", "default", "last", "gradient"])
 def test_every_signal_sees_a_large_jump(signal):
     rule = Rule(Outlier(), signal, track=signal == "last")
     stack = training(3, Jump(), rule=rule)
