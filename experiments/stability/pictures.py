@@ -24,9 +24,16 @@ IMAGES = ROOT / "docs" / "images"
 COLUMNS = 4  # maps in a row
 COLOURS = "viridis"
 MARKS = dict(zip(OUTCOMES, ("", "slow", "coll.", "div."), strict=True))
-SUMMARY = ("gda", "r1", "default-r1", "random-default-r1")  # the maps of the README
-SHOWN = ("none", "weight", "sign", "nan-batch")  # its kinds of bad steps
-MAIN = ("none", "default", "random", "outlier", "norm", "practical", "clip", "skip-loss")  # and its remedies
+SUMMARY = {"gda": "GDA", "r1": "GDA + R1", "default-r1": "default + R1", "random-default-r1": "control + R1"}
+SHOWN = {"none": "undisturbed", "weight": "weight\nof ±100", "sign": "wrong\nsign", "nan-batch": "NaN\nbatch"}
+MAIN = {
+    "none": "nothing done",
+    "default": "MinMax's default",
+    "random": "control: random rejections",
+    "practical": "the paper's rule for GANs",
+    "clip": "clipped gradients",
+    "skip-loss": "skipped outliers of the loss",
+}  # of the README's picture: maps, kinds of bad steps and remedies
 TITLES = {"r1": "both players with R1", "plain": "plain descent-ascent"}
 
 
@@ -149,21 +156,30 @@ def read_bad_steps(source: Path, losses: str) -> pandas.DataFrame:
 
 
 def draw_summary(source: Path, images: Path) -> None:
-    """Draw the README's picture: some maps, and the main remedies."""
+    """Draw the README's picture, to be read on a phone: some maps, and the main remedies."""
     cells, steps = read_map(source, "ring8"), read_bad_steps(source, "r1")
     methods = [name for name in SUMMARY if (cells["method"] == name).any()]
     remedies, troubles = _lines(steps)
-    remedies, troubles = [name for name in remedies if name in MAIN], [name for name in troubles if name in SHOWN]
+    remedies, troubles = [name for name in MAIN if name in remedies], [name for name in SHOWN if name in troubles]
     if not (methods and remedies):
         return
-    figure = Figure(figsize=(11, 6.4), layout="constrained", facecolor="white")
-    top, bottom = numpy.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.1)))  # type: ignore[arg-type]
-    _draw_maps(list(top.subplots(1, len(methods), squeeze=False).flat), cells, methods)
-    top.suptitle("Pairs of learning rates (generator: upwards, discriminator: to the right) that train", fontsize=10)
+    figure = Figure(figsize=(6.4, 6.0), layout="constrained", facecolor="white")
+    top, bottom = numpy.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.25)))  # type: ignore[arg-type]
+    for axes, name in zip(top.subplots(1, len(methods), squeeze=False).flat, methods, strict=True):
+        runs = cells[cells["method"] == name]
+        axes.imshow(runs.pivot_table("trained", "lr_g", "lr_d"), cmap=COLOURS, vmin=0, vmax=1, origin="lower")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(f"{SUMMARY[name]}\n{runs['trained'].mean():.0%} train", fontsize=10)
+    top.suptitle("Where GANs train (yellow: all runs do)", fontsize=11)
+    top.supxlabel("discriminator's learning rate, 3e-4 to 3e-2", fontsize=10)
+    top.supylabel("generator's", fontsize=10)
     axes = bottom.subplots()
-    _draw_steps(axes, steps, remedies, troubles)
-    bottom.suptitle("Runs that survive bad steps, with R1", fontsize=10)
-    figure.savefig(images / "stability.png", dpi=100)
+    _draw_steps(axes, steps, remedies, troubles, lost=False)
+    axes.set_xticks(range(len(troubles)), [SHOWN[name] for name in troubles], rotation=0, ha="center")
+    axes.set_yticks(range(len(remedies)), [MAIN[name] for name in remedies])
+    axes.tick_params(labelsize=10)
+    bottom.suptitle("Runs with R1 that survive bad steps", fontsize=11)
+    figure.savefig(images / "stability.png", dpi=200)
 
 
 def _lines(frame: pandas.DataFrame) -> tuple[list[str], list[str]]:
@@ -172,14 +188,17 @@ def _lines(frame: pandas.DataFrame) -> tuple[list[str], list[str]]:
     return remedies, [name for name in TROUBLES if (frame["trouble"] == name).any()]
 
 
-def _draw_steps(axes: Axes, frame: pandas.DataFrame, remedies: Sequence[str], troubles: Sequence[str]) -> None:
+def _draw_steps(
+    axes: Axes, frame: pandas.DataFrame, remedies: Sequence[str], troubles: Sequence[str], lost: bool = True
+) -> None:
     lines = dict(iter(frame.groupby(["remedy", "trouble"])))
     shares = numpy.full((len(remedies), len(troubles)), numpy.nan)
     for i, j in numpy.ndindex(shares.shape):
         line = lines.get((remedies[i], troubles[j]))
         if line is not None:
             shares[i, j] = alive = float(line["survived"].mean())
-            _write(axes, i, j, f"{line['survived'].sum()}/{len(line)}\n{line['lost'].mean():.0f} lost", alive, 7)
+            text = f"{line['survived'].sum()}/{len(line)}"
+            _write(axes, i, j, f"{text}\n{line['lost'].mean():.0f} lost" if lost else text, alive, 7 if lost else 10)
     axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(troubles)), [TROUBLES[name][0] for name in troubles], rotation=20, ha="left")
     axes.set_yticks(range(len(remedies)), [REMEDIES[name].title for name in remedies])
