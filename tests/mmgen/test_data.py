@@ -9,7 +9,7 @@ import torch
 from mmcv.parallel import collate
 from PIL import Image
 
-from minmax_plugin.mmgen.data import CIFAR10, MNIST, GaussianMixture, embedded_digits
+from minmax_plugin.mmgen.data import CIFAR10, MNIST, GaussianMixture, StackedMNIST, embedded_digits, scaled
 
 
 def test_a_mixture_has_its_modes_weights_and_width():
@@ -156,3 +156,16 @@ def test_full_cifar():
 def test_a_bad_setting_is_named(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_stacked_digits_are_drawn_channel_by_channel():
+    data, (images, labels) = StackedMNIST(size=200, seed=3), embedded_digits()
+    assert torch.equal(data.labels, StackedMNIST(size=200, seed=3).labels)
+    assert not torch.equal(data.labels, StackedMNIST(size=200, seed=4).labels)
+    image = data[7]["real_img"]
+    assert (image.shape, float(image.min())) == ((3, 32, 32), -1.0)
+    known = {scaled(picture).numpy().tobytes(): int(label) for picture, label in zip(images, labels, strict=True)}
+    digits = [known[channel[2:-2, 2:-2].contiguous().numpy().tobytes()] for channel in image]
+    assert 100 * digits[0] + 10 * digits[1] + digits[2] == data.labels[7]
+    with pytest.raises(ValueError, match="size must be"):
+        StackedMNIST(size=0)

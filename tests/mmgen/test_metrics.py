@@ -1,12 +1,13 @@
 import json
+import math
 
 import pytest
 import torch
 from mmgen_runs import losses, run, small_config
 
 from minmax_plugin.mmgen.classifier import train_classifier
-from minmax_plugin.mmgen.data import MNIST, GaussianMixture, centres, embedded_digits
-from minmax_plugin.mmgen.metrics import DigitShares, ModeCoverage
+from minmax_plugin.mmgen.data import MNIST, GaussianMixture, StackedMNIST, centres, embedded_digits
+from minmax_plugin.mmgen.metrics import DigitShares, ModeCoverage, StackedModes
 
 
 def test_the_classifier_tells_unseen_digits_apart():
@@ -66,6 +67,18 @@ def test_digits_are_told_apart_from_noise_and_each_other():
     assert alone["balance"] == pytest.approx(0.5, abs=0.01)
     assert metric.measure(noise)["share_other"] > 0.95
     assert metric.measure(MNIST(digits=[7]).samples)["digits"] == 0
+
+
+def test_stacked_digits_are_read_channel_by_channel():
+    data = StackedMNIST(size=3000, seed=1)
+    real = torch.stack([item["real_img"] for item in data.__getitems__(list(range(3000)))])
+    counts = torch.bincount(data.labels, minlength=1000).double() / 3000
+    wanted = float((counts[counts > 0] * (1000 * counts[counts > 0]).log()).sum())
+    result = StackedModes().measure(real)
+    assert result["modes"] == pytest.approx(int((counts > 0).sum()), abs=15)
+    assert result["kl"] == pytest.approx(wanted, abs=0.03)
+    alone = StackedModes().measure(real[:1].repeat(50, 1, 1, 1))
+    assert (alone["modes"], alone["kl"]) == (1, pytest.approx(math.log(1000)))
 
 
 def test_the_toolkit_feeds_a_metric_as_its_own():
