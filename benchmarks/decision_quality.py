@@ -182,7 +182,7 @@ class Reference:
     def _values(self, start: int, chunk: int) -> Tensor:
         values = []
         for number in range(start, start + chunk):
-            with inference([self._adapter.generator, self._adapter.discriminator], 7 + number):
+            with inference([self._adapter.generator, self._adapter.discriminator], 7 + number, batch_statistics=True):
                 batch = self._batch()
                 self._size = len(next(v for v in batch.values() if isinstance(v, Tensor)))
                 values.append(self._adapter.fresh_value(batch, by_groups=True).double())

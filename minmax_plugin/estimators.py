@@ -110,6 +110,8 @@ class LastBatch(Estimator):
 class FreshBatch(Estimator):
     """Evaluate f on batches that the ascent has not used, in inference mode, with separate random numbers.
 
+    Batch norm takes the batch's own statistics there, as in the training.
+
     Evaluation number n draws from a seed made of ``seed`` and n, so a count is enough to resume. By default f_old is
     the value that the incumbent was accepted with, from its own batch. ``reread`` estimates it again at each
     decision, on another batch. So one lucky low value does not block for ever.
@@ -172,7 +174,7 @@ class FreshBatch(Estimator):
 
     def _evaluate(self) -> Tensor:
         terms = []
-        with inference(self._modules):
+        with inference(self._modules, batch_statistics=True):
             for _ in range(self._batches):
                 seed_all(self._seed * 1_000_003 + self.evaluations)
                 self.evaluations += 1
@@ -203,7 +205,7 @@ class PairedBatch(FreshBatch):
         seed: As for :class:`FreshBatch`.
         batches: As for :class:`FreshBatch`.
         hold: The number of decisions on one batch. What changes f between a decision and the next proposal is then
-            not seen in f_old, such as batch-norm statistics that the min player's own training pass moves. 1 sees it.
+            not seen in f_old, such as spectral norm's vectors that the min player's own training pass moves. 1 sees it.
 
     Raises:
         ValueError: For an argument of the wrong kind, or ``batches`` or ``hold`` below 1.

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextlib.contextmanager
-def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator[None]:
+def inference(modules: Sequence[nn.Module], seed: int | None = None, batch_statistics: bool = False) -> Iterator[None]:
     """Run a block in inference mode, leaving the training as if it had not run.
 
     Within the block there are no gradients, and no module is ``training``. So there is no dropout, and batch-norm
@@ -24,6 +25,8 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
     Args:
         modules: The modules that the block evaluates.
         seed: The seed of the block's own random numbers. ``None`` starts from the training's state.
+        batch_statistics: Whether batch norm takes the statistics of the block's batches, as in the training, and not
+            its running ones. f is read so. The running ones lag, and mix real and generated images.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
@@ -34,10 +37,13 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
         True
     """
     training = [m for module in modules for m in module.modules() if m.training]
+    norms = [m for m in training if batch_statistics and isinstance(m, _BatchNorm) and m.track_running_stats]
     outside = random_state()
     try:
         for module in training:
             module.training = False
+        for norm in norms:  # so it neither reads nor moves the running ones
+            norm.training, norm.track_running_stats = True, False
         if seed is not None:
             seed_all(seed)
         with torch.no_grad():
@@ -46,6 +52,8 @@ def inference(modules: Sequence[nn.Module], seed: int | None = None) -> Iterator
         set_random_state(outside)
         for module in training:
             module.training = True
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def seed_all(seed: int) -> None:

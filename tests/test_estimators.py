@@ -47,6 +47,24 @@ def test_an_evaluation_can_be_repeated_from_its_number():
     assert repr([again.evaluate_proposal(), again.evaluate_proposal()]) == repr(drawn[3:])
 
 
+def test_batch_norm_takes_the_statistics_of_the_batch_and_keeps_its_own():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout(), torch.nn.Linear(4, 1))
+    frozen = torch.nn.BatchNorm1d(1).eval()
+    batch = 5 + torch.randn(64, 3)
+    net(batch)
+    before = [b.clone() for b in net.buffers()]
+    read = FreshBatch(lambda: frozen(net(batch)).mean(), [net, frozen]).evaluate_proposal()
+    assert all(map(torch.equal, before, net.buffers()))
+    assert net.training
+    assert net[1].track_running_stats
+    with torch.no_grad():
+        normed = torch.nn.functional.batch_norm(net[0](batch), None, None, training=True)
+        assert float(read.f_new) == pytest.approx(float(frozen(net[3](normed)).mean()), abs=1e-5)
+    with inference([net]):
+        as_deployed = float(frozen(net(batch)).mean())
+    assert abs(as_deployed - float(read.f_new)) > 1e-3
+
+
 def test_flags_and_states_come_back_after_an_error():
     net = network()
     outside = torch.get_rng_state()

@@ -53,7 +53,7 @@ def certify_gan(model: nn.Module, batch: Mapping[str, Any], seed: int = 0, **set
     def f(x: Tensor, y: Tensor) -> Tensor:
         return functional_call(holder, _split(x, x_weights) | _split(y, y_weights))
 
-    with inference([adapter.model], seed), torch.enable_grad():
+    with inference([adapter.model], seed, batch_statistics=True), torch.enable_grad():
         x, y = (parameters_to_vector(weights.values()) for weights in (x_weights, y_weights))
         return certify(f, x, y, seed=seed, **settings)
 
