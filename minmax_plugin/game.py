@@ -245,7 +245,9 @@ class MinMaxGame:
             accepted, reason = True, "no proposal"
         else:
             norms = self._norm_old, reading.norm
-            facts = Comparison(self.decisions, f_old, reading.f_new, draw, error, *norms, self._changes)
+            facts = Comparison(
+                self.decisions, f_old, reading.f_new, draw, error, *norms, self._changes, self.rejections
+            )
             accepted, reason = self.acceptance(facts)
             patient = self.patience is None or self.rejections < self.patience
             if not accepted and self.on_patience == "accept" and not patient:

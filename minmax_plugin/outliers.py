@@ -25,14 +25,16 @@ class Outlier(Acceptance):
     is 1.4826 times the median absolute deviation (MAD), plus 10⁻⁴ · max(1, abs(old value)). The norm is known at each
     decision anyway. It sees weights of a wrong size, and f sees a wrong sign.
 
-    Rejected changes enter the window too. So the rule cannot reject for ever: after a lasting shift the new changes
-    soon fill half of the window, and become the usual ones.
+    An accident does not repeat. So after ``retries`` rejections in a row the next proposal is accepted: what happens
+    again from the same incumbent, on other batches, belongs to the game. An outlier costs one cycle at most, then.
+    Rejected changes enter the window too.
 
     Args:
         threshold: The number of robust standard deviations, above 0.
         window: The number of recent proposals, 1 or more.
         warmup: The number of changes in the window below which everything finite is accepted. It is 1 or more, and
             at most ``window``.
+        retries: The rejections in a row after which a finite proposal is accepted, 1 or more.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -51,6 +53,7 @@ class Outlier(Acceptance):
     threshold: float = 8.0
     window: int = 200
     warmup: int = 20
+    retries: int = 1
 
     def __post_init__(self) -> None:
         check_above_0("threshold", self.threshold)
@@ -58,12 +61,16 @@ class Outlier(Acceptance):
             raise ValueError(f"window must be 1 or more proposals, but got {self.window!r}.")
         if not (is_count(self.warmup) and self.warmup <= self.window):
             raise ValueError(f"warmup must be between 1 and window={self.window}, but got {self.warmup!r}.")
+        if not is_count(self.retries):
+            raise ValueError(f"retries must be 1 or more rejections in a row, but got {self.retries!r}.")
 
     @property
     def memory(self) -> int:
         return self.window
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
+        if c.rejections >= self.retries:
+            return True, "repeated"
         pairs = (c.f_old, c.f_new), (c.norm_old, c.norm_new)
         recent = [[change[i] for change in c.changes if math.isfinite(change[i])] for i in range(len(SIGNALS))]
         for name, (old, new), changes in zip(SIGNALS, pairs, recent, strict=True):

@@ -129,16 +129,16 @@ def test_a_change_that_stands_out_of_the_recent_ones_is_rejected(changes, f_old,
     assert rule(Comparison(0, 0.0, 0.0, draw=0.0, **norms)) == of_norm
 
 
-def test_a_rule_for_outliers_takes_to_a_lasting_shift():
+def test_what_repeats_is_no_accident_and_a_lasting_shift_becomes_usual():
     x = torch.nn.Parameter(torch.zeros(1))
     optimizers = torch.optim.SGD([x], lr=0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    game = MinMaxGame(*optimizers, Outlier(window=6, warmup=3))
+    game = MinMaxGame(*optimizers, Outlier(window=6, warmup=3, retries=2))
     x.grad = torch.ones(1)
     reasons = []
     for change in [0.0, 0.1, 0.2, 0.1, 0.2, *[5.0] * 6]:
         game.propose()
         reasons.append(game.decide(Estimate(change, f_old=0.0)).reason)
-    assert reasons == ["warm-up"] * 3 + ["usual"] * 2 + ["outlier of f"] * 3 + ["usual"] * 3
+    assert reasons == ["warm-up"] * 3 + ["usual"] * 2 + ["outlier of f"] * 2 + ["repeated"] + ["usual"] * 3
     game.close()  # f is another function
     game.propose()
     assert game.decide(Estimate(-50.0, f_old=0.0)).reason == "warm-up"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from experiments.stability.tasks import BATCH
 
-THRESHOLD, WINDOW, WARMUP = 8.0, 200, 20  # as in minmax_plugin.outliers
+THRESHOLD, WINDOW, WARMUP, RETRIES = 8.0, 200, 20, 1  # as in minmax_plugin.outliers
 SAMPLES = 16  # that the default preset reads f on: an eighth of a batch
 FLOOR = 1e-4  # of the scale, in units of f
 
@@ -91,14 +91,17 @@ class Outlier:
         threshold: As for :class:`Window`.
         window: The number of recent proposals.
         warmup: As for :class:`Window`.
+        retries: The rejections in a row after which a run accepts what is finite.
     """
 
     threshold: float = THRESHOLD
     window: int = WINDOW
     warmup: int = WARMUP
+    retries: int = RETRIES
 
     def __post_init__(self) -> None:
         self._recent: Window | None = None
+        self._rejections: Tensor | int = 0  # in a row, of each run
 
     def __call__(self, index: int, old: Tensor, new: Tensor, draw: Tensor) -> Tensor:
         if self._recent is None:
@@ -106,7 +109,10 @@ class Outlier:
         change = (new - old).double().flatten()
         usual = ~self._recent.stands_out(change, old.double().abs().clamp(min=1.0).flatten())
         self._recent.add(change)  # of a rejected proposal too, as in the product
-        return usual.view(-1, new.shape[-1]).all(0)
+        usual, finite = (each.view(-1, new.shape[-1]).all(0) for each in (usual, change.isfinite()))
+        accepted = usual | (torch.as_tensor(self._rejections >= self.retries) & finite)
+        self._rejections = torch.where(accepted, 0, self._rejections + 1)
+        return accepted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -177,15 +177,17 @@ def test_the_stacks_rule_for_outliers_is_the_products():
     generator = torch.Generator().manual_seed(0)
     changes = torch.randn(300, 2, generator=generator, dtype=torch.float64)
     changes[torch.rand(300, 2, generator=generator) < 0.05] *= 30
-    settings = dict(threshold=4.0, window=25, warmup=6)
+    changes[200:206] = 99.0  # a shift that stays
+    settings = dict(threshold=4.0, window=25, warmup=6, retries=3)
     stacked, policy = Outlier(**settings), Policy(**settings)
     old = torch.zeros(2, dtype=torch.float64)
     together = torch.stack([stacked(i, old, old + change, old) for i, change in enumerate(changes)])
     for run in range(2):
-        kept = []
+        kept, rejections = [], 0
         for i, change in enumerate(changes[:, run].tolist()):
-            accepted, _ = policy(Comparison(i, 0.0, change, 0.0, changes=kept[-25:]))
+            accepted, _ = policy(Comparison(i, 0.0, change, 0.0, changes=kept[-25:], rejections=rejections))
             kept.append((change, math.nan))
+            rejections = 0 if accepted else rejections + 1
             assert accepted == together[i, run]
     assert 0 < (~together).sum() < 60
 
