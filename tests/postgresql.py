@@ -25,10 +25,16 @@ class Postgresql:
 
     Args:
         port: where it listens, on this machine alone.
+        folder: of its files.
+        program: ``postgres``.
+        user: arguments of ``subprocess`` for the user that runs it.
         password: of :data:`USER`; it has characters that a URL does not.
     """
 
     port: int
+    folder: Path
+    program: Path
+    user: dict
     password: str = 'a long /secret:of "mine"@home%'
 
     @property
@@ -36,9 +42,9 @@ class Postgresql:
         """The password, as it stands in a URL."""
         return urllib.parse.quote(self.password, safe="")
 
-    def url(self, password="$PASSWORD", database="searches"):
+    def url(self, password="$PASSWORD", database="searches", port=None):
         """An address for ``--storage``."""
-        return f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{port or self.port}/{database}"
 
     def connect(self, database="searches"):
         import psycopg
@@ -51,6 +57,12 @@ class Postgresql:
         with self.connect("postgres") as connection:
             connection.execute(f'CREATE DATABASE "{database}"')
 
+    def drop_connections(self, database):
+        """End all connections to a database, as its administrator can, and return their number."""
+        with self.connect("postgres") as connection:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            return len(connection.execute(ended, [database]).fetchall())
+
     def text(self, database="searches"):
         """All that a database holds, as text."""
         with self.connect(database) as connection:
@@ -58,6 +70,30 @@ class Postgresql:
                 name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname='public'")
             ]
             return "\n".join(str(connection.execute(f'SELECT * FROM "{name}"').fetchall()) for name in tables)
+
+    def start(self):
+        """Start it, and wait until it answers."""
+        command = [self.program, "-D", self.folder / "data", "-p", self.port, "-k", self.folder]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        log = self.folder / "log"
+        with open(log, "a") as output:
+            self._run = subprocess.Popen(
+                list(map(str, command)), cwd=self.folder, stdout=output, stderr=output, **self.user
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.connect("postgres").close()
+                return
+            except Exception:
+                assert self._run.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+
+    def stop(self):
+        """End it and all connections."""
+        self._run.send_signal(signal.SIGINT)  # its fast way to end
+        self._run.wait(60)
 
 
 @contextlib.contextmanager
@@ -68,36 +104,24 @@ def server():
     if initdb is None:
         missing = "PostgreSQL is not installed (apt-get install postgresql)"
         (pytest.fail if os.environ.get(REQUIRED) == "required" else pytest.skip)(missing)
-    postgresql = Postgresql(free_port())
     folder = Path(tempfile.mkdtemp())  # not pytest's own, which is closed to other users
     as_whom = {}
     if os.geteuid() == 0:
         as_whom = dict(user=NOBODY, group=NOBODY, extra_groups=[])
         shutil.chown(folder, NOBODY, NOBODY)
+    postgresql = Postgresql(free_port(), folder, initdb.with_name("postgres"), as_whom)
     (folder / "password").write_text(postgresql.password)
     (folder / "password").chmod(0o644)
     options = ["--auth=scram-sha-256", f"--username={USER}", f"--pwfile={folder / 'password'}", "--no-sync"]
-    run = None
     try:
         subprocess.run(
             [initdb, "--pgdata", folder / "data", *options], cwd=folder, check=True, capture_output=True, **as_whom
         )
-        command = [initdb.with_name("postgres"), "-D", folder / "data", "-p", str(postgresql.port), "-k", folder]
-        with open(folder / "log", "w") as log:
-            command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-            run = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=log, stderr=log, **as_whom)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                postgresql.create("searches")
-                break
-            except Exception:
-                assert run.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.2)
-        yield postgresql
+        postgresql.start()
+        try:
+            postgresql.create("searches")
+            yield postgresql
+        finally:
+            postgresql.stop()
     finally:
-        if run is not None:
-            run.send_signal(signal.SIGINT)  # its fast way to end
-            run.wait(60)
         shutil.rmtree(folder)

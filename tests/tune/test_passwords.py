@@ -76,7 +76,7 @@ def kill(run, postgres, database):
 def close_storage(run, postgres, database):
     with postgres.connect("postgres") as connection:
         connection.execute(f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false")
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+    postgres.drop_connections(database)
 
 
 ENDINGS = {  # kinds of trials; what is done when one trains; the exit code
@@ -96,7 +96,7 @@ def test_a_password_is_nowhere_whatever_ends_the_search(tmp_path, postgres, ray_
     secrets = {"PASSWORD": postgres.quoted, "PLAIN": postgres.password}
     config, log = short_config(tmp_path, pause=0.2 if end else 0.0, iterations=200 if end else 60), tmp_path / "log"
     options = ["--storage-path", tmp_path, "--name", "s", "--num-samples", len(kinds), "--max-concurrent", 1]
-    options += ["--storage", postgres.url(database=database), "--no-baseline"]
+    options += ["--storage", postgres.url(database=database), "--storage-timeout", "3s", "--no-baseline"]
     with process_list() as processes:
         run = start(
             config, "--space", space_file(tmp_path, kinds), *options, log=log, RAY_TMPDIR=str(ray_home), **secrets

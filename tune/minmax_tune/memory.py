@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from minmax_tune.outages import Outages
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 class HeldStorage(InMemoryStorage):
@@ -22,20 +29,25 @@ class HeldStorage(InMemoryStorage):
     A search is the only writer of its studies. So it reads them once. From then on, the statements for a trial do not
     depend on the number of other trials. A change that the storage refuses is not made in memory either.
 
+    While the storage is unreachable, a change waits. Its connection may be lost after the change was made, and before
+    the answer came. Then the change is found there, and counts once.
+
     Args:
         storage: The storage of the studies.
+        outages: What waits for it.
 
     Examples:
         >>> storage = InMemoryStorage()
         >>> there = optuna.create_study(storage=storage, study_name="a")
-        >>> here = optuna.load_study(storage=HeldStorage(storage), study_name="a")
+        >>> held = HeldStorage(storage, Outages(60, say=print))
+        >>> here = optuna.load_study(storage=held, study_name="a")
         >>> here.tell(here.ask(), 0.5).value, there.best_value
         (0.5, 0.5)
     """
 
-    def __init__(self, storage: BaseStorage) -> None:
+    def __init__(self, storage: BaseStorage, outages: Outages) -> None:
         super().__init__()
-        self._storage = storage
+        self._storage, self.outages = storage, outages
         self._study_ids: dict[int, int] = {}  # in the storage, by those in memory
         self._trial_ids: dict[int, int] = {}  # likewise, of those that have not ended
         self._asked: dict[int, int] = {}  # the studies of trials that are in memory alone, until they are whole
@@ -43,35 +55,39 @@ class HeldStorage(InMemoryStorage):
         self._distributions: dict[str, BaseDistribution] = {}  # the last of each parameter
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self._read(self._storage.create_new_study(directions, study_name))
+        return self._read(self._do(self._storage.create_new_study, directions, study_name))
 
     def get_study_id_from_name(self, study_name: str) -> int:
         with contextlib.suppress(KeyError):
             return super().get_study_id_from_name(study_name)
-        return self._read(self._storage.get_study_id_from_name(study_name))
+        return self._read(self._do(self._storage.get_study_id_from_name, study_name))
+
+    def _do(self, operation: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Do an operation of the storage that may be repeated."""
+        return self.outages.outlast(partial(operation, *args, **kwargs))
 
     def _read(self, there: int) -> int:
-        name = self._storage.get_study_name_from_id(there)
-        here = super().create_new_study(self._storage.get_study_directions(there), name)
-        for key, value in self._storage.get_study_user_attrs(there).items():
+        name = self._do(self._storage.get_study_name_from_id, there)
+        here = super().create_new_study(self._do(self._storage.get_study_directions, there), name)
+        for key, value in self._do(self._storage.get_study_user_attrs, there).items():
             super().set_study_user_attr(here, key, value)
-        for key, value in self._storage.get_study_system_attrs(there).items():
+        for key, value in self._do(self._storage.get_study_system_attrs, there).items():
             super().set_study_system_attr(here, key, value)
-        for trial in self._storage.get_all_trials(there, deepcopy=False):
+        for trial in self._do(self._storage.get_all_trials, there, deepcopy=False):
             trial_id = super().create_new_trial(here, trial)
             held = self.get_trial(trial_id)
             held.distributions = {name: self._one(name, kind) for name, kind in held.distributions.items()}
             if not trial.state.is_finished():
-                self._trial_ids[trial_id] = self._storage.get_trial_id_from_study_id_trial_number(there, trial.number)
+                self._trial_ids[trial_id] = self._there(there, trial.number)
         self._study_ids[here] = there
         return here
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._storage.set_study_user_attr(self._study_ids[study_id], key, value)
+        self._do(self._storage.set_study_user_attr, self._study_ids[study_id], key, value)
         super().set_study_user_attr(study_id, key, value)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._storage.set_study_system_attr(self._study_ids[study_id], key, value)
+        self._do(self._storage.set_study_system_attr, self._study_ids[study_id], key, value)
         super().set_study_system_attr(study_id, key, value)
 
     @contextlib.contextmanager
@@ -92,8 +108,9 @@ class HeldStorage(InMemoryStorage):
         there, known = self._study_ids[study_id], len(super().get_all_trials(study_id, deepcopy=False))
         with contextlib.suppress(KeyError):  # of the number that comes next
             for number in itertools.count(known):  # another program may have queued some
-                other = self._storage.get_trial_id_from_study_id_trial_number(there, number)
-                self._trial_ids[super().create_new_trial(study_id, self._storage.get_trial(other))] = other
+                other = self._there(there, number)
+                trial = self._do(self._storage.get_trial, other)
+                self._trial_ids[super().create_new_trial(study_id, trial)] = other
         trial_id = super().create_new_trial(study_id, template_trial)
         self._asked[trial_id] = study_id
         if not self._whole:
@@ -103,15 +120,27 @@ class HeldStorage(InMemoryStorage):
     def _write(self, trial_id: int) -> None:
         trial = self.get_trial(trial_id)
         study = self._study_ids[self._asked.pop(trial_id)]
-        self._trial_ids[trial_id] = self._storage.create_new_trial(study, trial)
-        at_its_number = self._storage.get_trial_id_from_study_id_trial_number(study, trial.number)
-        if at_its_number != self._trial_ids[trial_id]:
+        create = partial(self._storage.create_new_trial, study, trial)
+
+        def find_or_create() -> int:
+            with contextlib.suppress(KeyError):  # of the number
+                there = self._storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+                if _content(self._storage.get_trial(there)) == _content(trial):
+                    return there
+            return create()
+
+        self._trial_ids[trial_id] = self.outages.outlast(create, find_or_create)
+        if self._there(study, trial.number) != self._trial_ids[trial_id]:
             raise RuntimeError(f"another program added trial {trial.number} to the study at the same moment")
 
-    def _set(self, method: Callable[..., Any], trial_id: int, *arguments: Any) -> Any:
+    def _there(self, study: int, number: int) -> int:
+        return self._do(self._storage.get_trial_id_from_study_id_trial_number, study, number)
+
+    def _set(self, method: Callable[..., None], trial_id: int, *arguments: Any) -> None:
         """Change a trial in the storage, if it is there already."""
         self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
-        return True if trial_id in self._asked else method(self._trial_ids[trial_id], *arguments)
+        if trial_id not in self._asked:
+            self._do(method, self._trial_ids[trial_id], *arguments)
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
@@ -129,7 +158,15 @@ class HeldStorage(InMemoryStorage):
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         if trial_id in self._asked:
             self._write(trial_id)
-        changed = self._set(self._storage.set_trial_state_values, trial_id, state, values)
+        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
+        there = self._trial_ids[trial_id]
+        change = partial(self._storage.set_trial_state_values, there, state, values)
+
+        def find_or_change() -> bool:
+            trial = self._storage.get_trial(there)
+            return (trial.state == state and (values is None or trial.values == list(values))) or change()
+
+        changed = self.outages.outlast(change, find_or_change)
         return changed and super().set_trial_state_values(trial_id, state, values)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
@@ -143,6 +180,11 @@ class HeldStorage(InMemoryStorage):
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._set(self._storage.set_trial_system_attr, trial_id, key, value)
         super().set_trial_system_attr(trial_id, key, value)
+
+
+def _content(trial: FrozenTrial) -> str:
+    """Return what a trial is made of, as a storage keeps it."""
+    return json.dumps([trial.state.name, trial.params, trial.user_attrs, trial.system_attrs], sort_keys=True)
 
 
 class Ended:

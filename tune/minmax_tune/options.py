@@ -112,6 +112,7 @@ class Options:
         name: name of the search's folder (default: the date and time)
         storage: Optuna's storage (default: SQLite in the folder): a database's URL, or journal:FILE for network file
             systems; write a password as '$VARIABLE', which is filled in and not stored
+        storage_timeout: how long the search waits for a database that does not answer (default: 1h)
         mlflow: also log to this MLflow tracking server or folder; a password as in --storage
         export_best: how many of the best configs to write
         keep_checkpoints: how many trials of each study keep their checkpoints, the best ones (default: all)
@@ -157,6 +158,7 @@ class Options:
     storage_path: str = _kept("results", "DIR")
     name: str | None = _kept(None, "NAME")
     storage: str | None = _kept(None, "URL")
+    storage_timeout: float = _kept(3600.0, "TIME", POSITIVE, mutable=True, type=duration)
     mlflow: str | None = _kept(None, "URI", mutable=True)
 
     export_best: int = _later(1, "K", AT_LEAST_1, mutable=True)

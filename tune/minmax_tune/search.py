@@ -86,6 +86,7 @@ def resume(request: Command) -> int:
     with only_one(record.folder):
         clean(record)
         record.update(options, extend=request.extend)
+        record.hold()
         try:
             parts = [record, Confirmation(record)] if options.confirm else [record]
             again = sum(map(reconcile, parts))

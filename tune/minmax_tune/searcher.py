@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind
-from minmax_tune.memory import Ended
+from minmax_tune.memory import Ended, HeldStorage
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import fail
 from minmax_tune.samplers import as_sampled, make_sampler
@@ -65,6 +65,8 @@ class StudySearcher(EmptyPickle, Searcher):
         self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
         self.limit = sys.maxsize  # of trials asked for and not ended
         storage = record.hold()
+        if isinstance(storage, HeldStorage):
+            storage.outages.stopped = lambda: stopper.reason is not None
         self._ended = {name: Ended() for name in record.studies}
         self._trained_by: dict[str, dict[str, FrozenTrial]] = {name: {} for name in record.studies}  # their settings
         self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them

@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import fill_in, shown
+from minmax_tune.outages import Unreachable
 
 DATABASE = "optuna.db"
 DRIVERS = {  # what to install for one, where the driver itself is not what pip calls it
@@ -22,6 +23,8 @@ DRIVERS = {  # what to install for one, where the driver itself is not what pip 
     "mysqldb": "mysqlclient",
     "mysqlconnector": "mysql-connector-python",
 }
+# A server that vanishes is noticed after a minute. Without these a connection waits for hours.
+LIBPQ = dict(connect_timeout=10, keepalives_idle=30, keepalives_interval=10, keepalives_count=3, tcp_user_timeout=60000)
 ATTEMPTS, PAUSE = 50, 0.2  # at a database whose tables another process is making; seconds between them
 
 
@@ -127,12 +130,12 @@ def open_database(url: str) -> RDBStorage:
     Raises:
         Exception: If the database's own driver fails.
     """
-    # Another program, such as the dashboard, may hold SQLite's lock for a while.
-    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     attempt = 1
     while True:
         try:
-            return RDBStorage(url, engine_kwargs=waits)
+            storage = RDBStorage(url, engine_kwargs=engine_options(sqlalchemy.make_url(url)))
+            sqlalchemy.event.listen(storage.engine, "handle_error", tell_outages)
+            return storage
         except sqlalchemy.exc.DatabaseError as error:
             # Another process made a table, or its one row, after Optuna had looked.
             meanwhile = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
@@ -140,6 +143,35 @@ def open_database(url: str) -> RDBStorage:
                 raise
             attempt += 1
             time.sleep(PAUSE)
+
+
+def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
+    """Return the options of SQLAlchemy's engine for a database.
+
+    Examples:
+        >>> engine_options(sqlalchemy.make_url("postgresql+psycopg://me@host/db?connect_timeout=3"))["pool_pre_ping"]
+        True
+    """
+    if url.get_backend_name() == "sqlite":  # another program, such as the dashboard, may hold its lock for a while
+        return {"connect_args": {"timeout": 60}}
+    of_libpq = url.get_driver_name() in ("psycopg", "psycopg2")
+    given = {name: value for name, value in LIBPQ.items() if of_libpq and name not in url.query}
+    return {"pool_pre_ping": True, "connect_args": given}  # a connection that dropped while it was idle is replaced
+
+
+def tell_outages(context: sqlalchemy.engine.ExceptionContext) -> None:
+    """Raise :class:`Unreachable` for the error of a lost server, which Optuna would take for invalid data.
+
+    Optuna also repeats some operations by itself, without a look at what the server has done already.
+
+    Args:
+        context: The error, as SQLAlchemy's event ``handle_error`` has it.
+
+    Raises:
+        Unreachable: If the connection dropped, or none can be made.
+    """
+    if not context.is_pre_ping and (context.is_disconnect or context.connection is None):
+        raise Unreachable(hide(" ".join(str(context.original_exception).split())))
 
 
 def database_url(folder: Path) -> str:

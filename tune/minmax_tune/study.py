@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import TOOLKITS, Config, load_config
@@ -29,6 +31,7 @@ from minmax_tune.addresses import take_out
 from minmax_tune.files import write_text, writing
 from minmax_tune.memory import HeldStorage, Tally, counted
 from minmax_tune.options import ADDRESSES, Options
+from minmax_tune.outages import Outages
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.space.paths import trial_config
 from minmax_tune.space.renamed import present_space, use_present_names
@@ -199,11 +202,15 @@ class Search(EmptyPickle):
         """
         if isinstance(self.storage, InMemoryStorage):
             return self.storage
-        self.storage = HeldStorage(self.storage)
+        self.storage = HeldStorage(self.storage, Outages(self.options.storage_timeout, self._warn))
         for name, study in self.studies.items():
             self.studies[name] = optuna.load_study(study_name=study.study_name, storage=self.storage)
             self._tallies[name] = Tally(self.studies[name])
         return self.storage
+
+    def _warn(self, line: str) -> None:
+        self.log(line)
+        tqdm.write(hide(line), file=sys.stderr)  # above the line that shows the progress
 
     def written_whole(self) -> AbstractContextManager[None]:
         """Have the trials that are asked for meanwhile written at the end, each as a whole."""

@@ -151,7 +151,9 @@ class TrialRunner:
         }
         if last and self.index == len(self.runs) - 1:
             self.reported["outcome"] = "complete"
+        began = time.monotonic()
         tune.report({**self.reported, "earlier": earlier})
+        self._start += time.monotonic() - began  # the search may have waited for its database
 
     def _mean(self, metric: str) -> float:
         values = [m.get(metric, math.nan) for m in self.measured.values()]
