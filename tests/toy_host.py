@@ -1,6 +1,7 @@
 """A host of a toy toolkit: a config is JSON, and its score at a step is ``lr * step``."""
 
 import json
+import time
 from pathlib import Path
 
 
@@ -73,7 +74,10 @@ def is_intact(path):
 
 
 def train(cfg, folder, seed, checkpoint, reporter):
+    with open(Path(folder) / "begun", "a") as begun:
+        begun.write("once\n")
     for step in range(1, cfg["steps"] + 1):
+        time.sleep(cfg.get("pause", 0))
         reporter.on_iteration()
         reporter.on_measure({reporter.metric: cfg["lr"] * step}, step, step, last=step == cfg["steps"])
 

@@ -171,7 +171,7 @@ def tell_outages(context: sqlalchemy.engine.ExceptionContext) -> None:
         Unreachable: If the connection dropped, or none can be made.
     """
     if not context.is_pre_ping and (context.is_disconnect or context.connection is None):
-        raise Unreachable(hide(" ".join(str(context.original_exception).split())))
+        raise Unreachable(hide(str(context.original_exception).partition("\n")[0]))
 
 
 def database_url(folder: Path) -> str:
