@@ -38,7 +38,7 @@ from minmax_plugin.hosts import Config, load_config
 from minmax_tune import searcher as searching
 from minmax_tune.failures import FailureKind
 from minmax_tune.options import Options
-from minmax_tune.queue import fail, plan
+from minmax_tune.queue import fail, plan, reconcile
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
 from minmax_tune.searcher import StudySearcher
@@ -110,16 +110,22 @@ class Simulation:
     """A search whose trials are made up.
 
     Args:
-        folder: The folder of the search.
+        folder: The folder of the search. If there is one already, it is resumed.
         trials: The number of its trials.
         running: The number of trials that run at a time.
+        storage: The place of its study, as the option.
     """
 
-    def __init__(self, folder: Path, trials: int, running: int = RUNNING) -> None:
+    def __init__(self, folder: Path, trials: int, running: int = RUNNING, storage: str | None = None) -> None:
         config = load_config("four_gaussians_minmax.py")
-        options = Options(configs=("four_gaussians_minmax.py",), num_samples=trials)
+        options = Options(configs=("four_gaussians_minmax.py",), num_samples=trials, storage=storage)
         self.folder, self._room = folder, running
-        record = Search.create(folder, options, Space.load({"space": SPACE}), {NAME: config})
+        if (folder / "search.json").exists():
+            record = Search.open(folder)
+            record.hold()
+            reconcile(record)
+        else:
+            record = Search.create(folder, options, Space.load({"space": SPACE}), {NAME: config})
         plan(record, {NAME: config})
         self._begin(record)
 

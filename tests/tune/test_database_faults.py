@@ -9,6 +9,7 @@ import pytest
 from lossy_proxy import lossy_proxy
 from search_runs import HERE, start, stop_all, wait_for
 
+from experiments.simulated_kills import kill_and_resume
 from minmax_tune.storage import open_storage
 
 pytestmark = pytest.mark.slow
@@ -82,3 +83,11 @@ def test_searches_that_share_a_database_outlast_all_that_happens_to_it(tmp_path,
         outages = [int(seconds) for seconds in re.findall(r"answers again after (\d+) s", search_log)]
         assert max(outages) >= STOPPED_S - 1
         check_nothing_was_lost(tmp_path, postgres, "shared", name)
+
+
+def test_a_long_search_that_is_killed_ends_with_exactly_its_trials(tmp_path, postgres, monkeypatch):
+    """In short: `python -m experiments.simulated_kills` does it with 2,000 trials and five kills."""
+    postgres.create("killed")
+    monkeypatch.setenv("PASSWORD", postgres.quoted)
+    row = kill_and_resume(tmp_path / "s", trials=100, kills=2, storage=postgres.url(database="killed"))
+    assert row[-2:] == [100, 0]  # complete, lost or changed
