@@ -89,5 +89,5 @@ def test_a_long_search_that_is_killed_ends_with_exactly_its_trials(tmp_path, pos
     """In short: `python -m experiments.simulated_kills` does it with 2,000 trials and five kills."""
     postgres.create("killed")
     monkeypatch.setenv("PASSWORD", postgres.quoted)
-    row = kill_and_resume(tmp_path / "s", trials=100, kills=2, storage=postgres.url(database="killed"))
-    assert row[-2:] == [100, 0]  # complete, lost or changed
+    row = kill_and_resume(tmp_path / "s", trials=60, kills=2, storage=postgres.url(database="killed"))
+    assert row[-2:] == [60, 0]  # complete, lost or changed

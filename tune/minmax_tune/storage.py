@@ -134,7 +134,8 @@ def open_database(url: str) -> RDBStorage:
     while True:
         try:
             storage = RDBStorage(url, engine_kwargs=engine_options(sqlalchemy.make_url(url)))
-            sqlalchemy.event.listen(storage.engine, "handle_error", tell_outages)
+            if storage.engine.name != "sqlite":  # a file
+                sqlalchemy.event.listen(storage.engine, "handle_error", tell_outages)
             return storage
         except sqlalchemy.exc.DatabaseError as error:
             # Another process made a table, or its one row, after Optuna had looked.
