@@ -1,8 +1,8 @@
 """What a search loses when its driver is killed at random moments and resumed.
 
 ``python -m experiments.search_kills [--kills 20]`` writes ``experiments/results/search_kills.md``. SIGKILL goes to the
-command alone. Each search is killed and resumed until it is done; searches begin until the kills are used up. They keep
-their studies in SQLite, a journal file and PostgreSQL, by turns. A short form is in tests/tune/test_failures.py.
+command alone. Each search is killed and resumed until it is done; searches begin until the kills are used up: a third
+of them with SQLite, a journal file and PostgreSQL each. A short form is in tests/tune/test_failures.py.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         storages = {kind: storage_of(kind, Path(place), stack) for kind in STORAGES}
         while len(rows) < args.kills:
-            kind = STORAGES[searches % len(STORAGES)]
+            kind = STORAGES[len(rows) * len(STORAGES) // args.kills]
+            due = -(-(STORAGES.index(kind) + 1) * args.kills // len(STORAGES))  # kills until the next storage's turn
             searches += 1
             scratch = Path(place) / str(searches)
             scratch.mkdir()
@@ -135,7 +136,7 @@ def main() -> int:
                 # before the folder is there, there is nothing to resume
                 while not (folder / "search.json").exists() and run.poll() is None:
                     time.sleep(0.05)
-                more = len(rows) < args.kills
+                more = len(rows) < due
                 # three in four while trials run, one in four while it starts
                 at_work, wait = moments.random() < 0.75, moments.uniform(0, args.latest)
                 row = kill_once(search, run, wait if more else 1e9, at_work and more, known)

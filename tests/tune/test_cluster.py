@@ -24,16 +24,20 @@ from search_runs import AGENT_PORTS, ROOT, free_port
 from minmax_plugin.errors import ClusterError
 from minmax_tune import nodes
 from minmax_tune.nodes import check_nodes
+from minmax_tune.storage import open_storage
 from minmax_tune.tuner import init_ray
 
-PAGE = ROOT / "docs/cluster.md"
+PAGES = [ROOT / "docs/cluster.md", ROOT / "docs/thousand-trials.md"]
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
 def of_the_page(section, **replaced):
-    """The words of each command in a section of docs/cluster.md, what it leaves to its reader filled in."""
-    (block,) = re.findall(rf"^## {section}\n.*?```bash\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    """The words of each command in a section of the pages, what they leave to their reader filled in."""
+    (text,) = re.findall(
+        rf"^## {section}\n(.*?)(?=^## |\Z)", "".join(map(Path.read_text, PAGES)), re.DOTALL | re.MULTILINE
+    )
+    block = "".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
     for placeholder, value in replaced.items():
         assert placeholder in block
         block = block.replace(placeholder, str(value))
@@ -108,8 +112,8 @@ def start_ray(env, *options):
     return started(*RAY, "start", *options, *more, *ports, env=env)  # what it says is shown if a test fails
 
 
-def wait_for_nodes(address, number, env, *more):
-    command = [sys.executable, "-m", "minmax_tune.nodes", address, "--nodes", str(number), *more]
+def wait_for_nodes(arguments, env):
+    command = [sys.executable, "-m", "minmax_tune.nodes", *arguments]
     deadline = time.monotonic() + 300
     while True:
         told = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -119,35 +123,51 @@ def wait_for_nodes(address, number, env, *more):
 
 
 @pytest.mark.slow
-def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment):
+def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment, postgres):
+    """The page of a thousand trials, with four of them."""
     port = free_port()
-    address = f"127.0.0.1:{port}"
-    secrets, head, worker, search = of_the_page(
-        "A cluster that you start", **{"6379": port, "HEAD": "127.0.0.1", "CONFIG": short, "/shared": tmp_path}
-    )
-    assert secrets[0] == "export"
-    assert {word.partition("=")[0] for word in secrets[1:]} <= set(environment)
+    place = {"6379": port, "HEAD": "127.0.0.1"}
+    token, head, worker, nodes = of_the_page("2. The nodes", **place, **{"--nodes 4": "--nodes 2", "/shared": "~"})
+    mine = {"1000": 4, "--gpus-per-trial 0.5": "--gpus-per-trial 0", "asha": "none", "CONFIG": short}
+    mine |= {"DATABASE": f"127.0.0.1:{postgres.port}", "/shared": tmp_path}
+    (search,) = of_the_page("3. The search", **place, **mine)
+    look, *_servers = of_the_page("4. Looking at it", **{"/shared": tmp_path})
+    (resume,) = of_the_page("5. Stopping, and going on", **place, **{"/shared": tmp_path})
+    report, _ray_stop = of_the_page("6. The result", **{"/shared": tmp_path})
+    assert token[0] == "export"
+    assert {word.partition("=")[0] for word in token[1:]} <= set(environment)
     assert head[:2] == worker[:2] == ["ray", "start"]
-    assert search[:2] == ["python", "tune/search.py"]
-    search = [sys.executable, *search[1:], "--num-samples", "4"]
+    assert nodes[:3] == ["python", "-m", "minmax_tune.nodes"]
+    environment["PASSWORD"] = postgres.quoted
+    folder = tmp_path / "searches/thousand"
+
+    def run(command, code=0, **env):
+        command = [sys.executable, *command[1:]] if command[0] == "python" else command
+        told = subprocess.run(command, cwd=ROOT, env={**environment, **env}, capture_output=True, text=True)
+        assert told.returncode == code, told.stdout + told.stderr
+        return told
+
     # longer than a worker takes to start: else the first would do them all, one after the other
     text = short.read_text().replace("total_iters = 60", "total_iters = 600").replace("interval=20", "interval=200")
     short.write_text(text)
     here = ["--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     with start_ray(environment, *head[2:], *here), start_ray(environment, *worker[2:]):
-        told = wait_for_nodes(address, 2, {**environment, "HOME": str(tmp_path)}, "--folder", "~/searches")
+        told = wait_for_nodes(nodes[3:], {**environment, "HOME": str(tmp_path)})
         assert told.stdout.startswith("2 nodes, all alike"), told.stderr
         assert (tmp_path / "searches").is_dir()
         # who has another token is kept out, with one clear error
-        stranger = {**environment, "RAY_AUTH_TOKEN": uuid.uuid4().hex}
-        told = subprocess.run([*search, "--name", "no"], cwd=ROOT, env=stranger, capture_output=True, text=True)
-        assert (told.returncode, "--address=" in told.stderr) == (2, True), told.stderr
-        told = subprocess.run([*search, "--name", "yes"], cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert told.returncode == 0, told.stdout + told.stderr
-    trials = optuna.load_study(study_name="yes-short", storage=journal(tmp_path / "night.journal")).trials
-    assert [t.state for t in trials] == [TrialState.COMPLETE] * 4
+        assert "--address=" in run([*search, "--name", "no"], code=2, RAY_AUTH_TOKEN=uuid.uuid4().hex).stderr
+        run(search)
+        assert "started" in run(look).stdout
+        run([*resume, "--extend", "1"])
+    shutil.rmtree(folder / "best")
+    run(report)
+    assert (folder / "best/short").is_dir()
+    storage = open_storage(postgres.url(postgres.quoted), folder)
+    trials = optuna.load_study(study_name="thousand-short", storage=storage).trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 5
     # each node has room for one trial, so two ran at once only if both were used
-    begun = [(tmp_path / f"searches/yes/trials/short_{t.number}/config.py").stat().st_mtime for t in trials]
+    begun = [(folder / f"trials/short_{t.number}/config.py").stat().st_mtime for t in trials]
     ended = [t.datetime_complete.timestamp() for t in trials]
     assert any(begun[a] < begun[b] < ended[a] for a in range(4) for b in range(4))
 
@@ -163,7 +183,7 @@ def test_a_node_that_does_not_share_the_folder_is_refused(tmp_path, short, envir
     worker = [*RAY, "start", "--block", "--num-cpus=1", f"--address={address}", "--disable-usage-stats"]
     elsewhere = f"mount -t tmpfs none {hidden} && exec {shlex.join(worker)}"
     with start_ray(environment, *head), started("unshare", "--mount", "sh", "-c", elsewhere, env=environment):
-        assert wait_for_nodes(address, 2, environment).returncode == 0
+        assert wait_for_nodes([address, "--nodes", "2"], environment).returncode == 0
         search = [sys.executable, ROOT / "tune/search.py", short, "--address", address, "--storage-path", hidden]
         told = subprocess.run(list(map(str, search)), env=environment, capture_output=True, text=True)
     assert told.returncode == 2
@@ -181,7 +201,7 @@ def test_a_search_as_a_ray_job(tmp_path, short, environment):
     submit = [*RAY, *submit[1:], "--num-samples", "2", "--name", "job"]
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with start_ray(environment, *head, "--include-dashboard=true"):
-        assert wait_for_nodes(f"127.0.0.1:{port}", 1, environment).returncode == 0
+        assert wait_for_nodes([f"127.0.0.1:{port}", "--nodes", "1"], environment).returncode == 0
         deadline = time.monotonic() + 200
         while True:  # the dashboard, and the agent that takes jobs, start after the node
             told = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True)

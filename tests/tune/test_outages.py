@@ -10,6 +10,7 @@ from lossy_proxy import lossy_proxy
 from optuna.trial import TrialState
 
 from minmax_tune import outages
+from minmax_tune.cli import main
 from minmax_tune.memory import HeldStorage
 from minmax_tune.outages import Outages, Unreachable
 from minmax_tune.storage import open_storage
@@ -104,3 +105,13 @@ def test_a_search_that_ends_does_not_wait(tmp_path, place):
     with pytest.raises(Unreachable):
         study.ask()
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_an_outage_while_a_search_is_opened_is_one_line(make, place, capsys, first):
+    postgres, database, proxy = place
+    record = make(names=("a",), storage=postgres.url(database=database, port=proxy.port))
+    proxy.losing, proxy.commits = True, -first
+    code, error = main(["--report", str(record.folder)]), capsys.readouterr().err
+    assert (code, error.count("\n")) in [(0, 0), (1, 1), (2, 1)]
+    assert postgres.password not in error

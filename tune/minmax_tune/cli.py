@@ -17,6 +17,7 @@ from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.secrets import hide, show_traceback
 from minmax_tune.addresses import home
 from minmax_tune.options import MUTABLE, PROG, Command, Options, flag
+from minmax_tune.outages import Unreachable
 
 ACTIONS = {"resume": MUTABLE, "report": ("export_best",), "dry_run": None}  # with the options that each allows
 
@@ -121,6 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, SpaceError, FileNotFoundError) as error:
         print(f"{PROG}: error: {hide(str(error))}", file=sys.stderr)
         return 2
+    except Unreachable as error:
+        print(f"{PROG}: error: the search's storage failed: {error}; then --resume", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
