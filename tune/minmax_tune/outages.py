@@ -28,9 +28,9 @@ class Outages:
         ...     if isinstance(answer, Exception):
         ...         raise answer
         ...     return answer
-        >>> Outages(60, say=lambda line: print(line[:32])).outlast(ask)
-        the storage does not answer (con
-        the storage answers again after
+        >>> Outages(60, say=lambda line: print(*line.split()[:4])).outlast(ask)
+        the storage does not
+        the storage answers again
         'done'
     """
 
