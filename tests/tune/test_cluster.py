@@ -132,7 +132,7 @@ def test_a_search_on_a_cluster_of_two_nodes(tmp_path, short, environment, postgr
     mine |= {"DATABASE": f"127.0.0.1:{postgres.port}", "/shared": tmp_path}
     (search,) = of_the_page("3. The search", **place, **mine)
     look, *_servers = of_the_page("4. Looking at it", **{"/shared": tmp_path})
-    (resume,) = of_the_page("5. Stopping, and going on", **place, **{"/shared": tmp_path})
+    (resume,) = of_the_page("5. Stopping and resuming", **place, **{"/shared": tmp_path})
     report, _ray_stop = of_the_page("6. The result", **{"/shared": tmp_path})
     assert token[0] == "export"
     assert {word.partition("=")[0] for word in token[1:]} <= set(environment)

@@ -66,7 +66,7 @@ class Outages:
             except Unreachable as error:
                 last = error
             else:
-                self._say(f"the storage answers again after {time.monotonic() - began:.0f} s: the search goes on")
+                self._say(f"the storage answers again after {time.monotonic() - began:.0f} s: the search continues")
                 return result
         self._given_up = Unreachable(f"no answer for {time.monotonic() - began:.0f} s: {last}")
         raise self._given_up
