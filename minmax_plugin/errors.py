@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a quota is a disk to its user
+
 
 class ConfigError(ValueError):
     """A config or an option that cannot be used as it stands."""
@@ -20,6 +24,21 @@ def one_line(error: BaseException) -> str:
     if "Original Traceback" in said:
         said = said.splitlines()[-1].partition(": ")[2]
     return " ".join(said.split()).rstrip(".:! ") or type(error).__name__
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error comes of a full disk. A database and PyTorch have errors of their own for it.
+
+    Examples:
+        >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(ValueError("full"))
+        (True, False)
+    """
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if "disk is full" in str(error) or "No space left on device" in str(error):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and is_full_disk(cause)
 
 
 class SpaceError(ValueError):

@@ -63,6 +63,9 @@ class Host(Protocol):
             ConfigError: If it does not exist or cannot be read.
         """
 
+    def classes(self) -> Mapping[tuple[str, str], Any]:
+        """Return the classes that configs name, by registry and name, as this process has them now."""
+
     def check_config(self, cfg: Config) -> None:
         """Refuse a config that could only fail later.
 

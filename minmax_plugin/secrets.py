@@ -147,7 +147,7 @@ def paths_of_secrets(settings: Any, path: str = "", name: str = "") -> Iterator[
     elif isinstance(settings, (list, tuple)):
         for index, value in enumerate(settings):
             yield from paths_of_secrets(value, f"{path}.{index}".lstrip("."), name)
-    elif hide_in(settings, name) != settings:
+    elif isinstance(settings, str) and hide_in(settings, name) != settings:
         yield path
 
 

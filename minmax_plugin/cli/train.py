@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minmax_plugin.cli.arguments import add_minmax, add_options
-from minmax_plugin.errors import ConfigError, one_line
+from minmax_plugin.errors import ConfigError, is_full_disk, one_line
 from minmax_plugin.secrets import show_traceback
 
 NOTHING_WHOLE = "no whole checkpoint in {}: starts from the beginning"
@@ -104,6 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("minmax-train: interrupted; what was saved is in the work dir", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        said = f"the disk is full ({one_line(error)}): make room, then --resume-from the last checkpoint"
+        print(f"minmax-train: error: {said}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -19,6 +19,7 @@ from mmcv.utils import Registry
 from mmgen.core.registry import METRICS
 from mmgen.datasets import build_dataset
 from mmgen.models.builder import MODELS
+from mmgen.models.translation_models import BaseTranslationModel
 from torch import nn
 
 from minmax_plugin.checks import is_count
@@ -34,6 +35,7 @@ from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
 from minmax_plugin.randomness import random_state, set_random_state
 from minmax_plugin.settings import SEEDS, MinMaxSettings
 
+FROM_NOISE = ("SampleMetrics", "VisualizeUnconditionalSamples")
 PATH_KEYS = ("root", "imgs_root", "img_root", "dataroot", "data_prefix", "ann_file", "img_path")
 
 
@@ -126,6 +128,12 @@ def _check_parts(cfg: Config) -> None:
             get_priority(entry.get("priority", "NORMAL"))
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}.priority={entry['priority']!r} is none of the toolkit's: {error}") from error
+        model = MODELS.get(cfg.model.type)
+        if entry.get("type") in FROM_NOISE and model and issubclass(model, BaseTranslationModel):
+            raise ConfigError(
+                f"{path}: {entry['type']} draws samples from noise, and {cfg.model.type} translates images; leave "
+                "the hook out, or measure by evaluation."
+            )
         check_hook(path, _build(path, _without_priority(entry), HOOKS), cfg, runner)
     rates, momenta, saving = (cfg.get(name) for name in ("lr_config", "momentum_config", "checkpoint_config"))
     others = {

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mmcv import Config
-from mmgen.models.builder import MODELS
+from mmcv.runner import HOOKS, OPTIMIZER_BUILDERS, OPTIMIZERS, RUNNERS
+from mmgen.core.registry import METRICS
+from mmgen.datasets.builder import DATASETS, PIPELINES
+from mmgen.models.builder import MODELS, MODULES
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import Reporter
@@ -20,10 +23,17 @@ from minmax_plugin.mmgen.config import load_config, opt_out  # noqa: F401
 from minmax_plugin.mmgen.effect import unread  # noqa: F401
 from minmax_plugin.mmgen.metrics import SampleMetrics
 
+REGISTRIES = (MODELS, MODULES, DATASETS, PIPELINES, METRICS, HOOKS, OPTIMIZERS, OPTIMIZER_BUILDERS, RUNNERS)
+
 
 def owns(config: Any) -> bool:
     """Whether a config is of the toolkit's class. It reads any file."""
     return isinstance(config, (str, Path, Config))
+
+
+def classes() -> dict[tuple[str, str], Any]:
+    """Return the classes that configs name, by registry and name, as this process has them now."""
+    return {(registry.name, name): found for registry in REGISTRIES for name, found in registry.module_dict.items()}
 
 
 def set_minmax(cfg: Config, settings: Mapping[str, Any]) -> None:

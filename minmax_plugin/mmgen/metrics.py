@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Sequence
@@ -14,14 +15,18 @@ from mmcv.runner import HOOKS, Hook
 from mmcv.runner.dist_utils import master_only
 from mmgen.core.evaluation.metrics import Metric
 from mmgen.core.registry import METRICS, build_metric
+from mmgen.models.gans import ProgressiveGrowingGAN, SinGAN
 from torch import Tensor
 
 from minmax_plugin.checks import check_count
+from minmax_plugin.errors import ConfigError, one_line
 from minmax_plugin.mmgen.classifier import digit_classifier
 from minmax_plugin.mmgen.data import centres, check_weights
 from minmax_plugin.randomness import inference
 from minmax_plugin.recorder import truncate_lines
 
+FEW = 8  # samples of a first try
+GROWING = (ProgressiveGrowingGAN, SinGAN)
 CLOCKS = {"seconds": time.monotonic, "cpu_seconds": time.process_time}
 
 
@@ -277,11 +282,19 @@ class SampleMetrics(Hook):
         sample_model: str | None = None,
     ) -> None:
         check_count("interval", interval)
+        if sample_model not in (None, "orig", "ema"):  # the toolkit takes any other for orig
+            raise ConfigError(f"SampleMetrics: sample_model must be 'orig' or 'ema', but got {sample_model!r}.")
         self.metrics: list[SampleMetric] = [
             build_metric(m) for m in (metrics if isinstance(metrics, list) else [metrics])
         ]
+        for metric in self.metrics:
+            if not isinstance(metric, SampleMetric):
+                raise ConfigError(
+                    f"SampleMetrics: {type(metric).__name__} is no SampleMetric of this package; name it in evaluation."
+                )
         self.interval, self.batch_size, self.seed, self.sample_model = interval, batch_size, seed, sample_model
         self.results: dict[str, float] = {}
+        self._tried = False
 
     @master_only
     def before_run(self, runner: Any) -> None:
@@ -294,6 +307,8 @@ class SampleMetrics(Hook):
 
     @master_only
     def after_train_iter(self, runner: Any) -> None:
+        if not self._tried:
+            self._try(runner)
         if not (self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)):
             return
         if torch.cuda.is_available():
@@ -301,8 +316,6 @@ class SampleMetrics(Hook):
         for name, clock in CLOCKS.items():
             self._spent[name] += clock() - self._since[name]
         self.results, details = {}, {}
-        model = runner.model.module if is_module_wrapper(runner.model) else runner.model
-        source = self.sample_model or ("ema" if getattr(model, "use_ema", False) else "orig")
         for metric in self.metrics:
             if metric.num_real_feeded < metric.num_real_need:
                 with inference([], self.seed):
@@ -310,7 +323,7 @@ class SampleMetrics(Hook):
                 metric.num_real_feeded = metric.num_real_need  # all there are, if the data set has fewer
             with inference([runner.model], self.seed):
                 while metric.num_fake_feeded < metric.num_images:
-                    metric.feed(model(None, num_batches=self.batch_size, sample_model=source), "fakes")
+                    metric.feed(self._samples(runner, self.batch_size), "fakes")
                 self.results.update(metric.summary())
                 details.update(metric.details)
             folder = Path(runner.work_dir) / "samples"
@@ -324,6 +337,39 @@ class SampleMetrics(Hook):
             spent = {name: round(seconds, 3) for name, seconds in self._spent.items()}
             file.write(json.dumps({"iter": runner.iter + 1, **spent, **self.results, **details}) + "\n")
         self._since = {name: clock() for name, clock in CLOCKS.items()}
+
+    def _samples(self, runner: Any, count: int) -> Tensor:
+        model = runner.model.module if is_module_wrapper(runner.model) else runner.model
+        source = self.sample_model or ("ema" if getattr(model, "use_ema", False) else "orig")
+        return model(None, num_batches=count, sample_model=source)
+
+    def _try(self, runner: Any) -> None:
+        """Measure a few samples after the first iteration, so that what cannot be measured fails there.
+
+        Networks that grow have other samples later, so nothing is tried there.
+
+        Raises:
+            ConfigError: If it fails. The message names the metric.
+        """
+        self._tried = True
+        if isinstance(runner.model, GROWING) or isinstance(getattr(runner.model, "module", None), GROWING):
+            return
+        since = {name: clock() for name, clock in CLOCKS.items()}
+        for metric in map(copy.copy, self.metrics):
+            metric.prepare()
+            try:
+                with inference([runner.model], self.seed):
+                    if metric.num_real_feeded < metric.num_real_need:
+                        metric.feed_op(_real_samples(runner.data_loader._dataloader.dataset, FEW), "reals")
+                    metric.feed_op(self._samples(runner, FEW), "fakes")
+                    if type(metric).__module__.startswith("minmax_plugin."):  # one of the user's may need more samples
+                        metric.summary()
+            except Exception as error:
+                raise ConfigError(
+                    f"SampleMetrics: {metric.name} cannot measure the samples of this config: {one_line(error)}."
+                ) from error
+        for name, clock in CLOCKS.items():
+            self._since[name] += clock() - since[name]
 
 
 def _real_samples(dataset: Any, count: int) -> Tensor:

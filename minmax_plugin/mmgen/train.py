@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import errno
 import logging
 import multiprocessing
 import os
@@ -28,7 +27,7 @@ from mmgen.models.gans import ProgressiveGrowingGAN
 from mmgen.utils import collect_env, get_root_logger
 from torch import nn
 
-from minmax_plugin.errors import ConfigError, one_line
+from minmax_plugin.errors import ConfigError, is_full_disk, one_line
 from minmax_plugin.mmgen.check import check_config, check_seed, minmax_settings, read_data
 from minmax_plugin.mmgen.checkpoints import check_fits
 from minmax_plugin.mmgen.config import make_plain
@@ -182,7 +181,7 @@ def _writing(setting: str, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if is_full_disk(error):
             raise  # another folder of this disk is no better
         said = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{setting}={str(folder)!r} cannot be written ({said}): give another one.") from error

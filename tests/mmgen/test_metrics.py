@@ -3,8 +3,11 @@ import math
 
 import pytest
 import torch
-from mmgen_runs import losses, run, small_config
+from families import FAMILIES, load
+from mmgen_runs import RecordingAdam, losses, run, small_config
 
+from minmax_plugin.errors import ConfigError
+from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.classifier import train_classifier
 from minmax_plugin.mmgen.data import MNIST, GaussianMixture, StackedMNIST, centres, embedded_digits
 from minmax_plugin.mmgen.metrics import DigitShares, ModeCoverage, StackedModes
@@ -120,6 +123,47 @@ def test_each_measurement_is_of_new_samples_of_the_same_noise(tmp_path, recorded
     cfg.custom_hooks = [*cfg.custom_hooks, hook]
     run(cfg, tmp_path)
     assert len({line["fd"] for line in measurements(tmp_path)}) == distinct
+
+
+METRICS = dict(metrics=dict(type="ModeCoverage", num_images=10))
+UNMEASURABLE = [  # of points in the plane
+    (dict(type="FeatureDistance", num_images=10), "FeatureDistance cannot measure the samples of this config"),
+    (dict(type="StackedModes", num_images=10), "StackedModes cannot measure the samples of this config"),
+]
+
+
+@pytest.mark.parametrize(("metric", "message"), UNMEASURABLE)
+def test_what_cannot_be_measured_fails_after_the_first_iteration(tmp_path, recorded, metric, message):
+    """Not at the first measurement, which may be hours away."""
+    cfg = small_config(1)
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="SampleMetrics", interval=15, metrics=metric)]
+    with pytest.raises(ConfigError, match=f"^SampleMetrics: {message}"):
+        run(cfg, tmp_path)
+    assert len(RecordingAdam.all[0].seen) == 1
+
+
+def test_weights_that_no_model_has_are_refused_before_the_training():
+    cfg = small_config(1)
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="SampleMetrics", interval=5, sample_model="emaa", **METRICS)]
+    with pytest.raises(ConfigError, match="sample_model must be 'orig' or 'ema', but got 'emaa'"):
+        check_config(cfg)
+
+
+def test_a_metric_of_the_toolkit_is_refused_before_the_training():
+    cfg = small_config(1)
+    metric = dict(type="SWD", num_images=10, image_shape=(3, 32, 32))
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type="SampleMetrics", interval=15, metrics=metric)]
+    with pytest.raises(ConfigError, match="SWD is no SampleMetric of this package; name it in evaluation"):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize("hook", ["SampleMetrics", "VisualizeUnconditionalSamples"])
+def test_a_model_that_translates_has_no_samples_from_noise(tmp_path, hook):
+    cfg = load(next(f for f in FAMILIES if f.name == "CycleGAN"), "", tmp_path)
+    entry = dict(type=hook, interval=5, **(METRICS if hook == "SampleMetrics" else dict(output_dir="a")))
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), entry]
+    with pytest.raises(ConfigError, match=f"custom_hooks.*: {hook} draws samples from noise, and CycleGAN translates"):
+        check_config(cfg, paths=False)
 
 
 def test_averaged_weights_are_measured_where_there_are_some(tmp_path, recorded):

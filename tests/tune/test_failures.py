@@ -4,7 +4,9 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -121,6 +123,33 @@ def test_a_full_disk_ends_the_search_with_one_message_and_is_retried(tmp_path):
     search("--resume", folder, TROUBLE="off")
     states = [t.state.name for t in trials(folder)]
     assert (states[:2], states.count("COMPLETE")) == (["COMPLETE", "FAIL"], 3)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs Linux and root")
+    yield folder
+    stop_all()
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_file_system_that_fills_up_ends_the_search_with_one_line(tmp_path, small_disk):
+    """The storage of the studies fills up with it, other than where a trial alone finds it full."""
+    config, folder = short_config(tmp_path), small_disk / "s"
+    options = ["--storage-path", small_disk, "--name", "s", "--num-samples", 1, "--max-concurrent", 1]
+    output = search(config, "--space", space_file(tmp_path), *options, code=1)
+    assert f"error: the disk is full: make room; then --resume {folder}" in output
+    assert "Traceback" not in output
+    assert "invalid data" not in output
+    assert "report.html" not in output
+    output = search("--resume", folder, code=1)  # on the disk that is still full
+    assert "error: the disk is full: make room, then --resume" in output
+    assert "Traceback" not in output
 
 
 def test_a_worker_that_ray_kills_for_want_of_memory_is_not_started_again(tmp_path):

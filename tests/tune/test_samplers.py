@@ -6,8 +6,10 @@ from studies import CONTENT, ask, result
 
 from minmax_plugin.errors import ConfigError
 from minmax_tune.options import Options
+from minmax_tune.queue import grid
 from minmax_tune.samplers import make_sampler
 from minmax_tune.searcher import StudySearcher
+from minmax_tune.space.space import Space
 from minmax_tune.stopping import SearchStopper
 
 SAMPLERS = ["tpe", "gp", "cmaes", "random", "qmc", "nsga2"]
@@ -53,6 +55,28 @@ def test_a_baseline_without_parameters_does_not_blind_a_sampler(make, sampler, m
     monkeypatch.setattr(study.sampler, "infer_relative_search_space", lambda *a: seen.append(infer(*a)) or seen[-1])
     searcher.suggest("4")
     assert [set(space) for space in seen] == [{"x", "y"}]
+
+
+ENDLESS = [
+    ("float", dict(low=0.0, high=1.0), "needs a step for each float"),
+    ("int", dict(low=1, high=10**9), "total_iters has over 10000 values"),
+]
+
+
+@pytest.mark.parametrize("language", ["yaml", "python"])
+@pytest.mark.parametrize(("kind", "bounds", "message"), ENDLESS)
+def test_a_grid_without_an_end_is_one_error_and_no_traceback_of_optuna(caplog, kind, bounds, message, language):
+    content = {"space": {"total_iters": {"type": kind, **bounds}}}
+    if language == "python":
+        function = f"trial.suggest_{kind}('total_iters', {bounds['low']}, {bounds['high']})"
+        content = {"python": f"def space(trial): return {{'total_iters': {function}}}"}
+    optuna.logging.enable_propagation()
+    try:
+        with pytest.raises(ConfigError, match=f"^--sampler grid.*{message}"):
+            grid(Space.load(content), seed=0)
+    finally:
+        optuna.logging.disable_propagation()
+    assert caplog.records == []
 
 
 def test_a_grid_is_tried_once_and_ends(make):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 from mmcv import Config
@@ -26,6 +27,7 @@ from minmax_tune.validation import check_resources
 
 MINMAX_YAML = str(ROOT / "tune/minmax_tune/space/shipped/minmax.yaml")
 BROKEN = str(Path(__file__).parent / "broken.py")
+UNFIT_NAMES = ("../x", "/x", "a/b", ".", "..", "a\tb")
 
 BAD = [
     (["nowhere.py"], "config 'nowhere.py' does not exist"),
@@ -47,14 +49,14 @@ BAD = [
         "--seed must be 4294967293 or less, so that --seeds=3 from there on are below 2**32, but got 4294967294",
     ),
     ([GAUSSIANS, "--max-failures", "-1"], "--max-failures must be 0 or more, but got -1"),
-    ([GAUSSIANS, "--max-concurrent", "0"], "--max-concurrent must be above 0, but got 0"),
+    ([GAUSSIANS, "--max-concurrent", "0"], "--max-concurrent must be above 0 and finite, but got 0"),
     ([GAUSSIANS, "--export-best", "0"], "--export-best must be 1 or more, but got 0"),
-    ([GAUSSIANS, "--time-budget", "0s"], "--time-budget must be above 0, but got 0"),
-    ([GAUSSIANS, "--cpus-per-trial", "0"], "--cpus-per-trial must be above 0, but got 0"),
+    ([GAUSSIANS, "--time-budget", "0s"], "--time-budget must be above 0 and finite, but got 0"),
+    ([GAUSSIANS, "--cpus-per-trial", "0"], "--cpus-per-trial must be 0.01 or more and finite, but got 0"),
     ([GAUSSIANS, "--cpus-per-trial", "999"], "--cpus-per-trial=999.0 does not fit this machine"),
     (
         [GAUSSIANS, "--gpus-per-trial", "1.5"],
-        "--gpus-per-trial must be a share of one GPU or a whole number of them, but",
+        "--gpus-per-trial must be a share of one GPU, 0.01 or more, or a whole number of them, but",
     ),
     # objectives
     ([GAUSSIANS, "--metric", "balanec"], "--metric='balanec' is not measured; did you mean 'balance'?"),
@@ -69,7 +71,7 @@ BAD = [
     # early stopping
     ([GAUSSIANS, "--grace", "0.5"], "--grace and --resource belong to a scheduler"),
     ([GAUSSIANS, "--scheduler", "asha", "--grace", "60"], "--grace=60.0 is the share of a full training"),
-    ([GAUSSIANS, "--scheduler", "asha", "--grace", "0"], "--grace must be above 0, but got 0.0"),
+    ([GAUSSIANS, "--scheduler", "asha", "--grace", "0"], "--grace must be above 0 and finite, but got 0.0"),
     ([GAUSSIANS, "--scheduler", "asha", "--resource", "seconds"], "--resource seconds needs --grace SECONDS"),
     # files and places
     ([GAUSSIANS, "--space", "nowhere.yaml"], "space file 'nowhere.yaml' does not exist"),
@@ -79,6 +81,19 @@ BAD = [
     ([GAUSSIANS, "--warm-start", "nowhere"], "/nowhere' holds no search: it has no search.json"),
     ([GAUSSIANS, "--storage", "nosql://x"], "--storage='nosql://x' cannot be opened"),
     ([GAUSSIANS, "--sampler", "grid"], "--sampler grid needs a step for each float of the space"),
+    *(([GAUSSIANS, "--name", name], f"--name={name!r} must be the name of a folder") for name in UNFIT_NAMES),
+    *(
+        ([GAUSSIANS, option, ""], f"{option} is empty: give it a value")
+        for option in ("--storage", "--name", "--mlflow")
+    ),
+    ([GAUSSIANS, "--datasets", ""], "--datasets is empty: give it a value"),
+    (
+        [GAUSSIANS, "--scheduler", "asha", "--resource", "seconds", "--grace", "inf"],
+        "--grace must be above 0 and finite",
+    ),
+    ([GAUSSIANS, "--collapse-below", "nan"], "--collapse-below must be finite, but got nan"),
+    ([GAUSSIANS, "--cpus-per-trial", "1e-9"], "--cpus-per-trial must be 0.01 or more and finite, but got 1e-09"),
+    ([GAUSSIANS, "--gpus-per-trial", "1e-9"], "--gpus-per-trial must be a share of one GPU, 0.01 or more"),
     (
         [GAUSSIANS.replace("minmax", "gda")],
         "space.method does not fit config four_gaussians_gda: 'minmax' needs a MinMaxHook",
@@ -95,7 +110,41 @@ def test_bad_input_is_one_clear_error_before_anything_starts(tmp_path, capsys, a
     assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
 
 
+BAD_FILES = [
+    (["--points"], b"\xff\xfe", "--points='{}' is no text file in UTF-8: invalid start byte"),
+    (["--points"], b"- {a: 1, a: 2}", "--points='{}', line 1: 'a' is there twice; give it once"),
+    (
+        ["--sampler", "grid", "--space"],
+        b"space: {total_iters: {type: int, low: 1, high: 99999}}",
+        "--sampler grid: total_iters has over 10000 values; give it a larger step",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "content", "message"), BAD_FILES, ids=[m for _, _, m in BAD_FILES])
+def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, capfd, arguments, content, message):
+    (tmp_path / "a.yaml").write_bytes(content)
+    assert main([GAUSSIANS, *arguments, str(tmp_path / "a.yaml"), "--dry-run"]) == 2
+    error = capfd.readouterr().err
+    assert message.format(tmp_path / "a.yaml") in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("storage", [[], ["--storage"]])
+def test_an_address_without_a_cluster_leaves_nothing_behind(tmp_path, capsys, storage):
+    storage = [*storage, f"sqlite:///{tmp_path}/shared.db"] if storage else []
+    place = ["--storage-path", str(tmp_path / "results"), "--name", "s", *storage]
+    for _ in range(2):  # the corrected line may have the same name
+        assert main([GAUSSIANS, *place, "--address", "127.0.0.1:1"]) == 2
+        assert "--address='127.0.0.1:1': no Ray cluster can be reached there" in capsys.readouterr().err
+        assert list((tmp_path / "results").iterdir()) == []
+    if storage:
+        assert optuna.get_all_study_names(storage[1]) == []
+
+
 BAD_LATER = [
+    (["--resume", ""], "--resume is empty: give it a value"),
+    (["--report", ""], "--report is empty: give it a value"),
     (["--resume", "nowhere"], "holds no search: it has no search.json"),
     (["--report", "nowhere"], "holds no search: it has no search.json"),
     (["--extend", "3"], "--extend needs --resume DIR"),

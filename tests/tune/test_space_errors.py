@@ -53,7 +53,8 @@ LR = {"optimizer.generator.lr": {"type": "float", "low": "1e-4", "high": 1e-3, "
 A = {"type": "choice", "options": [1, 2]}
 MALFORMED = [
     ({}, "space: Field required"),
-    ([1], "Input should be a valid dictionary"),
+    ([1], r"it must hold space: and its entries by name, but has \[1\]"),
+    (None, "it must hold space: and its entries by name, but has None"),
     ({"space": {}}, "space: Dictionary should have at least 1 item"),
     ({"spaces": LR}, "space: Field required"),
     ({"space": LR, "point": []}, "point: Extra inputs are not permitted"),
@@ -73,7 +74,27 @@ MALFORMED = [
     ({"space": {"a": {"type": "float", "low": 0, "high": 1, "step": float("inf")}}}, "space.a.float.step: .* finite"),
     ({"space": {"a": {"type": "int", "low": 0, "high": float("inf")}}}, "space.a.int.high: .* finite .*got inf"),
     ({"space": {"a": {"type": "choice", "options": []}}}, "space.a.choice.options: List should have at least 1 item"),
-    ({"space": {"a": {"type": "choice", "options": [[1]]}}}, "space.a.choice.options.0"),
+    ({"space": {"a": {"type": "choice", "options": [[1]]}}}, r"options.0: it must be a number, text, .* \(got \[1\]"),
+    ({"space": {"a": {"type": "choice", "options": [float("nan")]}}}, r"options.0: it must be finite \(got nan\)"),
+    ({"space": {"a": {"type": "choice", "options": [2, 1, True]}}}, "options: True equals an earlier option, 1"),
+    (
+        {"space": {"a": {"type": "float", "low": -1e308, "high": 1e308}}},
+        "low=-1e.308 and high=1e.308 are too far apart",
+    ),
+    ({"space": {"a": {"type": "float", "low": True, "high": 2}}}, r"float.low: it must be a number \(got True\)"),
+    ({"space": {"a": {"type": "int", "low": 0, "high": 2, "step": True}}}, r"int.step: it must be a number \(got True"),
+    (
+        {"space": {"a": {"type": "int", "low": 0, "high": 10**20}}},
+        "int.high: Input should be less than or equal to 9007",
+    ),
+    (
+        {"space": {"a": {"type": "float", "low": 0, "high": 1, "step": 2}}},
+        "step=2.0 must fit 1 to 2.*53 times between low=0.0 and high=1.0",
+    ),
+    ({"space": {"a": {"type": "float", "low": 0, "high": 1, "step": 1e-300}}}, "step=1e-300 must fit 1 to 2"),
+    ({"space": {"a": A, "b": {**A, "when": {"a": []}}}}, "when.a: an empty list allows no value"),
+    ({"space": {"a": A, "b": {**A, "when": {"a": [[1]]}}}}, "when.a: it must be a number, text"),
+    ({"space": {"a": A}, "points": [{"a": [1]}]}, "points.0.a: it must be a number, text"),
     ({"space": {"a": {"type": "fragments", "options": {"b": 1}}}}, "options.b: Input should be a valid dictionary"),
     ({"space": {"a": {"type": "float", "low": 0, "high": 1, "setp": 1}}}, "space.a.float.setp: Extra inputs"),
     ({"space": {"b": {**A, "when": {"a": 1}}}}, "space.b.when names 'a', which is no earlier"),
@@ -88,6 +109,59 @@ def test_a_malformed_space_is_one_clear_error(tmp_path, content, message):
     with pytest.raises(SpaceError, match=message) as error:
         Space.read(tmp_path / "space.yaml")
     assert "\n" not in str(error.value)
+
+
+WRITTEN = [
+    (
+        "space:\n  a: {type: choice, options: [1, 2]}\n  a: {type: choice, options: [3, 4]}",
+        ", line 3: 'a' is there twice",
+    ),
+    ("space: {a: {type: int, low: 1, high: 3, low: 2}}", ", line 1: 'low' is there twice"),
+    ("points: []\nspace: {}\npoints: []", ", line 3: 'points' is there twice"),
+    ("space: {a: {type: fragments, options: {yes: {total_iters: 3}}}}", ", line 1: a name must be text: quote it"),
+    ("space: {1: {type: int, low: 1, high: 3}}", ", line 1: a name must be text: quote it"),
+    ("space: {a: !!set {b}}", "no valid YAML: ConstructorError: could not determine a constructor for the tag"),
+    ("", "it must hold space: and its entries by name, but has None"),
+    (b"\xff\xfe\x00", "is no text file in UTF-8: invalid start byte"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRITTEN)
+def test_a_file_that_cannot_be_read_as_it_is_written_is_one_clear_error(tmp_path, text, message):
+    path = tmp_path / "space.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SpaceError, match=f"^space file '{path}'.*{message}") as error:
+        Space.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_python_space_that_is_no_text_is_one_clear_error(tmp_path):
+    (tmp_path / "space.py").write_bytes(bytes(range(256)))
+    with pytest.raises(SpaceError, match="space.py' is no text file in UTF-8"):
+        Space.read(tmp_path / "space.py")
+
+
+def test_the_value_in_an_error_is_shortened(tmp_path):
+    levels = [f"{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 8)]
+    levels = [line.replace(":", "_:", 1) for line in levels]  # a name is text
+    (tmp_path / "space.yaml").write_text("\n".join(["a: &l0 [1, 1]", *levels]))  # millions of items, if written out
+    with pytest.raises(SpaceError) as error:
+        Space.read(tmp_path / "space.yaml")
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E-3", "+1.e-3", "0.1e-2", "1.0e-3"])
+def test_a_number_is_one_wherever_it_is_written(tmp_path, number):
+    lr = "optimizer.generator.lr"
+    (tmp_path / "space.yaml").write_text(
+        f"space:\n  {lr}: {{type: choice, options: [{number}, 2.0e-3]}}\n"
+        f"  total_iters: {{type: int, low: 1, high: 9, when: {{{lr}: {number}}}}}\n"
+        f"  b: {{type: fragments, options: {{x: {{optimizer.discriminator.lr: {number}}}}}}}\n"
+        f"points: [{{{lr}: {number}}}]\n"
+    )
+    space = Space.read(tmp_path / "space.yaml")
+    space.check({"mine": config("four_gaussians_gda")})
+    assert space.points == [{lr: 1e-3}]
 
 
 TWO = {**LR, "method": {"type": "fragments", "options": {"minmax": {}, "gda": {"minmax": False}}}}

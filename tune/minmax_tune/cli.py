@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import errno
 import functools
 import inspect
 import re
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from minmax_plugin.errors import ConfigError, SpaceError
+from minmax_plugin.errors import ConfigError, SpaceError, is_full_disk, one_line
 from minmax_plugin.secrets import hide, show_traceback
 from minmax_tune.addresses import home
 from minmax_tune.options import MUTABLE, PROG, Command, Options, flag
@@ -34,6 +33,9 @@ def parse(argv: Sequence[str] | None = None) -> Command:
         3
     """
     given = vars(build_parser().parse_args(argv))
+    for name, value in given.items():
+        if "" in (value if isinstance(value, (list, tuple)) else [value]):  # of a variable that is not set, mostly
+            raise ConfigError(f"{flag(name)} is empty: give it a value, or leave it out.")
     extend, retry = given.pop("extend", 0), given.pop("retry_errored", False)
     action = next((name for name in ACTIONS if name in given), "search")
     folder = given.pop(action, None)
@@ -125,13 +127,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unreachable as error:
         print(f"{PROG}: error: the search's storage failed: {error}; then --resume", file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print(f"{PROG}: error: the disk is full ({error}): make room, then --resume", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        said = f" ({one_line(error)})" if isinstance(error, OSError) else ""  # a database says something else
+        print(f"{PROG}: error: the disk is full{said}: make room, then --resume", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minmax_plugin.errors import ConfigError
+from minmax_plugin.errors import FULL, ConfigError
 
 
 @contextmanager
@@ -31,7 +30,7 @@ def writing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             raise
         reason = error.strerror
         raise ConfigError(f"{what} cannot be written ({reason}): make it writable, or give another place.") from error

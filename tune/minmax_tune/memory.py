@@ -82,6 +82,10 @@ class HeldStorage(InMemoryStorage):
         self._study_ids[here] = there
         return here
 
+    def delete_study(self, study_id: int) -> None:
+        self._storage.delete_study(self._study_ids.pop(study_id))
+        super().delete_study(study_id)
+
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         self._do(self._storage.set_study_user_attr, self._study_ids[study_id], key, value)
         super().set_study_user_attr(study_id, key, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -27,15 +28,17 @@ Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words, and 
 NOT_NEGATIVE: Rule = ("0 or more", lambda value: value >= 0)
 AT_LEAST_2: Rule = ("2 or more", lambda value: value >= 2)
 AT_LEAST_1: Rule = ("1 or more", lambda value: value >= 1)
-POSITIVE: Rule = ("above 0", lambda value: value > 0)
+POSITIVE: Rule = ("above 0 and finite", lambda value: 0 < value < math.inf)
+FINITE: Rule = ("finite", math.isfinite)
+SHARE: Rule = ("0.01 or more and finite", lambda value: 0.01 <= value < math.inf)
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc", "nsga2", "grid")
 SAMPLER: Rule = (
     f"one of {', '.join(SAMPLERS)}, or MODULE:CLASS of an Optuna sampler",
     lambda value: value in SAMPLERS or bool(re.fullmatch(r"[\w.]+:\w+", value)),
 )
 GPUS: Rule = (
-    "a share of one GPU or a whole number of them",
-    lambda value: 0 <= value <= 1 or (value > 1 and not value % 1),
+    "a share of one GPU, 0.01 or more, or a whole number of them",
+    lambda value: value == 0 or 0.01 <= value <= 1 or (value > 1 and not value % 1),
 )
 
 
@@ -143,12 +146,12 @@ class Options:
     scheduler: str = _how("none", choices=("asha", "median", "none"))
     resource: str = _how("images", choices=("images", "seconds"))
     grace: float | None = _how(None, "X", POSITIVE)
-    collapse_below: float | None = _how(None, "V")
+    collapse_below: float | None = _how(None, "V", FINITE)
     time_budget: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
     trial_time: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
     duplicates: str = _how("copy", choices=("copy", "train"))
 
-    cpus_per_trial: float = _use(1, "X", POSITIVE)
+    cpus_per_trial: float = _use(1, "X", SHARE)
     gpus_per_trial: float | None = _use(None, "X", GPUS)
     max_concurrent: int | None = _use(None, "N", POSITIVE)
     max_failures: int = _use(2, "N", NOT_NEGATIVE)

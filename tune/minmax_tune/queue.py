@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.errors import ConfigError, SpaceError
@@ -96,21 +97,35 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
         >>> len(grid(space, seed=0))
         2
     """
-    study = optuna.create_study(sampler=optuna.samplers.BruteForceSampler(seed=seed))
+    study = optuna.create_study(sampler=_Grid(seed=seed))
+    problems: list[Exception] = []
 
     def visit(trial: optuna.Trial) -> float:
-        space.draw(trial)
+        try:
+            space.draw(trial)
+        except (ConfigError, SpaceError) as error:  # Optuna would show its traceback
+            problems.append(error)
+            study.stop()
         return 0.0
 
-    try:
-        study.optimize(visit, n_trials=MOST_POINTS)  # it stops by itself after the last point
-    except (ValueError, SpaceError) as error:
-        if "step" not in str(error):
-            raise
-        raise ConfigError(
-            "--sampler grid needs a step for each float of the space, or choices in its place."
-        ) from error
+    study.optimize(visit, n_trials=MOST_POINTS)  # it stops by itself after the last point
+    for problem in problems:  # of a Python space as the cause
+        raise problem.__cause__ if isinstance(problem.__cause__, ConfigError) else problem
     return [t.params for t in study.get_trials(deepcopy=False)]
+
+
+class _Grid(optuna.samplers.BruteForceSampler):
+    """Visits each point, and refuses a parameter of too many values before it lists them."""
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        low, high, step = (getattr(param_distribution, name, 0) for name in ("low", "high", "step"))
+        if step is None:
+            raise ConfigError("--sampler grid needs a step for each float of the space, or choices in its place.")
+        if step and (high - low) / step >= MOST_POINTS:
+            raise ConfigError(f"--sampler grid: {param_name} has over {MOST_POINTS} values; give it a larger step.")
+        return super().sample_independent(study, trial, param_name, param_distribution)
 
 
 def reconcile(record: Search) -> int:

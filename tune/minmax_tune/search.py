@@ -52,7 +52,7 @@ def report(request: Command) -> int:
     written = Report(record)
     written.finish()
     print(written.closing())
-    return 0
+    return 1 if written.failed else 0
 
 
 def search(request: Command) -> int:
@@ -72,7 +72,11 @@ def search(request: Command) -> int:
     with only_one(folder):
         record = Search.create(folder, options, space, configs)
         plan(record, configs)
-        return execute(record)
+        try:
+            return execute(record)
+        except ConfigError:
+            record.delete_unbegun()
+            raise
 
 
 def resume(request: Command) -> int:

@@ -15,6 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from minmax_plugin.errors import is_full_disk
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind
 from minmax_tune.memory import Ended, HeldStorage
@@ -260,6 +261,8 @@ class StudySearcher(EmptyPickle, Searcher):
         try:
             return action()
         except Exception as error:
+            if is_full_disk(error):
+                self._stopper.end(f"{FailureKind.DISK_FULL}: make room")
             self._stopper.end(f"the search's storage failed: {type(error).__name__}: {' '.join(str(error).split())}")
             return otherwise
 

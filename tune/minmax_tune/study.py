@@ -314,6 +314,14 @@ class Search(EmptyPickle):
     def _remaining(self, counts: Counter[TrialState]) -> int:
         return max(0, self.options.num_samples - counts.total() + counts[TrialState.WAITING])
 
+    def delete_unbegun(self) -> None:
+        """Delete the search where no trial has begun, so that the corrected line may have its name."""
+        if any(counts.total() > counts[TrialState.WAITING] for counts in self._counts().values()):
+            return
+        for study in self.studies.values():
+            optuna.delete_study(study_name=study.study_name, storage=self.storage)
+        shutil.rmtree(self.folder)
+
     def log(self, line: str) -> None:
         """Add a line, with the time, to ``search.log``."""
         if self.is_rehearsal:
@@ -349,8 +357,6 @@ def new_folder(folder: Path, options: Options) -> None:
     Raises:
         ConfigError: If it holds something else, or cannot be made.
     """
-    if folder.name.startswith("~"):
-        raise ConfigError(f"--name={folder.name!r}: a shell takes such a folder for a home; give another name.")
     with writing(f"--storage-path={options.storage_path!r}: {folder}"):
         others = folder.iterdir() if folder.exists() else ()
         if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):

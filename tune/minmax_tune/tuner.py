@@ -20,6 +20,7 @@ from minmax_plugin.errors import ClusterError, ConfigError
 from minmax_plugin.hosts import host_of
 from minmax_plugin.secrets import hide
 from minmax_tune.files import writing
+from minmax_tune.machine import count_cores, socket_folder
 from minmax_tune.nodes import check_nodes, source_folders
 from minmax_tune.options import Options
 from minmax_tune.schedulers import make_scheduler
@@ -27,6 +28,9 @@ from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import SearchStopper
 from minmax_tune.study import LOCK, TRIALS, Search
 from minmax_tune.trial.run import run_trial
+
+# Ray's own snapshots of a search, which nothing reads: where the disk is full, each is a traceback.
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 
 ZERO_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 ATTEMPTS = 3  # to start a node
@@ -110,7 +114,7 @@ def connect(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {"PYTHONPATH": path, ZERO_GPUS: os.environ[ZERO_GPUS]}},
-            include_dashboard=False if local else None,
+            **({"include_dashboard": False, "num_cpus": count_cores(), "_temp_dir": socket_folder()} if local else {}),
         )
     except (OSError, RuntimeError, ValueError) as error:
         if local:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.hosts import Config, host_of, load_config
 from minmax_plugin.secrets import paths_of_secrets
+from minmax_tune.machine import count_cores
 from minmax_tune.options import Options
 from minmax_tune.samplers import make_sampler
 from minmax_tune.space.paths import hint
+from minmax_tune.space.reading import read_yaml
 from minmax_tune.space.space import Space
 
 COSTS = ("images", "seconds")  # metrics that each trial has
@@ -29,6 +29,7 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
     Raises:
         SpaceError, ConfigError: If something is wrong. The message names the first error.
     """
+    check_name(options.name)
     check_resources(options)
     make_sampler(options, index=0, trials=0)
     space = Space.read(options.space)
@@ -72,14 +73,28 @@ def check_no_secrets(settings: Any, where: str) -> None:
         )
 
 
+def check_name(name: str | None) -> None:
+    """Refuse a name that is no folder of the storage path's, or that a shell takes for another.
+
+    Raises:
+        ConfigError: If it is one.
+    """
+    if name is None:
+        return
+    if name.startswith("~"):
+        raise ConfigError(f"--name={name!r}: a shell takes such a folder for a home; give another name.")
+    if name in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ConfigError(f"--name={name!r} must be the name of a folder; --storage-path says where that is.")
+
+
 def check_resources(options: Options) -> None:
     """Refuse a trial that this machine cannot hold: Ray would wait for ever. A cluster is checked later."""
     if options.address != "local":
         return
-    cores, devices = os.cpu_count() or 1, torch.cuda.device_count()
+    cores, devices = count_cores(), torch.cuda.device_count()
     if options.cpus_per_trial > cores:
         raise ConfigError(
-            f"--cpus-per-trial={options.cpus_per_trial} does not fit this machine, which has {cores} cores."
+            f"--cpus-per-trial={options.cpus_per_trial} does not fit this machine, which has {cores} cores for it."
         )
     if (options.gpus_per_trial or 0) > devices:
         raise ConfigError(
@@ -90,18 +105,49 @@ def check_resources(options: Options) -> None:
 def read_configs(options: Options) -> dict[str, Config]:
     """Read the merged base configs by name: each config, combined with each data set if there are any."""
     configs: dict[str, Config] = {}
+    loader = _Loader()
     for path in options.configs:
         for dataset in options.datasets or [None]:
-            cfg, name = load_config(path), Path(path).stem
+            cfg, name = loader.load(path), Path(path).stem
             if dataset is not None:
-                host_of(cfg).set_dataset(cfg, load_config(dataset))
+                host_of(cfg).set_dataset(cfg, loader.load(dataset))
                 name += f"-{Path(dataset).stem}"
             if name in configs:
                 raise ConfigError(f"two studies would be named {name!r}: rename one of the files.")
+            loader.add(cfg)
             configs[name] = cfg
     if options.layout == "shared" and len(configs) < 2:
         raise ConfigError("--layout shared needs two data sets or more: give --datasets, or several configs.")
     return configs
+
+
+class _Loader:
+    """Reads configs whose trials share their processes, so that a name has one class for all of them."""
+
+    def __init__(self) -> None:
+        self._imports: list[Any] = []
+        self._replaced: dict[tuple[str, str], tuple[str, Any]] = {}  # classes, with the config and its imports
+
+    def load(self, path: str) -> Config:
+        before = host_of(path).classes()
+        cfg = load_config(path)
+        now, imports = host_of(cfg).classes(), cfg.get("custom_imports")
+        self._replaced |= {key: (path, imports) for key, known in before.items() if now[key] is not known}
+        return cfg
+
+    def add(self, cfg: Config) -> None:
+        """Take a whole config, of one file or two.
+
+        Raises:
+            ConfigError: If a name has another class for it than for a config with other imports.
+        """
+        self._imports.append(cfg.get("custom_imports"))
+        for (registry, name), (its, imported) in self._replaced.items():
+            if any(imported != other for other in self._imports):
+                raise ConfigError(
+                    f"config {its!r}: its custom_imports replace {name!r} of the {registry}s, which the trials of the "
+                    "other configs would get too: give the class another name, or search this config by itself."
+                )
 
 
 def read_points(path: str) -> list[dict[str, Any]]:
@@ -112,10 +158,7 @@ def read_points(path: str) -> list[dict[str, Any]]:
     """
     if not Path(path).is_file():
         raise SpaceError(f"--points={path!r} does not exist.")
-    try:
-        points = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise SpaceError(f"--points={path!r} is no valid YAML: {' '.join(str(error).split())}") from error
+    points = read_yaml(path, f"--points={path!r}")
     if not (isinstance(points, list) and all(isinstance(point, dict) for point in points)):
         raise SpaceError(f"--points={path!r} must hold a list of points, each with values by name, but has {points!r}.")
     return points

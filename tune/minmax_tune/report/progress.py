@@ -90,6 +90,8 @@ class Progress(EmptyPickle, tune.Callback):
             self._best[study] = row
         if row.state == "pruned":
             return row.reason or "stopped early"
+        if row.state == "running":
+            return "ended, but the storage did not take its results"
         if not row.finished:
             error = record.folder / row.folder / "error.txt"
             return f"failed: {row.reason}" + (f"; see {error}" if error.exists() else "")

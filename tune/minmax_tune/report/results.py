@@ -42,7 +42,7 @@ class Report:
     def __init__(self, record: Search) -> None:
         self._record = record
         self._confirmation = Confirmation(record) if record.options.confirm else None
-        self._warned = False
+        self.failed = False  # whether results could not be written
         self._draw_after = 0.0  # on the monotonic clock
         self._configured: set[Path] = set()  # folders of trials whose configs are there
         self._dropped: set[tuple[str, int]] = set()  # trials whose checkpoints are deleted
@@ -94,7 +94,8 @@ class Report:
             command = self._record.folder / "best" / name / "command.txt"
             if command.exists():
                 lines += [f"best of {name}:", *(f"  {line}" for line in command.read_text().splitlines())]
-        lines.append(f"all results: {self._record.folder} (report.html to look at)")
+        page = self._record.folder / "report.html"
+        lines.append(f"all results: {self._record.folder}" + " (report.html to look at)" * page.exists())
         if confirmed := self._confirmed(rows):
             lines += ["", *told(confirmed)]
             if (picture := self._record.folder / "samples.png").exists():
@@ -105,10 +106,10 @@ class Report:
         try:
             return self._write(draw)
         except errors as error:
-            if not self._warned:
+            if not self.failed:
                 what = hide(f"{type(error).__name__}: {error}")
                 warnings.warn(f"results could not be written ({what}); the search goes on.", stacklevel=3)
-            self._warned = True
+            self.failed = True
             return 0.0
 
     def _write(self, draw: bool) -> float:

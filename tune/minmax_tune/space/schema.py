@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from optuna.trial import Trial
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 from minmax_plugin.hosts import Config
 from minmax_tune.space.paths import NO_SETTING, get_path
 
-Scalar = bool | int | float | str | None
+MOST = 2**53  # the whole numbers up to here are stored exactly
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, (bool, int, float, str, type(None))):
+        raise ValueError("it must be a number, text, true, false or null: settings with parts go into type: fragments")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it must be finite")
+    return value
+
+
+def _condition(wanted: Any) -> Any:
+    if wanted == []:
+        raise ValueError("an empty list allows no value")
+    for value in wanted if isinstance(wanted, list) else [wanted]:
+        _plain(value)
+    return wanted
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it must be a number")
+    return value
+
+
+def _distinct(options: list[Any]) -> list[Any]:
+    for index, option in enumerate(options):
+        if option in options[:index]:
+            raise ValueError(f"{option!r} equals an earlier option, {options[options.index(option)]!r}")
+    return options
+
+
+Scalar = Annotated[Any, AfterValidator(_plain)]
+Number = Annotated[FiniteFloat, BeforeValidator(_no_bool)]
+Whole = Annotated[int, Field(ge=-MOST, le=MOST), BeforeValidator(_no_bool)]
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     keys: list[str] = []
-    when: dict[str, Scalar | list[Scalar]] = {}
+    when: dict[str, Annotated[Any, AfterValidator(_condition)]] = {}
 
     def overlay(self, name: str, value: Any) -> dict[str, Any]:
         """Return the settings, by path, that a sampled value makes."""
@@ -31,10 +66,10 @@ class _Entry(BaseModel):
 
 
 class _Range(_Entry):
-    low: FiniteFloat
-    high: FiniteFloat
+    low: Number
+    high: Number
     log: bool = False
-    step: FiniteFloat | None = None
+    step: Number | None = None
 
     def extremes(self) -> list[Any]:
         return [self.low, self.high]
@@ -46,10 +81,14 @@ class _Range(_Entry):
     def _ordered(self) -> _Range:
         if self.low >= self.high:
             raise ValueError(f"low={self.low} must be below high={self.high}")
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"low={self.low} and high={self.high} are too far apart")
         if self.log and self.low <= 0:
             raise ValueError(f"low={self.low} must be above 0 with log: true")
         if self.step is not None and self.step <= 0:
             raise ValueError(f"step={self.step} must be above 0")
+        if self.step is not None and not 1 <= (self.high - self.low) / self.step <= MOST:
+            raise ValueError(f"step={self.step} must fit 1 to 2**53 times between low={self.low} and high={self.high}")
         if self.log and self.step is not None:
             raise ValueError("step and log: true exclude each other")
         return self
@@ -64,9 +103,9 @@ class Float(_Range):
 
 class Int(_Range):
     type: Literal["int"]
-    low: int
-    high: int
-    step: int | None = None
+    low: Whole
+    high: Whole
+    step: Whole | None = None
 
     def holds(self, value: Any) -> bool:
         return super().holds(value) and value == int(value)
@@ -93,7 +132,7 @@ class _Options(_Entry):
 
 class Choice(_Options):
     type: Literal["choice"]
-    options: list[Scalar] = Field(min_length=1)
+    options: Annotated[list[Scalar], AfterValidator(_distinct)] = Field(min_length=1)
 
 
 class Fragments(_Options):

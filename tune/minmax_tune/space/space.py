@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import math
+import reprlib
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import Trial
 from pydantic import ValidationError
@@ -22,10 +22,14 @@ from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.settings import MinMaxSettings
 from minmax_tune.space.paths import hint, set_paths
+from minmax_tune.space.reading import read_text, read_yaml
 from minmax_tune.space.renamed import MINMAX
 from minmax_tune.space.schema import SpaceFile
 
 VALIDATION_SAMPLES = 30  # points drawn to check a space
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlevel = 3
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -52,13 +56,12 @@ class Space:
             path = shipped
         if not Path(path).is_file():
             raise SpaceError(f"space file {str(path)!r} does not exist, nor does one of that name ship.")
-        text = Path(path).read_text()
+        what = f"space file {str(path)!r}"
+        content = {"python": read_text(path, what)} if Path(path).suffix == ".py" else read_yaml(path, what)
         try:
-            return Space.load({"python": text} if Path(path).suffix == ".py" else yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise SpaceError(f"space file {str(path)!r} is no valid YAML: {_one_line(error)}") from error
+            return Space.load(content)
         except SpaceError as error:
-            raise SpaceError(f"space file {str(path)!r}: {error}") from error
+            raise SpaceError(f"{what}: {error}") from error
 
     @staticmethod
     def load(content: Any) -> Space:
@@ -207,12 +210,15 @@ class YamlSpace(Space):
     """
 
     def __init__(self, content: Any) -> None:
+        if not isinstance(content, dict):
+            raise SpaceError(f"it must hold space: and its entries by name, but has {_short(content)}.")
         try:
             file = SpaceFile.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise SpaceError(f"{where}: {first['msg']} (got {first['input']!r}).") from error
+            message = first["msg"].removeprefix("Value error, ")
+            raise SpaceError(f"{where}: {message} (got {_short(first['input'])}).") from error
         super().__init__(content, file.points)
         self.entries = file.space
         for name, entry in self.entries.items():
@@ -322,6 +328,10 @@ def _range(distribution: BaseDistribution) -> str:
         return str(list(distribution.choices))
     low, high, step = distribution.low, distribution.high, distribution.step  # type: ignore[attr-defined]
     return f"{low} to {high}" + (f" in steps of {step}" if step else "")
+
+
+def _short(value: Any) -> str:
+    return _SHORT.repr(value)
 
 
 def _one_line(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import gc
 import json
 import math
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from minmax_plugin.errors import is_full_disk
 from minmax_plugin.hosts import Host, host_of, load_config
 from minmax_plugin.recorder import truncate_lines
 from minmax_plugin.secrets import hide
@@ -243,12 +243,11 @@ def diagnose(error: Exception, folder: Path) -> tuple[FailureKind, str]:
     text = " ".join(str(error).split())
     if isinstance(error, NeverMeasured):
         return FailureKind.NOT_MEASURED, text
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, FloatingPointError):
         kind = FailureKind.DIVERGED
     elif isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         kind = FailureKind.OUT_OF_MEMORY
-    elif full or (folder.exists() and shutil.disk_usage(folder).free < 2**16):
+    elif is_full_disk(error) or (folder.exists() and shutil.disk_usage(folder).free < 2**16):
         kind = FailureKind.DISK_FULL
     else:
         return FailureKind.ERROR, f"{type(error).__name__}: {text}".removesuffix(": ")
