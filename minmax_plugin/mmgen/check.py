@@ -265,6 +265,7 @@ def read_data(cfg: Config) -> Any:
         raise ConfigError(f"data.train: {one_line(error)}") from error
     if size == 0:
         raise ConfigError(f"data.train holds no sample: point it at your data; it is {_without(train, 'pipeline')}.")
+    _check_classes(cfg, dataset)
     repair_pictures()
     state = random_state()
     try:
@@ -276,6 +277,19 @@ def read_data(cfg: Config) -> Any:
     finally:
         set_random_state(state)
     return dataset
+
+
+def _check_classes(cfg: Config, dataset: Any) -> None:
+    """Refuse labels that a conditional model has no place for, and warn of classes that no picture has."""
+    while hasattr(dataset, "dataset"):  # repeated
+        dataset = dataset.dataset
+    found, wanted = getattr(dataset, "CLASSES", None), cfg.model.get("num_classes")
+    if not found or not wanted or len(found) == wanted:
+        return
+    said = f"data.train has {len(found)} classes, {list(found)[:3]} and so on, but model.num_classes={wanted}"
+    if len(found) > wanted:
+        raise ConfigError(f"{said}: give the model, its generator and its discriminator as many.")
+    logging.getLogger("mmgen").warning("%s: check that its folders are the classes", said)
 
 
 def _without(part: Mapping[str, Any], name: str) -> dict[str, Any]:

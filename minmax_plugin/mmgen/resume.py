@@ -62,6 +62,11 @@ class Resume(Hook):
         self._cfg, self._saved = cfg, saved
 
     def before_run(self, runner: Any) -> None:
+        if runner.iter >= self._cfg.total_iters:
+            runner.logger.warning(
+                "nothing is left to train: %s is of iteration %s, and total_iters=%s",
+                *(self._cfg.resume_from, runner.iter, self._cfg.total_iters),
+            )
         if not self._saved.has_optimizer:
             runner.logger.warning(
                 "%s holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start again, and "

@@ -192,7 +192,7 @@ def _set_up_errors() -> Iterator[type[Hook]]:
     """Turn what the toolkit says of a config, before its first iteration, into one line.
 
     Yields:
-        The class of a hook, which the training needs: it tells when the loop begins.
+        The class of a hook, which the training needs: it tells when the loop and its second iteration begin.
     """
     begun = []
 
@@ -202,12 +202,28 @@ def _set_up_errors() -> Iterator[type[Hook]]:
         def before_epoch(self, runner: Any) -> None:
             begun.append(True)
 
+        def after_train_iter(self, runner: Any) -> None:
+            if len(begun) == 1:
+                begun.append(True)
+
     try:
         yield Begun
     except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         if begun or isinstance(error, ConfigError):
             raise
         raise ConfigError(f"the toolkit cannot set the training up: {one_line(error)}.") from error
+    except RuntimeError as error:  # PyTorch has no type for it
+        said = str(error)
+        if "stack expects each tensor to be equal size" in said:
+            raise ConfigError(
+                f"data.train: its samples differ in size ({one_line(error)}): add a Resize or a crop to its pipeline."
+            ) from error
+        if len(begun) < 2 and any(phrase in said for phrase in MISFITS):
+            raise ConfigError(
+                f"the networks cannot take a batch of data.train ({one_line(error)}): give the model and the pipeline "
+                "the same size and channels."
+            ) from error
+        raise
 
 
 def _public(cfg: Config) -> Config:
@@ -215,6 +231,13 @@ def _public(cfg: Config) -> Config:
     return Config(hide_in(cfg._cfg_dict.to_dict()))
 
 
+MISFITS = (
+    "expected input",
+    "shapes cannot be multiplied",
+    "size of tensor",
+    "Kernel size",
+    "invalid for input of size",
+)
 LEFT = {  # what a run may leave, and what it is
     "**/iter_*.pth": "checkpoint",
     "metrics.jsonl": "what was measured",
