@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from minmax_plugin.estimators import Estimator, FreshBatch, LastBatch, PairedBatch
+from minmax_plugin.estimators import Estimator, LastBatch, batch_estimator
 from minmax_plugin.mmgen.adapters import GameAdapter
 from minmax_plugin.settings import EstimatorSettings
 
@@ -69,6 +69,4 @@ def make_estimator(
         return adapter.fresh_value(batch(), settings.fraction, needs_error)
 
     modules = [adapter.generator, adapter.discriminator]
-    if settings.type == "paired":
-        return PairedBatch(fresh, modules, seed, settings.batches, 1 if adapter.f_drifts else settings.hold)
-    return FreshBatch(fresh, modules, seed, settings.batches, settings.reread)
+    return batch_estimator(settings, fresh, modules, seed, adapter.f_drifts)
