@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from minmax_plugin.estimators import Estimator, LastBatch, batch_estimator
 from minmax_plugin.hosted import LAST_WITH_ONE_STEP, HostedGame, Turn
 from minmax_plugin.mmengine.optimizers import is_optimizer, take_over
-from minmax_plugin.mmengine.resume import ResumedData
+from minmax_plugin.mmengine.resume import ResumedData, fixed_inputs, load_fixed_inputs
 from minmax_plugin.mmengine.value import ORDER, LossReader
 from minmax_plugin.mmengine.weight_reading import BLIND, is_due
 from minmax_plugin.plain import plain
@@ -73,6 +74,7 @@ class MinMaxHook(HostedGame, Hook):
         self._left = 0  # updates of the generator in this phase
         self._ran: bool | None = None  # the generator, in its first phase; None where it need not be watched
         self._loaded: dict[str, Any] | None = None
+        self._validating = False
         self._weight_readers: list[Hook] = []
 
     # --- the runner's side -------------------------------------------------------------------------------
@@ -105,6 +107,7 @@ class MinMaxHook(HostedGame, Hook):
             self._end(runner.iter)
         self._weight_readers = weight_readers(runner.hooks, BLIND)
         pool: Any = self._pool
+        runner.message_hub.update_info("iter", runner.iter)  # as MMEngine's own hook does next; a model may read it
         with inference(self._modules, seed=0):  # what cannot be read is refused before the training
             self._value(pool.draw())
         if self.settings.estimated.type == "last":
@@ -134,6 +137,10 @@ class MinMaxHook(HostedGame, Hook):
 
     def before_val(self, runner: Any) -> None:
         self.show_incumbent()
+        self._validating = True
+
+    def after_val(self, runner: Any) -> None:
+        self._validating = False
 
     def after_run(self, runner: Any) -> None:
         if self.game is not None:
@@ -144,6 +151,8 @@ class MinMaxHook(HostedGame, Hook):
             checkpoint["minmax"] = {
                 **self.game_state(),
                 "random": plain(random_state()),
+                "validated": self._validating,
+                "fixed_inputs": fixed_inputs(runner.hooks),
                 "ascents": self._ascents,
                 "inner_counts": [wrapper.inner_count for wrapper in self._wrappers],
                 "pending_settings": self._wrappers[0].optimizer.pending_state(),
@@ -273,11 +282,22 @@ class MinMaxHook(HostedGame, Hook):
         for wrapper, count in zip(self._wrappers, state["inner_counts"], strict=True):
             wrapper.continue_at(count)
         self._wrappers[0].optimizer.load_pending_state(state["pending_settings"])
+        load_fixed_inputs(self._runner.hooks, state["fixed_inputs"])
         loop = self._runner.train_loop
         if hasattr(loop, "dataloader_iterator"):
-            loop.dataloader_iterator = ResumedData(loop.dataloader_iterator, self._runner.iter, state["random"])
+            then = functools.partial(self._resume_randomness, state)
+            loop.dataloader_iterator = ResumedData(loop.dataloader_iterator, self._runner.iter, then)
         else:  # it counts epochs, and resumes at the end of one
             set_random_state(state["random"])
+
+    def _resume_randomness(self, state: dict[str, Any]) -> None:
+        """Restore the random state, and validate where the run did so after it had been saved: that draws from it."""
+        set_random_state(state["random"])
+        runner, loop = self._runner, self._runner.train_loop
+        if runner.val_loop is None or state["validated"]:
+            return
+        if runner.iter >= loop.val_begin and runner.iter % loop.val_interval == 0:
+            runner.val_loop.run()
 
     def _end(self, iteration: int) -> None:
         """Have the loop end at an iteration, as if the config had said so: with a checkpoint."""

@@ -168,6 +168,17 @@ def test_a_run_with_each_estimator_resumes(tmp_path, estimator):
     assert resumed.losses == whole.losses[7:]
 
 
+@pytest.mark.parametrize("at", [4, 6])
+def test_a_run_resumes_whose_validation_draws_noise(tmp_path, at):
+    loader = config()["train_dataloader"] | dict(sampler=dict(type="DefaultSampler", shuffle=False))
+    validation = dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=[])
+    cfg = config(HALF, dict(discriminator_steps=3), interval=at, **validation)
+    cfg["train_cfg"]["val_interval"] = 4
+    _, whole = train(cfg, tmp_path / "whole")
+    _, resumed = train(cfg, tmp_path / "resumed", resume=tmp_path / "whole" / f"iter_{at}.pth")
+    assert resumed.losses == whole.losses[at:]
+
+
 def test_a_run_by_epochs_is_driven_and_resumes(tmp_path):
     def by_epochs(hook):
         cfg = config(hook)
