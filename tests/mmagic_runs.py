@@ -72,11 +72,8 @@ LSGAN_DISCRIMINATOR = {"type": "LSGANDiscriminator", "input_scale": 64, "in_chan
 
 def images(size, folder="images/64", **loading):
     """The folder of images: the pipeline stays, except the sizes and random flips."""
-    load, resize = (
-        dict(type="LoadImageFromFile", key="gt", **loading),
-        dict(type="Resize", keys="gt", scale=(size, size)),
-    )
-    pipeline = [load, resize, dict(type="PackInputs")]
+    load = dict(type="LoadImageFromFile", key="gt", **loading)
+    pipeline = [load, dict(type="Resize", keys="gt", scale=(size, size)), dict(type="PackInputs")]
     return dict(type="BasicImageDataset", data_root=f"DATA/{folder}", data_prefix=dict(gt=""), pipeline=pipeline)
 
 
@@ -142,26 +139,30 @@ FAMILIES = {
     ),
 }
 REFUSED = {
-    "pix2pix": ("pix2pix/pix2pix_vanilla-unet-bn_1xb1-80kiters_facades.py", "paired"),
-    "CycleGAN": ("cyclegan/cyclegan_lsgan-resnet-in_1xb1-80kiters_facades.py", "unpaired"),
+    name: (path, {"train_dataloader.dataset.data_root": f"DATA/{folder}"})
+    for name, path, folder in (
+        ("pix2pix", "pix2pix/pix2pix_vanilla-unet-bn_1xb1-80kiters_facades.py", "paired"),
+        ("CycleGAN", "cyclegan/cyclegan_lsgan-resnet-in_1xb1-80kiters_facades.py", "unpaired"),
+    )
 }
+END = 6  # iterations
 
 
-def config(path, overlay, data, hook=None, iterations=8):
+def config(path, overlay, data, hook=None, save=None):
     """A stock config, shrunk by sizes and data alone, without its validation (which wants Inception weights).
 
-    It opts in with the lines of the docs where ``hook`` has settings.
+    It opts in with the lines of the docs where ``hook`` has settings. It saves each ``save`` iterations.
     """
     cfg = Config.fromfile(str(STOCK / path))
     for name in ("val", "test"):
         for part in ("cfg", "dataloader", "evaluator"):
             cfg.pop(f"{name}_{part}", None)
     short = {
-        "train_cfg": dict(type="IterBasedTrainLoop", max_iters=iterations),
+        "train_cfg": dict(type="IterBasedTrainLoop", max_iters=END),
         "train_dataloader.batch_size": 4,
         "train_dataloader.num_workers": 0,
         "train_dataloader.persistent_workers": False,
-        "default_hooks.checkpoint": dict(type="CheckpointHook", interval=5, by_epoch=False),
+        "default_hooks.checkpoint": dict(type="CheckpointHook", interval=save or -1, by_epoch=False, save_last=False),
         "default_hooks.logger.interval": 1,
         "log_level": "ERROR",
     }
@@ -169,7 +170,7 @@ def config(path, overlay, data, hook=None, iterations=8):
     for place, value in {**short, **overlay}.items():
         set_at(cfg, places.get(place, place), filled(value, data))
     for entry in cfg.get("custom_hooks") or []:
-        entry.interval, entry.n_samples = 3, 2
+        entry.interval, entry.n_samples = 2, 2
     if hook is not None:
         cfg.custom_imports = dict(imports=["minmax_plugin.mmengine"], allow_failed_imports=False)
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="MinMaxHook", **hook)]

@@ -83,14 +83,15 @@ class MinMaxHook(HostedGame, Hook):
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
+        self._runner = runner
+        self._model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._find_players(runner.optim_wrapper)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self._loaded = checkpoint.get("minmax")
 
     def before_train(self, runner: Any) -> None:
-        self._runner = runner
-        self._model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self._bind(runner.optim_wrapper)
+        self._take_over(runner.optim_wrapper)
         if runner.iter == 0:  # weights alone were loaded, or nothing
             self._loaded = None
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
@@ -227,7 +228,7 @@ class MinMaxHook(HostedGame, Hook):
 
     # --- parts -------------------------------------------------------------------------------------------
 
-    def _bind(self, wrappers: Any) -> None:
+    def _find_players(self, wrappers: Any) -> None:
         found = list(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else None
         for role, name in zip(("generator", "discriminator"), self.names, strict=True):
             if found is None or name not in found or not isinstance(getattr(self._model, name, None), nn.Module):
@@ -241,6 +242,8 @@ class MinMaxHook(HostedGame, Hook):
                 raise ValueError(f"optim_wrapper.{name} must hold a torch optimizer, but is {wrappers[name]!r}.")
         self._wrappers = [wrappers[name] for name in self.names]
         self._modules: list[nn.Module] = [getattr(self._model, name) for name in self.names]
+
+    def _take_over(self, wrappers: Any) -> None:
         for wrapper in self._wrappers:
             take_over(wrapper, self)
         self._reader = LossReader(self._model, wrappers, *self.names)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from exact import assert_identical
-from mmagic_runs import FAMILIES, config, train
+from mmagic_runs import END, FAMILIES, REFUSED, config, train
 from mmengine_runs import checkpoint
 from stock_configs import write_images
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
-SAVE, END = 5, 8  # SAVE lies within a cycle for each k above 1
+SAVE = 3  # within a cycle for each k above 1
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_trains_by_its_stock_config(tmp_path, data, name, record_property):
-    def run(folder, hook, resume=None):
-        return train(config(*FAMILIES[name], data, hook), tmp_path / folder, resume)
+    def run(folder, hook, resume=None, **saving):
+        return train(config(*FAMILIES[name], data, hook, **saving), tmp_path / folder, resume)
 
     record_property("row", 10 + list(FAMILIES).index(name))
     record_property("family", f"MMagic's {name}")
@@ -34,7 +34,7 @@ def test_a_family_trains_by_its_stock_config(tmp_path, data, name, record_proper
     record_property("always is stock", "yes")
 
     # With "never" the generator does not move, so whatever sees it move saw an open proposal.
-    runner, never = run("never", dict(acceptance="never"))
+    runner, never = run("never", dict(acceptance="never"), save=SAVE)
     model, states = runner.model, [checkpoint(tmp_path / "never", at)["state_dict"] for at in (SAVE, END)]
     for parameter, _ in model.generator.named_parameters():
         assert torch.equal(states[0][f"generator.{parameter}"], states[1][f"generator.{parameter}"])
@@ -43,7 +43,19 @@ def test_a_family_trains_by_its_stock_config(tmp_path, data, name, record_proper
             torch.testing.assert_close(averaged, states[1][f"generator.{parameter}"], rtol=1e-5, atol=1e-7)
     record_property("averages see", "incumbents" if model.with_ema_gen else "(has none)")
 
-    _, resumed = run("resumed", dict(acceptance="never"), resume=tmp_path / "never" / f"iter_{SAVE}.pth")
+    path = tmp_path / "never" / f"iter_{SAVE}.pth"
+    _, resumed = run("resumed", dict(acceptance="never"), resume=path, save=SAVE)
     assert resumed.losses == never.losses[SAVE:]
     assert_identical(checkpoint(tmp_path / "resumed", END)["state_dict"], states[1])
     record_property("resumes", "to the last bit")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_translation_model_is_refused(tmp_path, data, name, record_property):
+    record_property("row", 30 + list(REFUSED).index(name))
+    record_property("family", f"MMagic's {name}")
+    record_property("note", "refused: its fakes are made before the generator's phase")
+    with pytest.raises(
+        ValueError, match=r"which has \['generators', 'discriminators'\].* pix2pix and CycleGAN, cannot"
+    ):
+        train(config(*REFUSED[name], data, dict()), tmp_path)
