@@ -138,6 +138,11 @@ FAMILIES = {
         },
     ),
 }
+NOTES = {
+    "DCGAN": "with LSGAN's discriminator: MMagic cannot initialise its own (`UnboundLocalError: init_info`)",
+    "BigGAN": "gradients of both players accumulated",
+    "StyleGAN2": "Adam's `betas` as two floats: torch refuses an int beside a float",
+}
 REFUSED = {
     name: (path, {"train_dataloader.dataset.data_root": f"DATA/{folder}"})
     for name, path, folder in (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
@@ -84,8 +84,8 @@ class MinMaxHook(HostedGame, Hook):
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
         self._runner = runner
-        self._model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self._find_players(runner.optim_wrapper)
+        if isinstance(runner.optim_wrapper, OptimWrapper):  # not where it only validates or tests
+            self._find_players(runner.optim_wrapper)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self._loaded = checkpoint.get("minmax")
@@ -96,10 +96,9 @@ class MinMaxHook(HostedGame, Hook):
             self._loaded = None
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
             self.seed = (self._loaded or {}).get("seed", runner.seed)
-        players = (
-            Player(wrapper.optimizer, module) for wrapper, module in zip(self._wrappers, self._modules, strict=True)
-        )
-        self.start(*players, rank=runner.rank)
+        pairs = zip(self._wrappers, self._modules, strict=True)
+        min_player, max_player = (Player(wrapper.optimizer, module) for wrapper, module in pairs)
+        self.start(min_player, max_player, runner.rank)
         if self._loaded is not None:
             self._resume(self._loaded)
         if runner.rank == 0:
@@ -229,6 +228,8 @@ class MinMaxHook(HostedGame, Hook):
     # --- parts -------------------------------------------------------------------------------------------
 
     def _find_players(self, wrappers: Any) -> None:
+        model = self._runner.model
+        self._model: Any = model.module if is_model_wrapper(model) else model
         found = list(wrappers.keys()) if isinstance(wrappers, OptimWrapperDict) else None
         for role, name in zip(("generator", "discriminator"), self.names, strict=True):
             if found is None or name not in found or not isinstance(getattr(self._model, name, None), nn.Module):

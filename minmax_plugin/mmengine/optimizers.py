@@ -103,15 +103,16 @@ def take_over(wrapper: OptimWrapper, hook: Any) -> None:
         hook: The hook, which is an :class:`Observer` and a :class:`~minmax_plugin.deferred.Driver`.
     """
     optimizer: Any = wrapper.optimizer
-    optimizer.__class__ = _derived(MinMaxOptimizer, type(optimizer))
+    optimizer.__class__ = _derived(MinMaxOptimizer, optimizer.__class__)
     optimizer.driver = hook
     observed: Any = wrapper
-    observed.__class__ = _derived(MinMaxOptimWrapper, type(wrapper))
+    observed.__class__ = _derived(MinMaxOptimWrapper, observed.__class__)
     observed.observer = hook
 
 
 @functools.cache
-def _derived(mixin: type, kind: type) -> type:
+def _derived(mixin: Any, kind: Any) -> Any:
+    """Return the class that a class becomes; there is one, however many wrappers it has."""
     return kind if issubclass(kind, mixin) else type(f"MinMax{kind.__name__}", (mixin, kind), {"__doc__": kind.__doc__})
 
 

@@ -74,7 +74,7 @@ class LossReader:
         def refuse(*args: Any, **kwargs: Any) -> NoReturn:
             raise ValueError(f"MinMax cannot read f: the generator comes first. {ORDER}.")
 
-        reading = dict(
+        reading: dict[str, Any] = dict(
             update_params=update_params,
             step=step,
             backward=lambda loss, **kwargs: losses.append(loss),
@@ -82,7 +82,7 @@ class LossReader:
             should_update=lambda: True,
             zero_grad=lambda **kwargs: None,
         )
-        idle = dict(update_params=refuse, backward=refuse, optim_context=refuse, initialize_count_status=refuse)
+        idle: dict[str, Any] = dict(update_params=refuse, backward=refuse, optim_context=refuse, initialize_count_status=refuse)
         idle["zero_grad"] = reading["zero_grad"]
         hub = MessageHub.get_current_instance()
         said = dict(hub.runtime_info)

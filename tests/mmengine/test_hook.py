@@ -1,13 +1,17 @@
 """The hook in MMEngine's own loop: what it trains, what other hooks see, what resumes."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from exact import assert_identical
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
 from mmengine_runs import PlainGAN, checkpoint, config, decisions, train
 
 # MMEngine's, for a generator that is not stepped in the first iteration
@@ -41,13 +45,26 @@ def of(name, hook, **settings):
     return cfg
 
 
+@pytest.fixture
+def record(request, record_property):
+    """Records facts for the table in the docs, in the row of the run that is tested."""
+    name = request.node.callspec.params["name"]
+    record_property("row", list(RUNS).index(name))
+    record_property("family", f"a plain GAN: {name}")
+    return record_property
+
+
 @EACH_RUN
-def test_always_is_the_plain_run_to_the_last_bit(tmp_path, name):
+def test_always_is_the_plain_run_to_the_last_bit(tmp_path, name, record):
     _, plain = train(of(name, None), tmp_path / "plain")
     runner, ours = train(of(name, ALWAYS), tmp_path / "ours")
     assert ours.losses == plain.losses
     assert len(plain.losses) == 18
     assert runner.hooks[0].game.accepted > 1
+    record("opts in", "yes")
+    record("trains", "yes")
+    record("always is stock", "yes")
+    record("note", "")
 
 
 @pytest.mark.parametrize("estimator", ["last", "fresh"])
@@ -77,7 +94,7 @@ def test_wrappers_that_are_built_already_need_no_constructor(tmp_path):
 
 @pytest.mark.parametrize("restore", ["both", "generator"])
 @EACH_RUN
-def test_checkpoints_and_hooks_only_see_incumbents(tmp_path, name, restore):
+def test_checkpoints_and_hooks_only_see_incumbents(tmp_path, name, restore, record):
     cfg = of(name, dict(acceptance="never", restore=restore), interval=1)
     _, witness = train(cfg, tmp_path, look="generator")
     first = checkpoint(tmp_path, 1)["state_dict"]
@@ -91,6 +108,7 @@ def test_checkpoints_and_hooks_only_see_incumbents(tmp_path, name, restore):
         # the average that train_step makes, of incumbents alone
         averages = {n.replace("generator.", "generator_ema.module."): v for n, v in weights.items()}
         assert all(torch.equal(state[n], v) for n, v in averages.items())
+    record("averages see", "incumbents")
 
 
 def is_statistic(name):
@@ -145,7 +163,7 @@ def test_mmengines_own_average_and_its_validation_see_incumbents(tmp_path):
 
 @pytest.mark.parametrize("at", [5, 8])
 @EACH_RUN
-def test_a_resumed_run_continues_to_the_last_bit(tmp_path, name, at):
+def test_a_resumed_run_continues_to_the_last_bit(tmp_path, name, at, record):
     hook = dict(acceptance=dict(type="constant", rate=0.3), record=True)
     whole, losses = train(of(name, hook, interval=at), tmp_path / "whole")
     path = tmp_path / "whole" / f"iter_{at}.pth"
@@ -157,6 +175,7 @@ def test_a_resumed_run_continues_to_the_last_bit(tmp_path, name, at):
     for part in ("state_dict", "optimizer", "minmax", "param_schedulers"):
         assert_identical(*(end[part] for end in ends))
     assert resumed.hooks[0].game.decisions == whole.hooks[0].game.decisions
+    record("resumes", "to the last bit")
 
 
 @pytest.mark.parametrize("estimator", ["last", "fresh", dict(type="paired", hold=1)])
@@ -205,11 +224,31 @@ def test_weights_that_are_loaded_begin_another_run(tmp_path):
 
 
 def train_from(cfg, folder):
-    from mmengine.runner import Runner
-
     runner = Runner(**cfg, work_dir=str(folder), experiment_name=str(folder))
     runner.train()
     return runner
+
+
+def test_a_run_that_only_tests_needs_no_training(tmp_path):
+    loader = config()["train_dataloader"] | dict(sampler=dict(type="DefaultSampler", shuffle=False))
+    settings = dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=[])
+    runner, _ = train(config(HALF) | settings, tmp_path / "after")
+    assert runner.test() == {}
+    alone = config(HALF) | settings | dict(train_dataloader=None, train_cfg=None, optim_wrapper=None)
+    runner = Runner(**alone | dict(param_scheduler=None), work_dir=str(tmp_path), experiment_name="alone")
+    assert runner.test() == {}
+
+
+def test_the_opt_in_lines_of_the_docs_opt_a_config_in(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "mmengine.md").read_text()
+    lines = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    assert len(lines.splitlines()) <= 5
+    Config(config()).dump(str(tmp_path / "base.py"))
+    (tmp_path / "mine.py").write_text(lines.replace("your_config.py", str(tmp_path / "base.py")))
+    cfg = Config.fromfile(str(tmp_path / "mine.py"))
+    runner = Runner.from_cfg(cfg.merge_from_dict(dict(work_dir=str(tmp_path), experiment_name="mine")) or cfg)
+    runner.train()
+    assert runner.hooks[0].game.decisions == 18
 
 
 def test_decisions_are_in_the_message_hub_and_the_log(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact import assert_identical
-from mmagic_runs import END, FAMILIES, REFUSED, config, train
+from mmagic_runs import END, FAMILIES, NOTES, REFUSED, config, train
 from mmengine_runs import checkpoint
 from stock_configs import write_images
 
@@ -22,7 +22,7 @@ def test_a_family_trains_by_its_stock_config(tmp_path, data, name, record_proper
     def run(folder, hook, resume=None, **saving):
         return train(config(*FAMILIES[name], data, hook, **saving), tmp_path / folder, resume)
 
-    record_property("row", 10 + list(FAMILIES).index(name))
+    record_property("row", 20 + list(FAMILIES).index(name))
     record_property("family", f"MMagic's {name}")
     _, plain = run("plain", None)
     assert len(plain.losses) == END
@@ -30,7 +30,9 @@ def test_a_family_trains_by_its_stock_config(tmp_path, data, name, record_proper
     assert always.losses == plain.losses  # to the last bit
     assert runner.hooks[0].game.accepted > 0
     assert len({len(list((tmp_path / folder).glob("**/*.png"))) for folder in ("plain", "always")}) == 1  # samples
+    record_property("opts in", "yes")
     record_property("trains", "yes")
+    record_property("note", NOTES.get(name, ""))
     record_property("always is stock", "yes")
 
     # With "never" the generator does not move, so whatever sees it move saw an open proposal.
@@ -54,6 +56,7 @@ def test_a_family_trains_by_its_stock_config(tmp_path, data, name, record_proper
 def test_a_translation_model_is_refused(tmp_path, data, name, record_property):
     record_property("row", 30 + list(REFUSED).index(name))
     record_property("family", f"MMagic's {name}")
+    record_property("opts in", "no")
     record_property("note", "refused: its fakes are made before the generator's phase")
     with pytest.raises(
         ValueError, match=r"which has \['generators', 'discriminators'\].* pix2pix and CycleGAN, cannot"
