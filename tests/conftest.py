@@ -9,7 +9,8 @@ torch.set_num_threads(1)
 
 # helpers, imported by the tests
 collect_ignore = ["exact.py", "families.py", "lossy_proxy.py", "mmagic_runs.py", "mmengine_runs.py", "mmgen_runs.py"]
-collect_ignore += ["oracle.py", "postgresql.py", "search_runs.py", "search_trouble.py", "spaces.py", "stock_configs.py", "studies.py"]
+collect_ignore += ["oracle.py", "postgresql.py", "search_runs.py", "search_trouble.py", "spaces.py"]
+collect_ignore += ["stock_configs.py", "studies.py"]
 
 FACTS = ("family", "opts in", "trains", "always is stock", "resumes", "averages see", "note")
 

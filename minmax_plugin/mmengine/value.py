@@ -82,7 +82,9 @@ class LossReader:
             should_update=lambda: True,
             zero_grad=lambda **kwargs: None,
         )
-        idle: dict[str, Any] = dict(update_params=refuse, backward=refuse, optim_context=refuse, initialize_count_status=refuse)
+        idle: dict[str, Any] = dict(
+            update_params=refuse, backward=refuse, optim_context=refuse, initialize_count_status=refuse
+        )
         idle["zero_grad"] = reading["zero_grad"]
         hub = MessageHub.get_current_instance()
         said = dict(hub.runtime_info)
