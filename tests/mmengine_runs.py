@@ -183,7 +183,7 @@ def config(hook=None, model=(), wrapper=(), iterations=18, interval=1000, hooks=
         ),
         custom_hooks=[*custom, *hooks],
         randomness=dict(seed=3),
-        log_level="ERROR",
+        log_level="WARNING",
         default_scope="mmengine",
     )
     return copy.deepcopy(whole | overlay)

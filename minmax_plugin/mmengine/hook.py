@@ -94,6 +94,10 @@ class MinMaxHook(HostedGame, Hook):
         self._take_over(runner.optim_wrapper)
         if runner.iter == 0:  # weights alone were loaded, or nothing
             self._loaded = None
+        elif self._loaded is None:
+            runner.logger.warning(
+                "the checkpoint holds no state of MinMax: f, the incumbent, the counts and the random state start again"
+            )
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
             self.seed = (self._loaded or {}).get("seed", runner.seed)
         pairs = zip(self._wrappers, self._modules, strict=True)

@@ -41,7 +41,7 @@ class LossReader:
         self._with_gradients = False
         self._terms: Mapping[str, Any] = {}
         self._last: Tensor | None = None
-        self._parse = model.parse_losses
+        self._parse: Any = getattr(model, "parse_losses", None)
 
     # --- on a batch of its own ---------------------------------------------------------------------------
 

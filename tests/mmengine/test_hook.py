@@ -229,6 +229,17 @@ def train_from(cfg, folder):
     return runner
 
 
+def test_runs_with_and_without_the_hook_continue_each_other(tmp_path):
+    train(config(None, interval=9), tmp_path / "plain")
+    train(config(HALF, interval=9), tmp_path / "ours")
+    runner, ours = train(config(HALF), tmp_path / "from plain", resume=tmp_path / "plain" / "iter_9.pth")
+    assert len(ours.losses) == runner.hooks[0].game.decisions == 9
+    (log,) = (tmp_path / "from plain").glob("*/*.log")
+    assert "the checkpoint holds no state of MinMax" in log.read_text()
+    _, plain = train(config(None), tmp_path / "from ours", resume=tmp_path / "ours" / "iter_9.pth")
+    assert len(plain.losses) == 9
+
+
 def test_a_run_that_only_tests_needs_no_training(tmp_path):
     loader = config()["train_dataloader"] | dict(sampler=dict(type="DefaultSampler", shuffle=False))
     settings = dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=[])
