@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow matrix experiments speed docs lint types setup clean
+.PHONY: demo test test-slow matrix mmengine experiments speed docs lint types setup clean
 
 setup: $(VENV)/.complete
 
@@ -31,6 +31,23 @@ test-slow: setup
 matrix: setup
 	$(VENV)/bin/python -m pytest tests/mmgen/test_families.py -m "matrix or not matrix" -n 2 --families-table docs/families.md
 
+# The host for MMEngine, in an environment of its own: mmcv 1 and mmcv 2 exclude each other. All else it shares with
+# $(VENV), whose packages it finds behind its own.
+MMENGINE ?= .venv-mmengine
+$(MMENGINE)/.complete: $(VENV)/.complete
+	$(PYTHON) -m venv $(MMENGINE)
+	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  $$($(MMENGINE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth
+	$(MMENGINE)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt \
+	  --no-deps setuptools mmagic mmcv-lite einops lpips resize-right
+	$(MMENGINE)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt \
+	  --no-build-isolation --editable ".[mmengine]"
+	touch $@
+
+# its tests, and the table of models in the docs
+mmengine: $(MMENGINE)/.complete
+	$(MMENGINE)/bin/python -m pytest tests/mmengine minmax_plugin/mmengine -n 2 --families-table docs/mmengine.md
+
 # the short form of docs/results.md: two seeds of some methods on two experiments; results/experiments/results.md
 METHODS = practical released random-released gda-matched
 experiments: setup
@@ -52,4 +69,4 @@ types: setup
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(MMENGINE)

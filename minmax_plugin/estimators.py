@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -13,6 +13,9 @@ from torch import Tensor, distributed, nn
 from minmax_plugin.checks import check_callable, check_flags, check_seed, is_count
 from minmax_plugin.player import modules_of
 from minmax_plugin.randomness import inference, seed_all
+
+if TYPE_CHECKING:
+    from minmax_plugin.settings import EstimatorSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +272,35 @@ class PairedBatch(FreshBatch):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._age = state.get("age", 0)  # version 0.1.0 had a batch for each decision
+
+
+NO_GRADIENT = ("does not require grad", "does not have a grad_fn", "have been used in the graph")  # torch's words
+
+
+def lacks_gradient(error: RuntimeError) -> bool:
+    """Whether an evaluation failed because a term of the loss, such as a gradient penalty, needs gradients."""
+    return any(sign in str(error) for sign in NO_GRADIENT)
+
+
+def batch_estimator(
+    settings: EstimatorSettings,
+    function: Callable[[], Tensor | float],
+    modules: nn.Module | Sequence[nn.Module],
+    seed: int,
+    drifts: bool = False,
+) -> Estimator:
+    """Make the estimator that the settings ask for, if it reads batches of its own: ``fresh`` or ``paired``.
+
+    Args:
+        settings: The settings of the estimator.
+        function: As for :class:`FreshBatch`.
+        modules: As for :class:`FreshBatch`.
+        seed: As for :class:`FreshBatch`.
+        drifts: Whether f changes by itself between a decision and the next proposal. Then no batch is held.
+    """
+    if settings.type == "paired":
+        return PairedBatch(function, modules, seed, settings.batches, 1 if drifts else settings.hold)
+    return FreshBatch(function, modules, seed, settings.batches, settings.reread)
 
 
 def _error(terms: Tensor) -> Tensor | float:

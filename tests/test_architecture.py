@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HOSTS = ("minmax_plugin.mmgen",)
-TOOLKITS = ("mmcv", "mmgen")
+HOSTS = ("minmax_plugin.mmengine", "minmax_plugin.mmgen")
+TOOLKITS = ("mmagic", "mmcv", "mmengine", "mmgen")
 HEAVY = {"torch", "numpy", "mmcv", "mmgen", "ray", "optuna", "matplotlib", "scipy", "pandas", "sqlalchemy"}
 
 
@@ -61,6 +61,16 @@ def test_the_search_reaches_a_toolkit_through_the_interface_of_its_host_alone():
     searches = {name: imports(file) for name, file in modules().items() if layer(name) == 3}
     assert [(a, b) for a, found in searches.items() for b in found if b.startswith((*HOSTS, *TOOLKITS))] == []
     assert any("minmax_plugin.hosts.host_of" in found for found in searches.values())
+
+
+OWN = {"minmax_plugin.mmengine": ("mmengine",), "minmax_plugin.mmgen": ("mmcv", "mmgen")}
+
+
+@pytest.mark.parametrize(("host", "own"), OWN.items())
+def test_a_host_imports_its_own_toolkit_alone(host, own):
+    others = tuple({*HOSTS, *TOOLKITS} - {host, *own})
+    files = {name: file for name, file in modules().items() if name.startswith(host)}
+    assert [(a, b) for a, file in files.items() for b in imports(file) if b.startswith(others)] == []
 
 
 COMMANDS = ["minmax_plugin.cli.train", "minmax_plugin.cli.doctor", "minmax_plugin.cli.certify", "minmax_tune.cli"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from minmax_plugin.estimators import Estimator, FreshBatch, LastBatch, PairedBatch
+from minmax_plugin.estimators import Estimator, LastBatch, batch_estimator
+from minmax_plugin.hosted import LAST_WITH_ONE_STEP
 from minmax_plugin.mmgen.adapters import GameAdapter
 from minmax_plugin.settings import EstimatorSettings
 
@@ -57,11 +58,7 @@ def make_estimator(
     check_readable(settings, adapter.has_auxiliary_losses, adapter.own_loss)
     if settings.type == "last":
         if adapter.ascent_steps == 1:
-            warnings.warn(
-                "MinMaxHook(estimator='last') with k = 1 reads f before the discriminator has answered the proposal, "
-                "which is not the algorithm; use estimator='fresh', or disc_steps of 2 or more.",
-                stacklevel=2,
-            )
+            warnings.warn(LAST_WITH_ONE_STEP.format("disc_steps"), stacklevel=2)
         adapter.watch_loss()
         return LastBatch(adapter.last_value)
 
@@ -69,6 +66,4 @@ def make_estimator(
         return adapter.fresh_value(batch(), settings.fraction, needs_error)
 
     modules = [adapter.generator, adapter.discriminator]
-    if settings.type == "paired":
-        return PairedBatch(fresh, modules, seed, settings.batches, 1 if adapter.f_drifts else settings.hold)
-    return FreshBatch(fresh, modules, seed, settings.batches, settings.reread)
+    return batch_estimator(settings, fresh, modules, seed, adapter.f_drifts)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mmcv.runner import HOOKS, Hook
@@ -14,30 +11,18 @@ from mmcv.runner.dist_utils import get_dist_info
 
 from minmax_plugin.decision import Decision
 from minmax_plugin.estimators import Estimator
-from minmax_plugin.game import MinMaxGame
+from minmax_plugin.hosted import HostedGame, Turn
 from minmax_plugin.mmgen.adapters import adapter_of
 from minmax_plugin.mmgen.estimates import make_estimator
 from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.mmgen.run_state import LastOfAll, RunState
 from minmax_plugin.mmgen.weight_reading import is_due, weight_reading_hooks
-from minmax_plugin.phase import Phase
-from minmax_plugin.player import found_inf
-from minmax_plugin.pool import BatchPool
-from minmax_plugin.recorder import DecisionRecorder, log_values
+from minmax_plugin.recorder import log_values
 from minmax_plugin.settings import DEFAULT_PRESET, MinMaxSettings
 
 
-class Turn(enum.Enum):
-    """Whose turn it is in the toolkit's loop."""
-
-    GENERATOR = "generator"  # the pair is decided; the generator has no gradient yet
-    PENDING = "pending"  # the generator has a gradient, which is the next proposal
-    DISCRIMINATOR = "discriminator"  # it takes its ascent steps
-    ANSWERED = "answered"  # its ascent has reached the tolerance in this cycle
-
-
 @HOOKS.register_module()
-class MinMaxHook(Hook):
+class MinMaxHook(HostedGame, Hook):
     """Train a toolkit GAN by proposals that are accepted or rolled back (arXiv:2006.12376).
 
     The toolkit runs k discriminator steps and then one generator step. Under this hook the generator's ``step()`` is
@@ -70,18 +55,10 @@ class MinMaxHook(Hook):
     reads_weights = False  # it is none of the hooks that it shows the incumbent to
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = MinMaxSettings.from_dict(settings)
+        super().__init__(MinMaxSettings.from_dict(settings))
         self._names_preset = "preset" in settings
-        self.seed = self.settings.seed
-        self.decision: Decision | None = None
-        self.counts = {"disc_steps": 0, "images": 0}
-        self._turn = Turn.GENERATOR
-        self._accumulating = False  # the discriminator has a gradient that it has not stepped with
         self._weight_readers: list[Hook] | None = None
         self._bound: Any = None  # the optimizers that are driven
-        self._pool: BatchPool | None = None
-        self._recorder: DecisionRecorder | None = None
-        self.game: Any = None  # a MinMaxGame, as soon as there are optimizers
 
     # --- the runner's side -------------------------------------------------------------------------------
 
@@ -101,9 +78,8 @@ class MinMaxHook(Hook):
             runner._max_iters = runner.iter
         if self.adapter.builds_optimizers:
             self.adapter.generator.register_forward_pre_hook(lambda *_: self._bind_new())
-        if self.settings.record and runner.rank == 0:
-            decisions = self.game.decisions if self.game else 0
-            self._recorder = DecisionRecorder(Path(runner.work_dir) / "decisions.jsonl", decisions)
+        if runner.rank == 0:
+            self.record_in(runner.work_dir)
         # Safe while the runner walks this list: what lies ahead of us in it does not move.
         runner.hooks.remove(self)
         runner.hooks.insert(0, self)
@@ -118,11 +94,7 @@ class MinMaxHook(Hook):
             return
         if self.adapter.stage_begins(runner.iter):
             self._end_stage()
-        if self._turn is Turn.PENDING:
-            self._turn = Turn.GENERATOR
-            self.game.propose()
-        elif self.game.recover_nonfinite and self._turn is Turn.GENERATOR and not self.game.open:
-            self.game.capture()  # no proposal in this cycle, but its start can be restored
+        self.begin_iteration()
 
     def after_train_iter(self, runner: Any) -> None:
         self.counts["images"] += runner.outputs["num_samples"] * runner.world_size
@@ -132,78 +104,43 @@ class MinMaxHook(Hook):
             runner.logger.info(f"MinMax stops: {self.game.rejections} rejections in a row.")
             runner._max_iters = runner.iter + 1
         if self.game.open and any(is_due(hook, runner) for hook in self._weight_readers_of(runner)):
-            self.game.swap()
+            self.show_incumbent()
 
     def after_run(self, runner: Any) -> None:
-        game, n = self.game, self.counts
-        if game is None:
+        if self.game is None:
             return
-        if game.open:
-            game.swap()  # what is left in memory is the incumbent, as in the last checkpoint
-        runner.logger.info(
-            f"MinMax: {game.decisions} cycles (k = {self.adapter.ascent_steps}), {game.accepted} of {game.proposals} "
-            f"proposals accepted; {n['disc_steps']} discriminator steps on {n['images']} images."
-        )
+        self.show_incumbent()  # what is left in memory is the incumbent, as in the last checkpoint
+        runner.logger.info(self.summary(self.adapter.ascent_steps))
 
     # --- the optimizers' side ----------------------------------------------------------------------------
 
     def takes_step(self, optimizer: MinMaxOptimizer) -> bool:
         """Whether an optimizer's ``step()`` is taken now; the generator's is deferred to the next proposal."""
         if optimizer is self.adapter.max_optimizer:
-            self._accumulating = False
-            if self._turn is Turn.DISCRIMINATOR and self._has_answered():
-                self._turn = Turn.ANSWERED
-            taken = self._turn is not Turn.ANSWERED
-            self.counts["disc_steps"] += taken
-            return taken
-        if self.adapter.generator_steps > 1:  # all of a cycle's are one proposal, taken as they come
-            return self.game.open or not self.game.propose()
-        if not found_inf(optimizer):  # type: ignore[arg-type]
-            self._turn = Turn.PENDING
-        return False
+            return self.takes_ascent_step()
+        return self.takes_descent_step(optimizer, several=self.adapter.generator_steps > 1)  # type: ignore[arg-type]
 
-    def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None:
+    def on_zero_grad(self, optimizer: MinMaxOptimizer) -> bool:
         """Before an optimizer's ``zero_grad()``: the generator's says that the discriminator's phase is over."""
         if optimizer is self.adapter.max_optimizer:
-            self._accumulating = True
-            if self._turn is not Turn.ANSWERED:
-                self._turn = Turn.DISCRIMINATOR
-        elif self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED):
-            self._decide()
+            self.begin_ascent()
+        else:
+            self.begin_descent()
+        return True
 
-    def _has_answered(self) -> bool:
-        tolerance = self.settings.ascent_tolerance
-        return tolerance is not None and bool(self.game.max_player.gradient_norm() <= tolerance)
+    def after_rejection(self) -> None:
+        self.adapter.after_rejection()
 
-    def _decide(self) -> None:
-        self._turn = Turn.GENERATOR
-        self.decision = self.game.decide()
-        if not self.decision.accepted:
-            self.adapter.after_rejection()
-            if self.decision.undid:
-                self._runner.logger.info(f"MinMax: {self.decision.story}, at iteration {self._runner.iter + 1}.")
-        if self._recorder is not None:
-            self._recorder.write(self.decision)
+    def say(self, message: str) -> None:
+        self._runner.logger.info(f"MinMax: {message}, at iteration {self._runner.iter + 1}.")
 
     def game_state(self) -> dict[str, Any]:
         """What an exact resume needs, as the generator's checkpoint carries it."""
-        phase = {turn.value: self._turn is turn for turn in (Turn.PENDING, Turn.ANSWERED)}
-        phase["responded"] = self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED)
-        run: dict[str, Any] = {"gan": self.adapter.progress(self.adapter.model), "run": self._state.state_dict()}
-        if self.decision is not None:
-            run["decision"] = dataclasses.asdict(self.decision)
-        if self._accumulating:
-            run["accumulated"] = [None if p.grad is None else p.grad.clone() for p in self.game.max_player.parameters]
-        return {**phase, **run, "seed": self.seed, "counts": dict(self.counts), "game": self.game.state_dict()}
+        gan = self.adapter.progress(self.adapter.model)
+        return {**super().game_state(), "gan": gan, "run": self._state.state_dict()}
 
     def load_game_state(self, state: dict[str, Any]) -> None:
-        self.game.load_state_dict(state["game"])
-        flags = {Turn.PENDING: "pending", Turn.ANSWERED: "answered", Turn.DISCRIMINATOR: "responded"}
-        self._turn = next((turn for turn, flag in flags.items() if state[flag]), Turn.GENERATOR)
-        self.counts.update(state["counts"])
-        self.decision = Decision(**state["decision"]) if "decision" in state else None
-        for parameter, gradient in zip(self.game.max_player.parameters, state.get("accumulated", []), strict=False):
-            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        super().load_game_state(state)
         self.adapter.load_progress(self.adapter.model, state["gan"])
         self._state.load_state_dict(state["run"])
         if "changes" not in state["game"] and not self._names_preset:
@@ -213,11 +150,6 @@ class MinMaxHook(Hook):
                 stacklevel=2,
             )
         self.show_proposal()  # a checkpoint in mid-cycle holds the incumbent in its place
-
-    def show_proposal(self) -> None:
-        """Undo the exchange that showed the other hooks the incumbent."""
-        if self.game is not None and self.game.phase is Phase.SHOWN:
-            self.game.swap()
 
     # --- parts -------------------------------------------------------------------------------------------
 
@@ -235,10 +167,7 @@ class MinMaxHook(Hook):
         loaded = self.adapter.min_optimizer.loaded_game
         if self.seed is None:  # of the run that is resumed, whose readings of f go on
             self.seed = (loaded or {}).get("seed", (runner.meta or {}).get("seed")) or 0
-        own_seed = self.seed + 1009 * get_dist_info()[0]
-        self._pool = BatchPool(self._load_pool, own_seed)
-        estimator = self.make_estimator(self._pool.draw, own_seed)
-        self.game = MinMaxGame(*players, estimator=estimator, seed=self.seed, **self.settings.game)
+        self.start(*players, rank=get_dist_info()[0])
         if loaded is not None:
             self.load_game_state(loaded)
             self.adapter.min_optimizer.loaded_game = None
@@ -268,7 +197,7 @@ class MinMaxHook(Hook):
         if self._pool is not None:
             self._pool.clear()  # the data may change with the stage
 
-    def _load_pool(self) -> list[Any]:
+    def load_pool(self) -> list[Any]:
         return list(self.adapter.load_pool(self._runner.data_loader._dataloader, self.settings.pool))
 
     def _weight_readers_of(self, runner: Any) -> list[Hook]:

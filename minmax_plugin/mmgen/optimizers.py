@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from mmcv.runner import OPTIMIZERS
 from torch.optim import Optimizer
 
-from minmax_plugin.deferred import DeferredOptimizer, deferring
+from minmax_plugin import deferred
+from minmax_plugin.deferred import DrivenOptimizer
 
 PREFIX = "MinMax"
 
 
-class Driver(Protocol):
-    """Decides when the steps of the optimizers are taken: the hook."""
-
-    def takes_step(self, optimizer: MinMaxOptimizer) -> bool: ...
-
-    def on_zero_grad(self, optimizer: MinMaxOptimizer) -> None: ...
-
-    def game_state(self) -> dict[str, Any]: ...
-
-
-class MinMaxOptimizer(DeferredOptimizer):
+class MinMaxOptimizer(DrivenOptimizer):
     """Mixin of all deferred optimizers. At each ``step()`` it asks its :class:`MinMaxHook` whether it is taken now.
 
     The generator's is not. Its gradient is pending, and the hook applies it as the next proposal. The
@@ -35,28 +26,19 @@ class MinMaxOptimizer(DeferredOptimizer):
         RuntimeError: On ``step()`` without a :class:`MinMaxHook`.
     """
 
-    driver: Driver | None = None
     is_min_player = False
     loaded_game: dict[str, Any] | None = None
 
-    @deferring
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        if self.driver is None:
-            raise RuntimeError(
-                f"{type(self).__name__} was stepped without a MinMaxHook: add dict(type='MinMaxHook') to custom_hooks, "
-                f"or use {type(self).__name__.removeprefix(PREFIX)}."
-            )
-        return self.apply(closure) if self.driver.takes_step(self) else None
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        if self.driver is not None:
-            self.driver.on_zero_grad(self)
-        super().zero_grad(set_to_none)  # type: ignore[misc]
+    @property
+    def mend(self) -> str:  # type: ignore[override]
+        plain = type(self).__name__.removeprefix(PREFIX)
+        return f"add dict(type='MinMaxHook') to custom_hooks, or use {plain}"
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = super().state_dict()  # type: ignore[misc]
-        if self.is_min_player and self.driver is not None:
-            state["minmax"] = self.driver.game_state()
+        driver: Any = self.driver
+        if self.is_min_player and driver is not None:
+            state["minmax"] = driver.game_state()
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -82,19 +64,10 @@ def adopt(optimizer: Optimizer) -> None:
     """
     if isinstance(optimizer, MinMaxOptimizer):
         return
-    deferred = OPTIMIZERS.get(PREFIX + type(optimizer).__name__)
-    if deferred is None:
+    kind = OPTIMIZERS.get(PREFIX + type(optimizer).__name__)
+    if kind is None:
         raise ValueError(f"the model's own optimizer is a {type(optimizer).__name__}, which is in no registry.")
-    scheduled = vars(optimizer).pop("step", None)  # a schedule has put its counter around the old step
-    optimizer.__class__ = deferred
-    if scheduled is not None:
-
-        def step(*args: Any, **kwargs: Any) -> Any:
-            optimizer._opt_called = True  # type: ignore[attr-defined]
-            return deferred.step(optimizer, *args, **kwargs)
-
-        step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
-        optimizer.step = step  # type: ignore[method-assign]
+    deferred.adopt(optimizer, kind)
 
 
 def register_minmax_optimizers() -> list[str]:
@@ -108,14 +81,14 @@ def register_minmax_optimizers() -> list[str]:
 
     Examples:
         >>> import minmax_plugin.mmgen
-        >>> OPTIMIZERS.get("MinMaxAdam").__mro__[3].__name__
+        >>> OPTIMIZERS.get("MinMaxAdam").__bases__[1].__name__
         'Adam'
     """
     added = []
     for name, base in list(OPTIMIZERS.module_dict.items()):
-        deferred = PREFIX + name
-        if name.startswith(PREFIX) or deferred in OPTIMIZERS.module_dict or not issubclass(base, Optimizer):
+        prefixed = PREFIX + name
+        if name.startswith(PREFIX) or prefixed in OPTIMIZERS.module_dict or not issubclass(base, Optimizer):
             continue
-        OPTIMIZERS.register_module(module=type(deferred, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
-        added.append(deferred)
+        OPTIMIZERS.register_module(module=type(prefixed, (MinMaxOptimizer, base), {"__doc__": base.__doc__}))
+        added.append(prefixed)
     return added

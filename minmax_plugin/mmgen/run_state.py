@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from minmax_plugin.mmgen.adapters import find_adapter
 from minmax_plugin.mmgen.pictures import LISTED
-from minmax_plugin.mmgen.plain import plain
+from minmax_plugin.plain import plain
 from minmax_plugin.randomness import random_state, set_random_state
 
 

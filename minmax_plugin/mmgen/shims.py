@@ -168,7 +168,8 @@ def _repair_checkpoints() -> None:
     from mmcv.runner import IterBasedRunner
     from mmgen.core.runners import DynamicIterBasedRunner
 
-    from minmax_plugin.mmgen.plain import load_numpy_numbers, resume_on_cpu, save_plainly
+    from minmax_plugin.mmgen.plain import resume_on_cpu, save_plainly
+    from minmax_plugin.plain import load_numpy_numbers
 
     load_numpy_numbers()
     for runner in (IterBasedRunner, DynamicIterBasedRunner):

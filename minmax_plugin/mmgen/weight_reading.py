@@ -14,17 +14,14 @@ from mmgen.core.hooks import (
 )
 
 from minmax_plugin.mmgen.metrics import SampleMetrics
+from minmax_plugin.weight_reading import weight_readers
 
 BLIND = (LoggerHook, IterTimerHook, VisualizationHook, PickleDataHook)
 
 
 def weight_reading_hooks(runner: Any) -> list[Hook]:
-    """Find the hooks that may look at the weights after an iteration.
-
-    A hook that does not look says so by an attribute ``reads_weights = False``.
-    """
-    hooks = [h for h in runner.hooks if not isinstance(h, BLIND) and getattr(h, "reads_weights", True)]
-    return [h for h in hooks if "after_train_iter" in h.get_triggered_stages()]
+    """Find the hooks of a toolkit's runner that may look at the weights after an iteration."""
+    return weight_readers(runner.hooks, BLIND)
 
 
 def is_due(hook: Hook, runner: Any) -> bool:

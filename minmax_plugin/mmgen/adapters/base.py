@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -13,16 +12,17 @@ from mmcv.parallel import is_module_wrapper
 from mmcv.parallel.scatter_gather import scatter_kwargs
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from minmax_plugin.estimators import lacks_gradient
 from minmax_plugin.mmgen.optimizers import PREFIX, MinMaxOptimizer
 from minmax_plugin.player import Player
+from minmax_plugin.pool import sample_batches
 
 Predictions = list[tuple[Tensor, bool]]
 """The discriminators' outputs on some images, and whether those are real."""
 TOOLKIT = ("mmgen.",)  # modules whose classes have the loss that f is read from half by half
 OURS = (*TOOLKIT, "minmax_plugin.")  # and those whose train_step trains by the loss that f is read from
-NO_GRADIENT = ("does not require grad", "does not have a grad_fn", "have been used in the graph")  # torch's words
 DECLARED = "trains_by_disc_loss"  # attribute by which a class that overrides train_step says so
 
 
@@ -199,7 +199,7 @@ class GameAdapter:
         try:
             losses = [model._get_disc_loss({**seen, **{k: v[i] for k, v in chunks.items()}})[0] for i in range(groups)]
         except RuntimeError as error:
-            if not any(sign in str(error) for sign in NO_GRADIENT):
+            if not lacks_gradient(error):
                 raise
             raise ValueError(
                 f"{type(model).__name__}._get_disc_loss cannot be read without gradients ({error}): put penalties into "
@@ -228,16 +228,7 @@ class GameAdapter:
 
         They are held in memory. So a fresh evaluation costs no loading, and does not move the training's own loader.
         """
-        dataset: Dataset[Any] = loader.dataset
-        size = loader.batch_size or 1
-        total = len(dataset)  # type: ignore[arg-type]
-        # A permutation of a data set that is repeated millions of times would not pay.
-        random = torch.randperm(total) if total <= 10**6 else torch.randint(total, (size * batches,))
-        picks = random[: size * batches].tolist()
-        own = DataLoader(
-            dataset, size, sampler=picks, collate_fn=loader.collate_fn, drop_last=len(picks) >= size, num_workers=0
-        )
-        pool = list(itertools.islice(own, batches))
+        pool = sample_batches(loader, batches)
         return [self._scatter((batch,), {}, self._devices)[0][0][0] for batch in pool]
 
 
