@@ -7,7 +7,6 @@ from families import FAMILIES, load, write_images
 
 from minmax_plugin.cli.train import main
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Unnecessary conv bias")  # the toolkit's
 
 
