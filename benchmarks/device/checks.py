@@ -34,7 +34,7 @@ def restore(device: torch.device, optimizer: str) -> None:
         before, places = _copies(pair), {name: t.data_ptr() for name, t in pair.tensors().items()}
         pair.propose()
         pair.respond()
-        pair.discriminator[-1].bias.data += damage
+        pair.high.param_groups[0]["params"][0].data += damage
         _expect(not _equal(before, pair.tensors()), "a cycle changes something")
         pair.decide()
         _expect(_equal(before, pair.tensors()), "a rejection restores all tensors")
@@ -74,7 +74,7 @@ def scaler(device: torch.device, optimizer: str) -> None:
     _expect(scaled.decision == plain.decision, "both decide alike")
     _expect(_equal(scaled.tensors(), plain.tensors()), "both have equal tensors")
     assert scaled.game is not None
-    scaled.generator[0].weight.grad[0] = math.inf
+    scaled.low.param_groups[0]["params"][0].grad[0] = math.inf
     before = _copies(scaled)
     scaled.propose()
     _expect(not scaled.game.open, "a step that was skipped is no proposal")
@@ -119,7 +119,7 @@ def graphs(device: torch.device, what: str) -> None:
         _expect(refused, "a decision in a graph raises, because it waits for the device")
         return
     real, noise = pair.real(256), pair.noise(256)
-    pair.real, pair.noise = (lambda n: real[:n]), (lambda n: noise[:n])  # type: ignore[method-assign]
+    pair.real, pair.noise = (lambda n: real[:n]), (lambda n: noise[:n])  # type: ignore[method-assign, assignment]
 
     def ascend() -> None:
         fake = pair.generator(noise).detach()
@@ -146,7 +146,7 @@ def synchronisations(device: torch.device, what: str) -> dict[str, float]:
     """A decision waits for the device once more than plain training, and no other part does."""
     if device.type != "cuda":
         raise NotHere("torch counts the synchronisations of CUDA alone")
-    plain, other = (_waits(Pair(device, minmax=minmax)) for minmax in (None, {}))
+    plain, other = _waits(Pair(device)), _waits(Pair(device, minmax={}))
     more = {part: other[part] - plain[part] for part in plain}
     _expect(more == {"propose": 0, "respond": 0, "decide": 1, "descend": 0}, f"one more in a decision, but {more}")
     return {"value": sum(more.values())}

@@ -148,15 +148,16 @@ class Pair:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.game is not None
-        parts = [*self.nets, self.low, self.high, self.game]
-        return {"parts": [part.state_dict() for part in parts], "cycles": self.cycles}
+        return {"parts": [part.state_dict() for part in self._parts], "cycles": self.cycles}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        assert self.game is not None
-        for part, saved in zip([*self.nets, self.low, self.high, self.game], state["parts"], strict=True):
+        for part, saved in zip(self._parts, state["parts"], strict=True):
             part.load_state_dict(saved)
         self.cycles = state["cycles"]
+
+    @property
+    def _parts(self) -> list[Any]:
+        return [*self.nets, self.low, self.high, self.game]
 
     def _values(self, samples: int) -> Tensor:
         with self._autocast():
