@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow matrix mmengine experiments speed docs lint types setup clean
+.PHONY: demo test test-slow matrix mmengine experiments speed gpu docs lint types setup clean
 
 setup: $(VENV)/.complete
 
@@ -57,6 +57,12 @@ experiments: setup
 # a gross regression of the training step fails here
 speed: setup
 	$(VENV)/bin/python -m benchmarks.step_cost --quick
+
+# what holds on a device, and what it costs there; any Python with torch is enough: make gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(or $(wildcard $(VENV)/bin/python),python3)
+DEVICE ?= cuda
+gpu:
+	$(GPU_PYTHON) -m benchmarks.device --device $(DEVICE) $(if $(SHORT),--short)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet

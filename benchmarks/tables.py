@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.versions import ROOT, commit
 
-
-def commit() -> str:
-    """The commit that is measured, marked where files other than results differ from it."""
-
-    def git(*command: str) -> str:
-        return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-
-    paths = (".", ":!benchmarks/results", ":!experiments/results", ":!docs")
-    differ = git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", *paths)
-    return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(differ)
+__all__ = ["ROOT", "between", "commit", "filled", "keep", "markdown"]
 
 
 def keep(file: Path, rows: Sequence[dict[str, Any]] | pandas.DataFrame, keys: Sequence[str]) -> None:

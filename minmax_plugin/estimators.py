@@ -355,20 +355,34 @@ def read(estimate: Estimate, norms: Sequence[Tensor], group: Any = None) -> Read
     }
     numbers: list[Any] = [_number(name, value) for name, value in given.items()]
     ranks = distributed.get_world_size(group) if distributed.is_available() and distributed.is_initialized() else 1
-    if ranks > 1:  # otherwise a number on the host stays there
-        numbers = [torch.as_tensor(n, dtype=torch.float64, device=norms[0].device) for n in numbers]
-    read = torch.stack([n.to(norms[0].device) for n in (*norms, *numbers) if isinstance(n, Tensor)])
     if ranks > 1:
+        device = norms[0].device
+        norms = [norms[0], torch.stack([n.to(device) for n in norms]).sum()]  # as many on each rank
+        read = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=device) for n in (*norms, *numbers)])
         read[-2:] **= 2
         distributed.all_reduce(read, group=group)
         # The ranks' batches are independent: the variance of their mean is the mean variance over their number.
         read /= ranks
         read[-2:] = (read[-2:] / ranks).sqrt()
-    values = read.tolist()
-    of_players, tensors = values[: len(norms)], iter(values[len(norms) :])
-    f, old, error, difference = (next(tensors) if isinstance(n, Tensor) else n for n in numbers)
+        values = read.tolist()
+    else:
+        values = _values([*norms, *numbers])
+    of_players, (f, old, error, difference) = values[: len(norms)], values[len(norms) :]
     finite = all(map(math.isfinite, (*of_players, f, *([old] if again else []))))
     return Reading(f, error, old if again else None, difference, of_players[0], finite)
+
+
+def _values(scalars: Sequence[Tensor | float]) -> list[float]:
+    """Read scalars: those on a device with one synchronisation, and those on the host where they are."""
+    values = [math.nan if isinstance(scalar, Tensor) else scalar for scalar in scalars]
+    for on_host in (True, False):
+        places = {i: s for i, s in enumerate(scalars) if isinstance(s, Tensor) and (s.device.type == "cpu") is on_host}
+        if places:
+            device = next(iter(places.values())).device
+            read = torch.stack([scalar.to(device) for scalar in places.values()]).tolist()
+            for i, value in zip(places, read, strict=True):
+                values[i] = value
+    return values
 
 
 def _number(name: str, value: Any) -> Tensor | float:

@@ -18,7 +18,7 @@ from minmax_plugin.decision import Decision
 from minmax_plugin.deferred import steps_taken
 from minmax_plugin.estimators import Estimate, Estimator, Reading, read
 from minmax_plugin.phase import Phase, check_resumable, phase_of
-from minmax_plugin.player import Player, found_inf, norm, players_of
+from minmax_plugin.player import Player, by_device, found_inf, norm, players_of
 from minmax_plugin.policies import build_acceptance
 from minmax_plugin.scaling import ScaledSteps
 from minmax_plugin.snapshot import PairSnapshot, Restore
@@ -226,7 +226,8 @@ class MinMaxGame:
         players = self.min_player, self.max_player
         norms = [norm(player.parameters for player in players)]
         if self.recover_nonfinite:
-            norms.append(norm(player.state for player in players))
+            # Adam counts its steps on the host, so each device has a norm of its own: nothing is copied to another.
+            norms += [norm([tensors]) for tensors in by_device(t for player in players for t in player.state)]
         reading = read(self._estimate(f_new), norms, self._group)
         decision = self._judge(reading, torch.rand((), generator=self._draws).item())
         self._commit(decision, reading)

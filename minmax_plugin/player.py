@@ -194,6 +194,22 @@ def norm(groups: Iterable[Sequence[Tensor]]) -> Tensor:
     return first
 
 
+def by_device(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Group tensors by their device.
+
+    Args:
+        tensors: The tensors, of any shapes.
+
+    Examples:
+        >>> [len(group) for group in by_device([torch.ones(1), torch.ones(2)])]
+        [2]
+    """
+    groups: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.device, []).append(tensor)
+    return list(groups.values())
+
+
 @torch.no_grad()
 def _norm(tensors: Sequence[Tensor]) -> Tensor:
     floats = [t for t in tensors if t.is_floating_point() or t.is_complex()]

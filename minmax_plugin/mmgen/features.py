@@ -80,10 +80,11 @@ class FeatureDistance(SampleMetric):
             return dict.fromkeys(self.names, math.nan)
         given = nn.Identity()  # they are given features, not images
         given.num_features = real.shape[1]  # type: ignore[assignment]
+        alone: Any = dict(sync_on_compute=False)  # one rank measures, and the others do not wait for it
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all")
-            kid = KernelInceptionDistance(given, subsets=1, subset_size=min(len(real), len(fake)))
-        fd = FrechetInceptionDistance(given)
+            kid = KernelInceptionDistance(given, subsets=1, subset_size=min(len(real), len(fake)), **alone)
+        fd = FrechetInceptionDistance(given, **alone)
         for metric in (kid, fd):
             metric.update(real, real=True)
             metric.update(fake, real=False)

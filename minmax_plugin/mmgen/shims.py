@@ -71,6 +71,8 @@ def apply_shims() -> None:
     _quiet_toolkit()
     _repair_checkpoints()
     active_shims["checkpoints"] = "the toolkit saves numbers of NumPy, which torch.load refuses since 2.6"
+    _repair_distributed()
+    active_shims["distributed"] = "the installed mmcv's distributed wrapper reads an attribute that torch removed"
     from minmax_plugin.mmgen.pictures import repair_pictures
 
     repair_pictures()
@@ -105,6 +107,12 @@ def _quiet_toolkit() -> None:
         TemporaryDirectory=tempfile.TemporaryDirectory,
         NamedTemporaryFile=partial(tempfile.NamedTemporaryFile, delete=False),  # its folder goes
     )
+
+
+def _repair_distributed() -> None:
+    from mmcv.parallel import MMDistributedDataParallel
+
+    MMDistributedDataParallel._use_replicated_tensor_module = False
 
 
 def _repair_betas() -> None:

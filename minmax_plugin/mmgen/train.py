@@ -31,6 +31,7 @@ from minmax_plugin.errors import ConfigError, is_full_disk, one_line
 from minmax_plugin.mmgen.check import check_config, check_seed, minmax_settings, read_data
 from minmax_plugin.mmgen.checkpoints import check_fits
 from minmax_plugin.mmgen.config import make_plain
+from minmax_plugin.mmgen.ranks import distribute, join_ranks, on_host
 from minmax_plugin.mmgen.resume import Saved
 from minmax_plugin.mmgen.run_state import RunMeta
 from minmax_plugin.mmgen.shims import check_operations
@@ -131,9 +132,10 @@ def train(
             cfg.custom_hooks = [*given, *hooks, *own]
             with _set_up_errors() as begun:
                 cfg.custom_hooks.append(dict(type=begun))
-                train_model(
-                    model, [dataset], cfg, distributed=distributed, validate=True, timestamp=timestamp, meta=meta
-                )
+                on_gpus = distributed and torch.cuda.is_available()
+                if distributed and not on_gpus:
+                    distribute(model, cfg)
+                train_model(model, [dataset], cfg, distributed=on_gpus, validate=True, timestamp=timestamp, meta=meta)
         finally:
             cfg.custom_hooks = given  # the config is the caller's
         logger.info("Everything of this run is in %s%s", work_dir, _what_is_in(work_dir))
@@ -153,13 +155,15 @@ def set_up_process(cfg: Config, launcher: str = "none") -> None:
         command, names = LAUNCHED_BY[launcher]
         if missing := [name for name in names if name not in os.environ]:
             raise ConfigError(f"--launcher={launcher} needs the variables {missing}: start it by {command}.")
-        if not torch.cuda.is_available():
+        if not torch.cuda.is_available() and not on_host(launcher):
             raise ConfigError(f"--launcher={launcher} needs a GPU for each process, and PyTorch finds none.")
     elif (found := torch.cuda.device_count()) and not all(0 <= gpu < found for gpu in cfg.gpu_ids):
         raise ConfigError(f"--gpu-id={cfg.gpu_ids[0]}: PyTorch finds {found} GPUs, numbered from 0.")
     multiprocessing.set_start_method(cfg.get("mp_start_method", "fork"), force=True)
     cv2.setNumThreads(cfg.get("opencv_num_threads", 0))
-    if launcher != "none":
+    if on_host(launcher):
+        join_ranks()
+    elif launcher != "none":
         init_dist(launcher, **(cfg.get("dist_params") or {"backend": "nccl"}))
 
 

@@ -147,11 +147,11 @@ def test_a_launcher_that_did_not_start_this_is_named(tmp_path, capsys, launcher,
 
 
 def test_the_gpus_that_are_asked_for_must_be_there(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+    for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ConfigError, match="--launcher=pytorch needs a GPU for each process"):
-        set_up_process(Config(dict()), "pytorch")
+    with pytest.raises(ConfigError, match="--launcher=slurm needs a GPU for each process"):
+        set_up_process(Config(dict()), "slurm")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(ConfigError, match="--gpu-id=2: PyTorch finds 2 GPUs"):
         set_up_process(Config(dict(gpu_ids=[2])))

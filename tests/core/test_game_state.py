@@ -15,7 +15,6 @@ from torch import nn
 
 from minmax_plugin import MinMaxGame
 from minmax_plugin.controls import Never, RandomRate
-from minmax_plugin.mmgen.optimizers import MinMaxOptimizer
 from minmax_plugin.phase import Phase
 
 
@@ -192,39 +191,6 @@ def test_a_tuple_that_is_set_between_steps_stays_where_a_step_changes_the_rate()
     game.decide(0.0)
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert optimizer.param_groups[0]["betas"] == (0.5, 0.9)
-
-
-class Deferring:
-    """Drives a deferred optimizer as the hook does: its step only marks the gradient as pending."""
-
-    def takes_step(self, optimizer):
-        return False
-
-    def on_zero_grad(self, optimizer):
-        pass
-
-
-@pytest.mark.parametrize("adopted", [False, True])
-def test_a_deferred_step_changes_nothing_until_it_is_taken(adopted):
-    deferred = type("MinMaxOwnRate", (MinMaxOptimizer, OwnRate), {})
-    optimizer = (OwnRate if adopted else deferred)([nn.Parameter(torch.ones(2))], lr=0.1)
-    optimizer.__class__ = deferred  # what adopt() does
-    optimizer.driver = Deferring()
-    game = MinMaxGame(optimizer, torch.optim.SGD([nn.Parameter(torch.ones(2))]), Never())
-    game.decide(0.0)
-    (x,) = optimizer.param_groups[0]["params"]
-    for rate in (0.1, 0.05):
-        optimizer.param_groups[0]["lr"] = rate
-        x.grad = torch.ones(2)
-        optimizer.step()
-        assert game.propose()
-        assert optimizer.param_groups[0]["lr"] == 0.9 * rate
-        assert optimizer.steps == 1
-        optimizer.step()
-        game.decide(0.0)
-        assert optimizer.param_groups[0]["lr"] == rate
-        assert optimizer.steps == 0
-        assert x.tolist() == [1.0, 1.0]
 
 
 def test_an_optimizer_that_was_replaced_does_not_hold_the_game():
