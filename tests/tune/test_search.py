@@ -150,7 +150,7 @@ BAD_LATER = [
     (["--extend", "3"], "--extend needs --resume DIR"),
     (["--retry-errored"], "--retry-errored needs --resume DIR"),
     (["--resume", "a", "--extend", "-1"], "--extend must be 1 or more, but got -1"),
-    (["--resume", "a", "--space", "b"], "--space cannot be given with --resume: it was settled when"),
+    (["--resume", "a", "--seeds", "2"], "--seeds cannot be given with --resume: it was settled when"),
     (["--resume", "a", "--confirm", "3"], "--confirm cannot be given with --resume: it was settled when"),
     (["--resume", "a", "config.py"], "CONFIG cannot be given with --resume"),
     (["--report", "a", "--max-concurrent", "2"], "--max-concurrent cannot be given with --report"),

@@ -207,7 +207,7 @@ class Ended:
 
 
 class Tally:
-    """Counts the trials of a study by state, except those that a retry replaced.
+    """Counts the trials of a study by state, except those that a retry replaced or that were skipped.
 
     Args:
         study: The study.
@@ -244,7 +244,12 @@ class Tally:
             return self._counts + Counter(self._states(self._ended.open))
 
     def _states(self, trials: Iterable[FrozenTrial]) -> list[TrialState]:
-        return [trial.state for trial in trials if trial.number not in self._replaced]
+        return [trial.state for trial in trials if trial.number not in self._replaced and not is_skipped(trial)]
+
+
+def is_skipped(trial: FrozenTrial) -> bool:
+    """Whether a trial was not to be trained, so that it does not count. Its ``reason`` says why."""
+    return bool(trial.user_attrs.get("skipped"))
 
 
 def replaced_by(trials: Iterable[FrozenTrial]) -> set[int]:
@@ -253,6 +258,6 @@ def replaced_by(trials: Iterable[FrozenTrial]) -> set[int]:
 
 
 def counted(trials: Collection[FrozenTrial]) -> list[FrozenTrial]:
-    """List the trials that were begun, except those that a retry replaced."""
+    """List the trials that were begun, except those that a retry replaced or that were skipped."""
     replaced = replaced_by(trials)
-    return [t for t in trials if t.state != TrialState.WAITING and t.number not in replaced]
+    return [t for t in trials if t.state != TrialState.WAITING and t.number not in replaced and not is_skipped(t)]

@@ -130,7 +130,7 @@ class Options:
 
     # By name, as minmax-train finds them.
     configs: tuple[str, ...] = _what(DEMO["configs"], "CONFIG")
-    space: str = _what("minmax.yaml", "FILE")
+    space: str = _what("minmax.yaml", "FILE", mutable=True)
     datasets: tuple[str, ...] = _what((), "FILE")
     layout: str = _what("per-dataset", choices=("per-dataset", "shared"))
     objectives: tuple[str, ...] = _what(("balance:max",), "METRIC:MODE", action="append", nargs=None)
@@ -142,10 +142,10 @@ class Options:
     baseline: bool = _what(True)
     warm_start: str | None = _what(None, "DIR")
 
-    sampler: str = _how("tpe", "|".join((*SAMPLERS, "MODULE:CLASS")), SAMPLER)
-    scheduler: str = _how("none", choices=("asha", "median", "none"))
-    resource: str = _how("images", choices=("images", "seconds"))
-    grace: float | None = _how(None, "X", POSITIVE)
+    sampler: str = _how("tpe", "|".join((*SAMPLERS, "MODULE:CLASS")), SAMPLER, mutable=True)
+    scheduler: str = _how("none", choices=("asha", "median", "none"), mutable=True)
+    resource: str = _how("images", choices=("images", "seconds"), mutable=True)
+    grace: float | None = _how(None, "X", POSITIVE, mutable=True)
     collapse_below: float | None = _how(None, "V", FINITE)
     time_budget: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
     trial_time: float | None = _how(None, "TIME", POSITIVE, mutable=True, type=duration)
@@ -263,7 +263,10 @@ class Command:
         """
         if stored is None:
             return Options(**(self.given if self.given.get("configs") else DEMO | self.given))
-        options = dataclasses.replace(stored, **self.given)
+        given = dict(self.given)
+        if given.get("scheduler") == "none":  # with it go the options that belong to one
+            given = {"grace": None, "resource": "images", **given}
+        options = dataclasses.replace(stored, **given)
         if options.processes != stored.processes:
             raise ConfigError(
                 f"--gpus-per-trial={options.gpus_per_trial} would give the trials {options.processes} processes, each "

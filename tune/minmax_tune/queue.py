@@ -13,6 +13,7 @@ from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.hosts import Config
 from minmax_plugin.secrets import hide
 from minmax_tune.failures import FailureKind, is_retryable
+from minmax_tune.memory import is_skipped
 from minmax_tune.space.renamed import by_present_paths
 from minmax_tune.space.space import Space
 from minmax_tune.study import Search, source
@@ -33,7 +34,8 @@ def plan(record: Search, configs: Mapping[str, Config]) -> None:
     """
     options = record.options
     for name, study in record.studies.items():
-        known = [(source(t.user_attrs), t.user_attrs.get("queued")) for t in study.get_trials(deepcopy=False)]
+        trials = [trial for trial in study.get_trials(deepcopy=False) if not is_skipped(trial)]
+        known = [(source(trial.user_attrs), trial.user_attrs.get("queued")) for trial in trials]
         queue: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if options.baseline:
             shared = options.layout == "shared"
@@ -41,7 +43,8 @@ def plan(record: Search, configs: Mapping[str, Config]) -> None:
         queue += [(point, {"source": "point"}) for point in record.space.points]
         if options.warm_start and WARM_POINTS not in study.user_attrs:
             study.set_user_attr(WARM_POINTS, warm_points(record, name, _earlier(options.warm_start)))
-        queue += [(params, {"source": source(attrs)}) for params, attrs in study.user_attrs.get(WARM_POINTS, [])]
+        warm = study.user_attrs.get(WARM_POINTS, [])  # perhaps of an earlier space
+        queue += [(params, {"source": source(a)}) for params, a in warm if not record.space.validation_error(params)]
         for params, attrs in queue[: options.num_samples]:
             tried = [known_params for its_source, known_params in known if its_source == attrs["source"]]
             # there is one unmodified config, though a later version may express it by other parameters
@@ -75,7 +78,7 @@ def warm_points(record: Search, name: str, earlier: Search) -> list[tuple[dict[s
 def queue_grid(record: Search, name: str) -> None:
     """Queue the points of the grid that the study lacks, as many as it has trials left."""
     study = record.studies[name]
-    trials = study.get_trials(deepcopy=False)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if not is_skipped(trial)]
     tried = [t.params or t.user_attrs.get("queued") for t in trials]
     waiting = sum(t.state == TrialState.WAITING for t in trials)
     fresh = [point for point in grid(record.space, record.options.seed) if point not in tried]
@@ -147,6 +150,33 @@ def reconcile(record: Search) -> int:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             fail(record, name, trial.number, FailureKind.SEARCH_KILLED, FailureKind.SEARCH_KILLED)
     return queued
+
+
+def withdraw(record: Search, grid: bool) -> int:
+    """Skip the trials in the queue that the present space would not draw as they were meant.
+
+    Args:
+        record: The search.
+        grid: Whether the points of a grid are skipped too, because its sampler has been replaced.
+
+    Returns:
+        The number of trials skipped.
+    """
+    withdrawn = 0
+    for name, study in record.studies.items():
+        trials = study.get_trials(deepcopy=False)
+        for trial in trials:
+            if trial.state != TrialState.WAITING or trial.user_attrs.get("baseline"):
+                continue
+            params, again = trial.user_attrs.get("queued", {}), trial.user_attrs.get("retry_of")
+            unfit = bool(record.space.validation_error(params))
+            if not unfit and again is not None:  # it may continue from a checkpoint of its settings
+                found = record.space.at(params)
+                unfit = (found and found[0]) != by_present_paths(trials[again].user_attrs.get("settings", {}))
+            if unfit or (grid and source(trial.user_attrs) == "grid"):
+                record.skip(name, trial.number, "withdrawn from the queue: the search has another space or sampler")
+                withdrawn += 1
+    return withdrawn
 
 
 def retry_errored(record: Search) -> int:

@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from minmax_plugin.errors import ConfigError
 from minmax_tune.memory import Ended
 from minmax_tune.options import Options
+from minmax_tune.space.changed import express
+from minmax_tune.space.space import Space
 
 HISTORY = 1000  # trials that TPE sees
 BEST = 100  # of them, whenever they ended; TPE itself calls at most 25 trials good
@@ -69,7 +71,7 @@ def _import_sampler(name: str, seed: int) -> BaseSampler:
     return sampler
 
 
-def as_sampled(study: optuna.Study, storage: InMemoryStorage) -> optuna.Study:
+def as_sampled(study: optuna.Study, storage: InMemoryStorage, space: Space | None = None) -> optuna.Study:
     """Return a study as its sampler is to see it. What is asked of it is asked of the study.
 
     TPE sees its best and its latest trials, because its time grows with each. It would give the older ones little
@@ -77,19 +79,31 @@ def as_sampled(study: optuna.Study, storage: InMemoryStorage) -> optuna.Study:
     leave none, and they would draw at random for ever. So they do not see an unmodified config that the space cannot
     express.
 
+    A search whose space has changed has trials of earlier spaces. They are seen as if the present space had drawn them.
+    TPE sees the others as they are, and takes the parameters that it knows. Other samplers do not see them.
+
     Args:
         study: The study.
         storage: Its storage, in memory.
+        space: The present space, where it is not the first one.
     """
     if isinstance(study.sampler, optuna.samplers.RandomSampler):
         return study
-    choose = Recent(study.directions) if isinstance(study.sampler, optuna.samplers.TPESampler) else _whole
+    tpe = isinstance(study.sampler, optuna.samplers.TPESampler)
+    choose = Recent(study.directions) if tpe else _whole
+    finished = study.get_trials(deepcopy=False) if space else []
+    earlier = {trial.number: express(space, trial) for trial in finished if space and trial.state.is_finished()}
+    if tpe:
+        earlier = {number: shown for number, shown in earlier.items() if shown}
 
     class View(type(storage)):  # type: ignore[misc, valid-type]
         def get_all_trials(
             self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
         ) -> list[FrozenTrial]:
-            trials = choose(super().get_all_trials(study_id, deepcopy=False))
+            trials: Sequence[FrozenTrial] = super().get_all_trials(study_id, deepcopy=False)
+            if earlier:
+                trials = [shown for trial in trials if (shown := earlier.get(trial.number, trial))]
+            trials = choose(trials)
             chosen = [t for t in trials if states is None or t.state in states]
             return copy.deepcopy(chosen) if deepcopy else chosen
 

@@ -15,22 +15,24 @@ from optuna.trial import TrialState
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from minmax_tune.confirmation import Confirmation
-from minmax_tune.options import PROG, Command
-from minmax_tune.queue import plan, reconcile, retry_errored
+from minmax_tune.options import PROG, Command, flag
+from minmax_tune.queue import grid, plan, reconcile, retry_errored, withdraw
 from minmax_tune.report.mlflow import MlflowLogger, connect
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
+from minmax_tune.samplers import make_sampler
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.storage import open_storage
 from minmax_tune.study import Search, new_folder
 from minmax_tune.tuner import SIGNALS, only_one, run
 from minmax_tune.upgrade import clean
-from minmax_tune.validation import check_resources, prepare
+from minmax_tune.validation import check_resources, prepare, read_changed_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+CHANGEABLE = ("space", "sampler", "scheduler", "resource", "grace")  # of what is searched and how, on --resume
 DRY_RUN_TRIALS = 5  # trials of each study that a dry run shows
 
 
@@ -83,27 +85,36 @@ def resume(request: Command) -> int:
     """Resume a search that was ended or killed."""
     assert request.folder is not None
     record = Search.open(request.folder)
-    options = request.options(record.options)
+    before, options = record.options, request.options(record.options)
     check_resources(options)
+    make_sampler(options, index=0, trials=0)
     if options.mlflow:
         connect(options.mlflow)
+    space = read_changed_space(options.space, record) if "space" in request.given else record.space
+    if options.sampler == "grid":
+        grid(space, options.seed)  # an error now, before anything is withdrawn
     with only_one(record.folder):
         clean(record)
+        if space is not record.space:
+            record.change_space(space)
         record.update(options, extend=request.extend)
         record.hold()
         try:
             parts = [record, Confirmation(record)] if options.confirm else [record]
             again = sum(map(reconcile, parts))
             errored = sum(map(retry_errored, parts)) if request.retry_errored else 0
+            if changes := [f"{flag(name)} {value}" for name, value in request.given.items() if name in CHANGEABLE]:
+                withdrawn = withdraw(record, grid=options.sampler != before.sampler)
+                record.log(f"changed: {', '.join(changes)}; {withdrawn} trials withdrawn from the queue")
             plan(record, record.configs)
             record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
         except Exception:  # nothing ran, so the corrected line must not extend it again
-            record.update(record.options, extend=-request.extend)
+            record.update(before)
             raise
         try:
             return execute(record)
         except ConfigError:  # nothing ran either
-            record.update(record.options, extend=-request.extend)
+            record.update(before)
             raise
 
 

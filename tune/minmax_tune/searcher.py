@@ -73,7 +73,7 @@ class StudySearcher(EmptyPickle, Searcher):
         self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them
         for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
-            self._asked[name] = as_sampled(study, storage)
+            self._asked[name] = as_sampled(study, storage, record.space if record.has_changed_space else None)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         def suggest() -> dict[str, Any] | str | None:

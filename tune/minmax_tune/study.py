@@ -33,6 +33,7 @@ from minmax_tune.memory import HeldStorage, Tally, counted
 from minmax_tune.options import ADDRESSES, Options
 from minmax_tune.outages import Outages
 from minmax_tune.pickling import EmptyPickle
+from minmax_tune.space.changed import Kind, kinds_of
 from minmax_tune.space.paths import trial_config
 from minmax_tune.space.renamed import present_space, use_present_names
 from minmax_tune.space.space import Space
@@ -77,6 +78,7 @@ class Search(EmptyPickle):
     - ``retry_of``: the number of the trial that it runs again;
     - ``queued``: the parameters that it was to have, where its sampler was not asked for all;
     - ``reason``: why it was not finished;
+    - ``skipped``: whether it was not to be trained, so that it does not count;
     - ``scores``: the primary objective's value for each seed (the mean over data sets);
     - ``interval``: the 95 % Student-t interval of the scores, if there are two seeds or more;
     - ``metrics``: the last metrics, averaged over runs, with the ``images`` and ``seconds`` of all of them together;
@@ -218,9 +220,17 @@ class Search(EmptyPickle):
 
     def set_attribute(self, study: str, number: int, name: str, value: Any) -> None:
         """Set a user attribute of a trial that has not ended."""
+        self.storage.set_trial_user_attr(self._trial_id(study, number), name, value)
+
+    def skip(self, study: str, number: int, reason: str) -> None:
+        """End a trial that is not to be trained, and does not count."""
+        self.set_attribute(study, number, "skipped", True)
+        self.set_attribute(study, number, "reason", reason)
+        self.storage.set_trial_state_values(self._trial_id(study, number), TrialState.FAIL)
+
+    def _trial_id(self, study: str, number: int) -> int:
         study_id = self.storage.get_study_id_from_name(self.studies[study].study_name)
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        self.storage.set_trial_user_attr(trial_id, name, value)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     @property
     def name(self) -> str:
@@ -234,6 +244,27 @@ class Search(EmptyPickle):
             self._space = Space.load(present_space(json.loads((self.folder / "space.json").read_text())))
             self._space.points = json.loads((self.folder / "search.json").read_text())["points"]
         return self._space
+
+    def change_space(self, space: Space) -> None:
+        """Sample another space from here on, in which each changed entry has a new name."""
+        kinds = {**self.kinds, **kinds_of(space.content)}
+        write_text(self.folder / "space.json", json.dumps(space.content, indent=2) + "\n")
+        self.write(points=space.points, kinds=kinds)
+        self._space = space
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each parameter of its YAML spaces so far."""
+        return self._stored().get("kinds") or kinds_of(self.space.content)
+
+    @property
+    def has_changed_space(self) -> bool:
+        """Whether its space is not the first one."""
+        return "kinds" in self._stored()
+
+    def _stored(self) -> dict[str, Any]:
+        path = self.folder / "search.json"  # a rehearsal and a confirmation have none
+        return json.loads(path.read_text()) if path.exists() else {}
 
     @functools.cached_property
     def configs(self) -> dict[str, Config]:
@@ -289,7 +320,7 @@ class Search(EmptyPickle):
         return trial_config(self.configs[base], settings)
 
     def counted(self, study: str) -> list[FrozenTrial]:
-        """List the trials of a study that were begun, except those that a retry replaced."""
+        """List the trials of a study that were begun, except those that a retry replaced or that were skipped."""
         return counted(self.studies[study].get_trials(deepcopy=False))
 
     def any_succeeded(self) -> bool:
@@ -342,8 +373,7 @@ class Search(EmptyPickle):
     def write(self, **more: Any) -> None:
         """Write ``search.json``: the options, its earlier contents, and ``more``."""
         path = self.folder / "search.json"
-        stored = json.loads(path.read_text()) if path.exists() else {}
-        write_text(path, json.dumps({**stored, **more, "options": self.options.to_dict()}, indent=2) + "\n")
+        write_text(path, json.dumps({**self._stored(), **more, "options": self.options.to_dict()}, indent=2) + "\n")
 
 
 def source(attributes: Mapping[str, Any]) -> str | None:

@@ -13,9 +13,11 @@ from minmax_plugin.secrets import paths_of_secrets
 from minmax_tune.machine import count_cores
 from minmax_tune.options import Options
 from minmax_tune.samplers import make_sampler
+from minmax_tune.space.changed import Kind, check_kinds, rename_changed
 from minmax_tune.space.paths import hint
 from minmax_tune.space.reading import read_yaml
 from minmax_tune.space.space import Space
+from minmax_tune.study import Search
 
 COSTS = ("images", "seconds")  # metrics that each trial has
 
@@ -32,10 +34,9 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
     check_name(options.name)
     check_resources(options)
     make_sampler(options, index=0, trials=0)
-    space = Space.read(options.space)
+    space = read_space(options.space)
     if options.points is not None:
         space.points = [*space.points, *read_points(options.points)]
-    check_no_secrets(space.content, "space: ")
     check_no_secrets(space.points, "points: ")
     configs = read_configs(options)
     for name, cfg in configs.items():
@@ -49,6 +50,27 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
             raise ConfigError(f"config {name}: {error}") from error
     space.check(configs)
     return space, configs
+
+
+def read_space(path: str) -> Space:
+    """Read a space without passwords in it."""
+    space = Space.read(path)
+    check_no_secrets(space.content, "space: ")
+    return space
+
+
+def read_changed_space(path: str, record: Search) -> Space:
+    """Read another space for a search that goes on. A changed entry is given a new name.
+
+    Raises:
+        SpaceError: If it is malformed, does not fit the configs, or is written in Python and changes a parameter.
+    """
+    trials = [trial for study in record.studies.values() for trial in study.get_trials(deepcopy=False)]
+    earlier: dict[str, Kind | None] = dict.fromkeys(name for trial in trials for name in trial.params)
+    space = Space.load(rename_changed(read_space(path).content, earlier | record.kinds))
+    space.check(record.configs)
+    check_kinds(space, trials)
+    return space
 
 
 def check_no_secrets(settings: Any, where: str) -> None:

@@ -14,6 +14,7 @@ import pandas
 from optuna.trial import FrozenTrial, TrialState
 
 from minmax_plugin.secrets import hide
+from minmax_tune.memory import is_skipped
 from minmax_tune.study import Search, source
 from minmax_tune.trial.distributed import training
 from minmax_tune.trial.files import AGAIN
@@ -103,7 +104,8 @@ def read_rows(record: Search) -> dict[str, list[Row]]:
 
     rows = {}
     for name, study in record.studies.items():
-        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        every = study.get_trials(deepcopy=False)
+        trials = [t for t in every if t.state != TrialState.WAITING and not is_skipped(t)]
         complete = any(t.state == TrialState.COMPLETE for t in trials)
         front = {t.number for t in study.best_trials} if complete else set()
         rows[name] = sorted((_row(record, name, t, t.number in front) for t in trials), key=rank)

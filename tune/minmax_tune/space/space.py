@@ -15,7 +15,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import Trial
+from optuna.trial import FixedTrial, Trial
 from pydantic import ValidationError
 
 from minmax_plugin.errors import ConfigError, SpaceError
@@ -88,6 +88,18 @@ class Space:
         """Whether ``params`` leave nothing open."""
         return False
 
+    def at(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
+        """Return the settings and distributions at a whole point, or ``None`` if ``params`` are none of the space."""
+        trial = FixedTrial(dict(params))
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of values out of range
+                settings = self.draw(trial)  # type: ignore[arg-type]
+        except (ValueError, SpaceError):  # a parameter is missing, or no choice
+            return None
+        drawn: dict[str, BaseDistribution] = trial.distributions
+        same = drawn.keys() == params.keys() and all(holds(drawn[name], value) for name, value in params.items())
+        return (settings, drawn) if same else None
+
     def note(self, trial: Trial) -> None:
         """Store the values from :meth:`baseline` in a trial of the unmodified config."""
 
@@ -138,7 +150,7 @@ class Space:
         for name, value in point.items():
             if name not in known:
                 return f"{name!r} is no entry of the space{hint(name, known)}."
-            if not _holds(known[name], value):
+            if not holds(known[name], value):
                 return f"{name}={value!r} is not among {_range(known[name])}."
             if name not in trial.distributions:
                 return f"{name!r} has no effect at {dict(point)}: its conditions do not hold there."
@@ -267,7 +279,7 @@ class YamlSpace(Space):
         params: dict[str, Any] = {}
         fixed = trial.user_attrs["queued"]
         for name, entry in self._active(params):
-            if name in fixed:
+            if name in fixed and entry.holds(fixed[name]):
                 params[name] = entry.sample(trial, name)
 
     def check(self, configs: Mapping[str, Config]) -> None:
@@ -313,7 +325,8 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
+def holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value is one of a distribution's."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     if not isinstance(value, (int, float)) or isinstance(value, bool):
