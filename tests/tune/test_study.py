@@ -9,9 +9,10 @@ from mmcv import Config
 from studies import CONFIG, CONTENT
 
 from minmax_plugin.errors import ConfigError
+from minmax_tune.commit import code_commit
 from minmax_tune.options import Options
 from minmax_tune.space.space import Space
-from minmax_tune.study import Search, code_commit
+from minmax_tune.study import Search
 
 
 @pytest.mark.parametrize("name", ["s?3", "a$HOME b", "50%41"])
@@ -67,7 +68,7 @@ def test_the_commit_is_marked_where_files_differ_from_it(tmp_path, monkeypatch):
 
     for name in [name for name in os.environ if name.startswith("GIT_")]:  # of a hook of git's that runs the tests
         monkeypatch.delenv(name)
-    monkeypatch.setattr("minmax_tune.study.CODE", tmp_path)
+    monkeypatch.setattr("minmax_tune.commit.CODE", tmp_path)
     git("init")
     (tmp_path / "file").write_text("1")
     git("add", "file")

@@ -114,7 +114,7 @@ def grid(space: Space, seed: int) -> list[dict[str, Any]]:
     study.optimize(visit, n_trials=MOST_POINTS)  # it stops by itself after the last point
     for problem in problems:  # of a Python space as the cause
         raise problem.__cause__ if isinstance(problem.__cause__, ConfigError) else problem
-    return [t.params for t in study.get_trials(deepcopy=False)]
+    return [t.params for t in study.get_trials(deepcopy=False) if not space.broken(t.params)]
 
 
 class _Grid(optuna.samplers.BruteForceSampler):

@@ -20,14 +20,13 @@ from minmax_tune.queue import grid, plan, reconcile, retry_errored, withdraw
 from minmax_tune.report.mlflow import MlflowLogger, connect
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
-from minmax_tune.samplers import make_sampler
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.storage import open_storage
 from minmax_tune.study import Search, new_folder
 from minmax_tune.tuner import SIGNALS, only_one, run
 from minmax_tune.upgrade import clean
-from minmax_tune.validation import check_resources, prepare, read_changed_space
+from minmax_tune.validation import check_resources, check_sampler, prepare, read_changed_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -87,10 +86,10 @@ def resume(request: Command) -> int:
     record = Search.open(request.folder)
     before, options = record.options, request.options(record.options)
     check_resources(options)
-    make_sampler(options, index=0, trials=0)
     if options.mlflow:
         connect(options.mlflow)
     space = read_changed_space(options.space, record) if "space" in request.given else record.space
+    check_sampler(options, space)
     if options.sampler == "grid":
         grid(space, options.seed)  # an error now, before anything is withdrawn
     with only_one(record.folder):

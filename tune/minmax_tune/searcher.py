@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,20 @@ from ray.tune.search import Searcher
 
 from minmax_plugin.errors import is_full_disk
 from minmax_plugin.secrets import hide
+from minmax_tune.commit import code_commit
 from minmax_tune.failures import FailureKind
 from minmax_tune.memory import Ended, HeldStorage
 from minmax_tune.pickling import EmptyPickle
-from minmax_tune.queue import fail
+from minmax_tune.queue import enqueue, fail
 from minmax_tune.samplers import as_sampled, make_sampler
 from minmax_tune.scores import summary
+from minmax_tune.space.constraints import MAX_DRAWS
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
-from minmax_tune.study import REPORTS, Search, code_commit, source
+from minmax_tune.study import REPORTS, Search, source
 from minmax_tune.validation import COSTS
 
 _REPEATED = object()  # what is found for a trial that needs no training
+MAX_REDRAWS = 20  # in a row by the sampler, before points are drawn at random
 MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones included, end a search
 
 
@@ -65,6 +69,9 @@ class StudySearcher(EmptyPickle, Searcher):
         self._failed = self._finished = 0
         self.out_of_memory: set[str] = set()  # ids of trials that Ray killed for it
         self.limit = sys.maxsize  # of trials asked for and not ended
+        self._broken: Counter[str] = Counter()  # points in a row that broke a constraint, for each study
+        self._skipped: Counter[str] = Counter()
+        self._random = optuna.samplers.RandomSampler(seed=record.options.seed)
         storage = record.hold()
         if isinstance(storage, HeldStorage):
             storage.outages.stopped = lambda: stopper.reason is not None
@@ -73,7 +80,7 @@ class StudySearcher(EmptyPickle, Searcher):
         self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them
         for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
-            self._asked[name] = as_sampled(study, storage, record.space if record.has_changed_space else None)
+            self._asked[name] = as_sampled(study, storage, record.space if "kinds" in record.stored() else None)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         def suggest() -> dict[str, Any] | str | None:
@@ -95,8 +102,8 @@ class StudySearcher(EmptyPickle, Searcher):
         if len(self._running) >= self.limit:
             return None
         with record.written_whole():
-            trial = self._asked[name].ask()
-            attrs = trial.user_attrs
+            trial = self._ask(name)
+            attrs, broken = trial.user_attrs, None
             try:
                 if "confirms" in attrs:
                     settings: dict[str, Any] = attrs["confirms"]["settings"]
@@ -105,10 +112,17 @@ class StudySearcher(EmptyPickle, Searcher):
                     settings = {}
                 else:
                     settings = record.space.draw(trial)
+                    broken = record.space.broken(trial.params)
+                violations = record.space.violations(trial.params) if "confirms" not in attrs else {}
             except Exception as error:
                 fail(record, name, trial.number, FailureKind.ERROR, f"the space failed: {error}")
                 self._stopper.end(f"the space failed at trial {trial.number} of {name}: {error}")
                 return Searcher.FINISHED
+            if broken:
+                return self._skip(name, trial, broken)
+            self._broken[name] = 0
+            for text, value in violations.items():
+                trial.set_constraint(text, value)
             trial.set_user_attr("commit", code_commit())
             trial.set_user_attr("settings", settings)
             trial.set_user_attr("baseline", bool(attrs.get("baseline")))
@@ -126,6 +140,25 @@ class StudySearcher(EmptyPickle, Searcher):
             "runs": record.runs(name, trial.number, settings),
             "continues": self._continues(name, attrs),
         }
+
+    def _ask(self, name: str) -> optuna.Trial:
+        if self._broken[name] < MAX_REDRAWS:
+            return self._asked[name].ask()
+        asked = self._record.studies[name]  # a sampler that sees no failed trials may propose one point for ever
+        return optuna.load_study(study_name=asked.study_name, storage=self._record.storage, sampler=self._random).ask()
+
+    def _skip(self, name: str, trial: optuna.Trial, broken: str) -> Any:
+        """Skip a point that breaks a hard constraint. What it left open of a queued point is drawn again."""
+        attrs = dict(trial.user_attrs)
+        self._record.skip(name, trial.number, f"it breaks the constraint {broken!r}")
+        self._broken[name] += 1
+        self._skipped[name] += 1
+        if self._broken[name] == MAX_DRAWS:
+            self._stopper.end(f"{MAX_DRAWS} points in a row broke a constraint of the space, the last one {broken!r}")
+            return Searcher.FINISHED
+        if (params := attrs.pop("queued", None)) is not None and params.keys() != trial.params.keys():
+            enqueue(self._record.studies[name], params, **attrs)
+        return _REPEATED
 
     def _trained(self, name: str, settings: dict[str, Any]) -> FrozenTrial | None:
         """Find a finished trial of these settings."""
@@ -221,6 +254,8 @@ class StudySearcher(EmptyPickle, Searcher):
             else:
                 self._guarded(functools.partial(self._cut, running, reason), None)
         self._running.clear()
+        for name, skipped in self._skipped.items():
+            self._record.log(f"{name}: {skipped} points broke a constraint, and others were drawn in their place")
 
     def _cut(self, running: _Running, reason: str) -> None:
         folder = self._record.trial_folder(running.study, running.trial.number)

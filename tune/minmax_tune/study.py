@@ -7,7 +7,6 @@ import functools
 import json
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -28,6 +27,7 @@ from minmax_plugin.hosts import TOOLKITS, Config, load_config
 from minmax_plugin.installed import installed
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import take_out
+from minmax_tune.commit import code_commit
 from minmax_tune.files import write_text, writing
 from minmax_tune.memory import HeldStorage, Tally, counted
 from minmax_tune.options import ADDRESSES, Options
@@ -45,7 +45,6 @@ LOCK = "lock"  # file that the process of a search holds
 UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can resume after a restart
 TRIALS = "trials"  # folder of the trials within that of their search
-CODE = Path(__file__).parent
 SHARED = "shared"  # name of the one study over all data sets
 
 
@@ -255,14 +254,10 @@ class Search(EmptyPickle):
     @property
     def kinds(self) -> dict[str, Kind]:
         """The kind of each parameter of its YAML spaces so far."""
-        return self._stored().get("kinds") or kinds_of(self.space.content)
+        return self.stored().get("kinds") or kinds_of(self.space.content)
 
-    @property
-    def has_changed_space(self) -> bool:
-        """Whether its space is not the first one."""
-        return "kinds" in self._stored()
-
-    def _stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, Any]:
+        """Read ``search.json``. It has the ``kinds`` where the space is not the first one."""
         path = self.folder / "search.json"  # a rehearsal and a confirmation have none
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -373,7 +368,7 @@ class Search(EmptyPickle):
     def write(self, **more: Any) -> None:
         """Write ``search.json``: the options, its earlier contents, and ``more``."""
         path = self.folder / "search.json"
-        write_text(path, json.dumps({**self._stored(), **more, "options": self.options.to_dict()}, indent=2) + "\n")
+        write_text(path, json.dumps({**self.stored(), **more, "options": self.options.to_dict()}, indent=2) + "\n")
 
 
 def source(attributes: Mapping[str, Any]) -> str | None:
@@ -392,22 +387,6 @@ def new_folder(folder: Path, options: Options) -> None:
         if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):
             raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
         folder.mkdir(parents=True, exist_ok=True)
-
-
-@functools.cache
-def code_commit() -> str | None:
-    """Return the commit of this process's code, if it is a clone, with a mark where files differ from it."""
-
-    def git(*command: str) -> str:
-        # Without a lock, which would block anyone who commits just then.
-        command = ("git", "--no-optional-locks", "-C", str(CODE), *command)
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-    try:
-        head, differ = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    except OSError:
-        return None
-    return head + "-dirty" * bool(differ) if head else None
 
 
 def _new_study(storage: BaseStorage, name: str, folder: Path, options: Options) -> optuna.Study:

@@ -33,8 +33,8 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
     """
     check_name(options.name)
     check_resources(options)
-    make_sampler(options, index=0, trials=0)
     space = read_space(options.space)
+    check_sampler(options, space)
     if options.points is not None:
         space.points = [*space.points, *read_points(options.points)]
     check_no_secrets(space.points, "points: ")
@@ -50,6 +50,17 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
             raise ConfigError(f"config {name}: {error}") from error
     space.check(configs)
     return space, configs
+
+
+def check_sampler(options: Options, space: Space) -> None:
+    """Refuse a sampler that cannot be used for a space.
+
+    Raises:
+        ConfigError: If it cannot be made, or would ignore the soft constraints of the space.
+    """
+    make_sampler(options, index=0, trials=0)
+    if options.sampler == "cmaes" and space.soft_constraints:
+        raise ConfigError("--sampler cmaes does not use the soft_constraints of the space: choose tpe, gp or nsga2.")
 
 
 def read_space(path: str) -> Space:

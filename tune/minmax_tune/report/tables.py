@@ -43,6 +43,7 @@ class Row:
         reason: Why it was not finished.
         metrics: All last metrics, with ``images`` and ``seconds``.
         seconds: The seconds from start to end.
+        feasible: Whether it meets the soft constraints of the space.
         front: Whether no other trial is better. With several objectives, better in all of them.
         folder: The folder of its files, relative to the search's folder.
         commands: The commands that train it again, one for each of its trainings.
@@ -64,6 +65,7 @@ class Row:
     reason: str | None
     metrics: dict[str, float]
     seconds: float | None
+    feasible: bool
     front: bool
     folder: str
     commands: list[str]
@@ -100,7 +102,7 @@ def read_rows(record: Search) -> dict[str, list[Row]]:
 
     def rank(row: Row) -> tuple[Any, ...]:
         value = row.values[0]
-        return STATES.index(row.state), value is None, sign * (value or 0), not row.front, row.number
+        return STATES.index(row.state), not row.feasible, value is None, sign * (value or 0), not row.front, row.number
 
     rows = {}
     for name, study in record.studies.items():
@@ -123,7 +125,7 @@ def better(record: Search, row: Row, other: Row | None) -> bool:
     def rank(row: Row) -> tuple[float, ...]:
         return *(sign * (value or 0) for sign, value in zip(signs(record), row.values, strict=True)), row.number
 
-    return row.finished and (other is None or rank(row) < rank(other))
+    return row.finished and row.feasible and (other is None or rank(row) < rank(other))
 
 
 def signs(record: Search) -> list[int]:
@@ -132,8 +134,8 @@ def signs(record: Search) -> list[int]:
 
 
 def best(ranked: Sequence[Row]) -> Row | None:
-    """Return the best finished trial by the first objective."""
-    return ranked[0] if ranked and ranked[0].finished else None
+    """Return the best finished trial by the first objective. It meets the soft constraints of the space."""
+    return ranked[0] if ranked and ranked[0].finished and ranked[0].feasible else None
 
 
 def compared(ranked: Sequence[Row]) -> list[tuple[str, Row]]:
@@ -344,6 +346,8 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         values = list(trial.values)
     elif so_far:
         values[0] = so_far[-1][1]
+    broken = [text for text, value in trial.constraints.items() if value > 0]
+    reason = attrs.get("reason", f"it breaks the soft constraint {broken[0]!r}" if broken else None)
     bounds, settings = attrs.get("interval"), dict(attrs.get("settings") or {})
     return Row(
         study=study,
@@ -359,9 +363,10 @@ def _row(record: Search, study: str, trial: FrozenTrial, front: bool) -> Row:
         source=source(attrs) or "",
         baseline=bool(attrs.get("baseline")),
         retry_of=attrs.get("retry_of"),
-        reason=hide(attrs["reason"]) if "reason" in attrs else None,  # it may be an earlier version's
+        reason=reason and hide(reason),  # it may be an earlier version's
         metrics=dict(attrs.get("metrics") or {}),
         seconds=trial.duration.total_seconds() if trial.duration else None,
+        feasible=not broken,
         front=front,
         folder=str(record.trial_folder(study, trial.number).relative_to(record.folder)),
         commands=commands(record, study, trial.number, settings=settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import json
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial
 
 from minmax_plugin.errors import SpaceError
+from minmax_tune.space.constraints import replace_entries
 from minmax_tune.space.space import VALIDATION_SAMPLES, Space
 
 Kind = str  # of a parameter: what must stay for its values to mean the same, as JSON, which keeps the order of options
@@ -60,7 +62,11 @@ def rename_changed(content: Any, earlier: Mapping[str, Kind | None]) -> Any:
         if "when" in entry:
             renamed["when"] = {names[condition]: value for condition, value in entry["when"].items()}
     points = [{names.get(name, name): value for name, value in point.items()} for point in content.get("points", [])]
-    return {**content, "space": entries, "points": points}
+    rules: dict[str, list[str]] = {}
+    for key in ("constraints", "soft_constraints"):
+        new = {name: functools.partial(str, renamed) for name, renamed in names.items()}
+        rules[key] = [replace_entries(text, new) for text in content.get(key, [])]
+    return {**content, "space": entries, "points": points, **rules}
 
 
 def check_kinds(space: Space, trials: Iterable[FrozenTrial]) -> None:
@@ -94,4 +100,7 @@ def express(space: Space, trial: FrozenTrial) -> FrozenTrial | None:
         return None
     shown = copy.copy(trial)
     shown.distributions = found[1]
+    shown.system_attrs = {key: value for key, value in trial.system_attrs.items() if "constraints" not in key}
+    for text, value in space.violations(trial.params).items():
+        shown.set_constraint(text, value)
     return shown

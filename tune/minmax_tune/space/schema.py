@@ -151,3 +151,5 @@ class SpaceFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
     space: dict[str, Annotated[Float | Int | Choice | Fragments, Field(discriminator="type")]] = Field(min_length=1)
     points: list[dict[str, Scalar]] = []
+    constraints: list[str] = []
+    soft_constraints: list[str] = []

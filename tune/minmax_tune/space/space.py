@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.hosts import Config, host_of
 from minmax_plugin.settings import MinMaxSettings
+from minmax_tune.space.constraints import MAX_DRAWS, Constraint, read_expression
 from minmax_tune.space.paths import hint, set_paths
 from minmax_tune.space.reading import read_text, read_yaml
 from minmax_tune.space.renamed import MINMAX
@@ -43,6 +44,8 @@ class Space:
 
     def __init__(self, content: Any, points: list[dict[str, Any]]) -> None:
         self.content, self.points = content, points
+        self.constraints: list[Constraint] = []
+        self.soft_constraints: list[Constraint] = []
 
     @staticmethod
     def read(path: str | Path) -> Space:
@@ -80,6 +83,14 @@ class Space:
         """Draw one point: the settings by path. The trial keeps the sampled values behind them."""
         raise NotImplementedError
 
+    def broken(self, params: Mapping[str, Any]) -> str | None:
+        """Return the hard constraint that a point breaks, or ``None``."""
+        return next((constraint.text for constraint in self.constraints if not constraint.is_met(params)), None)
+
+    def violations(self, params: Mapping[str, Any]) -> dict[str, float]:
+        """Compute the soft constraints at a point: 0 or less where they are met."""
+        return {constraint.text: constraint.violation(params) for constraint in self.soft_constraints}
+
     def baseline(self, cfg: Config) -> dict[str, Any]:
         """Return the values of ``cfg`` itself, for the entries that can express them."""
         return {}
@@ -98,7 +109,7 @@ class Space:
             return None
         drawn: dict[str, BaseDistribution] = trial.distributions
         same = drawn.keys() == params.keys() and all(holds(drawn[name], value) for name, value in params.items())
-        return (settings, drawn) if same else None
+        return (settings, drawn) if same and not self.broken(params) else None
 
     def note(self, trial: Trial) -> None:
         """Store the values from :meth:`baseline` in a trial of the unmodified config."""
@@ -111,10 +122,15 @@ class Space:
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         drawn: dict[str, BaseDistribution] = {}
-        for _ in range(VALIDATION_SAMPLES):
+        allowed = 0
+        for _ in range(MAX_DRAWS):
             trial = study.ask()
             settings = self.draw(trial)
             drawn |= trial.distributions
+            if self.broken(trial.params):
+                continue
+            self.violations(trial.params)
+            allowed += 1
             for name, cfg in configs.items():
                 try:
                     merged = copy.deepcopy(cfg)
@@ -125,6 +141,10 @@ class Space:
                             raise SpaceError(f"{path!r} has no effect: {why}.")
                 except (SpaceError, ConfigError) as error:
                     raise SpaceError(f"the space does not fit config {name} at {trial.params}: {error}") from error
+            if allowed == VALIDATION_SAMPLES:
+                break
+        if not allowed:
+            raise SpaceError(f"its constraints leave no point: each of {MAX_DRAWS} points drawn at random breaks one.")
         for point in self.points:
             if problem := self.validation_error(point, drawn):
                 raise SpaceError(f"points: {problem}")
@@ -154,11 +174,26 @@ class Space:
                 return f"{name}={value!r} is not among {_range(known[name])}."
             if name not in trial.distributions:
                 return f"{name!r} has no effect at {dict(point)}: its conditions do not hold there."
-        return None
+        return self._always_broken(point)
+
+    def _always_broken(self, point: Mapping[str, Any]) -> str | None:
+        study, broken = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), None
+        for _ in range(MAX_DRAWS if self.constraints else 0):
+            study.enqueue_trial(dict(point))
+            trial = study.ask()
+            self.draw(trial)
+            if (broken := self.broken(trial.params)) is None:
+                return None
+            if trial.params.keys() == point.keys():
+                break
+        return broken and f"{dict(point)} breaks the constraint {broken!r}."
 
 
 class PythonSpace(Space):
     """A space written in Python: ``def space(trial): ...`` returns the settings by path. ``POINTS`` is optional.
+
+    So are ``CONSTRAINTS`` and ``SOFT_CONSTRAINTS``: lists of functions of the values by name. The former return whether
+    a point is allowed, and the latter a number that is 0 or less where it is met.
 
     Args:
         source: The file's text.
@@ -185,6 +220,8 @@ class PythonSpace(Space):
         if not (isinstance(points, list) and all(isinstance(p, dict) for p in points)):
             raise SpaceError(f"POINTS must be a list of dicts, but got {points!r}.")
         super().__init__({"python": source}, points)
+        self.constraints = _functions(names, "CONSTRAINTS")
+        self.soft_constraints = _functions(names, "SOFT_CONSTRAINTS")
 
     def draw(self, trial: Trial) -> dict[str, Any]:
         assert self._function is not None
@@ -210,7 +247,7 @@ class YamlSpace(Space):
     have the given values.
 
     Args:
-        content: The parsed file, with ``space`` and, if wanted, ``points``.
+        content: The parsed file, with ``space`` and, if wanted, ``points``, ``constraints`` and ``soft_constraints``.
 
     Raises:
         SpaceError: If it is malformed.
@@ -233,6 +270,8 @@ class YamlSpace(Space):
             raise SpaceError(f"{where}: {message} (got {_short(first['input'])}).") from error
         super().__init__(content, file.points)
         self.entries = file.space
+        self.constraints = [read_expression(text, self.entries) for text in file.constraints]
+        self.soft_constraints = [read_expression(text, self.entries) for text in file.soft_constraints]
         for name, entry in self.entries.items():
             earlier = list(self.entries)[: list(self.entries).index(name)]
             for condition, wanted in entry.when.items():
@@ -319,6 +358,13 @@ def _meaning(cfg: Config) -> tuple[Any, ...]:
         host.set_minmax(other, {})
     rest = json.dumps(dict(other), default=repr, sort_keys=True)
     return rest, settings and MinMaxSettings.from_dict(settings).meaning
+
+
+def _functions(names: Mapping[str, Any], name: str) -> list[Constraint]:
+    functions = names.get(name, [])
+    if not (isinstance(functions, list) and all(callable(function) for function in functions)):
+        raise SpaceError(f"{name} must be a list of functions, but got {functions!r}.")
+    return [Constraint(function.__name__, function) for function in functions]
 
 
 def _as_list(value: Any) -> list[Any]:
