@@ -40,6 +40,8 @@ def with_table(text: str) -> str:
 
 
 def _usage(action: argparse.Action) -> str:
+    if isinstance(action.metavar, tuple):
+        return f"{action.option_strings[-1]} {' '.join(action.metavar)}"
     value = "|".join(map(str, action.choices or [action.metavar])).replace("|", "\\|")
     if not action.option_strings:
         return f"{value} ..."

@@ -18,7 +18,12 @@ from minmax_tune.addresses import home
 from minmax_tune.options import MUTABLE, PROG, Command, Options, flag
 from minmax_tune.outages import Unreachable
 
-ACTIONS = {"resume": MUTABLE, "report": ("export_best",), "dry_run": None}  # with the options that each allows
+ACTIONS = {
+    "resume": MUTABLE,
+    "report": ("export_best",),
+    "stop_trial": (),
+    "dry_run": None,
+}  # with the options that each allows
 
 
 def parse(argv: Sequence[str] | None = None) -> Command:
@@ -38,7 +43,9 @@ def parse(argv: Sequence[str] | None = None) -> Command:
             raise ConfigError(f"{flag(name)} is empty: give it a value, or leave it out.")
     extend, retry = given.pop("extend", 0), given.pop("retry_errored", False)
     action = next((name for name in ACTIONS if name in given), "search")
-    folder = given.pop(action, None)
+    folder, trial = given.pop(action, None), None
+    if action == "stop_trial":
+        trial, folder = folder
     if action != "resume" and (extend or retry):
         raise ConfigError(f"{'--extend' if extend else '--retry-errored'} needs --resume DIR: the search it is for.")
     if extend < 0:
@@ -54,10 +61,10 @@ def parse(argv: Sequence[str] | None = None) -> Command:
         return Command(action, given)
     if fixed := sorted(set(given) - set(allowed)):
         raise ConfigError(
-            f"{flag(fixed[0])} cannot be given with --{action}: it was settled when the search began. "
-            f"What may be: {', '.join(map(flag, allowed))}."
+            f"{flag(fixed[0])} cannot be given with {flag(action)}: it was settled when the search began. "
+            f"What may be: {', '.join(map(flag, allowed)) or 'nothing'}."
         )
-    return Command(action, given, Path(home(folder)).absolute(), extend, retry)
+    return Command(action, given, Path(home(folder)).absolute(), extend, retry, trial)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,6 +101,8 @@ def build_parser() -> argparse.ArgumentParser:
     only_one.add_argument("--dry-run", action="store_true", help="show what the first trials would change, and stop")
     only_one.add_argument("--resume", metavar="DIR", help="go on with a search that was ended or killed")
     only_one.add_argument("--report", metavar="DIR", help="write all results of a search again, from its storage")
+    stop = "end one trial of a running search at its next measurement: TRIAL is its number, or STUDY_NUMBER"
+    only_one.add_argument("--stop-trial", nargs=2, metavar=("TRIAL", "DIR"), help=stop)
     later.add_argument("--extend", type=int, metavar="N", help="with --resume: N more trials for each study")
     later.add_argument("--retry-errored", action="store_true", help="with --resume: run failed trials again")
     return parser
@@ -119,7 +128,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from minmax_tune import search  # with Ray, Optuna and torch, which --help does not wait for
 
-        actions = {"resume": search.resume, "report": search.report, "dry_run": search.rehearse}
+        actions = {
+            "resume": search.resume,
+            "report": search.report,
+            "dry_run": search.rehearse,
+            "stop_trial": search.stop_trial,
+        }
         return actions.get(request.action, search.search)(request)
     except (ConfigError, SpaceError, FileNotFoundError) as error:
         print(f"{PROG}: error: {hide(str(error))}", file=sys.stderr)

@@ -242,11 +242,12 @@ class Command:
     """The request of one command line.
 
     Args:
-        action: The action: ``search``, ``dry_run``, ``resume`` or ``report``.
-        folder: The folder of an earlier search, for ``resume`` and ``report``.
+        action: The action: ``search``, ``dry_run``, ``resume``, ``report`` or ``stop_trial``.
+        folder: The folder of an earlier search, for ``resume``, ``report`` and ``stop_trial``.
         given: The options on the command line, by the field's name.
         extend: The number of trials to add to each study.
         retry_errored: Whether failed trials are run again.
+        trial: The trial that is stopped, as its number or ``STUDY_NUMBER``.
     """
 
     action: str
@@ -254,6 +255,7 @@ class Command:
     folder: Path | None = None
     extend: int = 0
     retry_errored: bool = False
+    trial: str | None = None
 
     def options(self, stored: Options | None = None) -> Options:
         """Merge the options: the given ones override the ``stored`` ones, the demo's or the defaults.

@@ -21,7 +21,7 @@ from minmax_tune.report.mlflow import MlflowLogger, connect
 from minmax_tune.report.progress import Progress
 from minmax_tune.report.results import Report
 from minmax_tune.searcher import StudySearcher
-from minmax_tune.stopping import TIME_BUDGET, SearchStopper
+from minmax_tune.stopping import TIME_BUDGET, SearchStopper, request_stop
 from minmax_tune.storage import open_storage
 from minmax_tune.study import Search, new_folder
 from minmax_tune.tuner import SIGNALS, only_one, run
@@ -54,6 +54,15 @@ def report(request: Command) -> int:
     written.finish()
     print(written.closing())
     return 1 if written.failed else 0
+
+
+def stop_trial(request: Command) -> int:
+    """Ask for the end of one trial of a search that runs, here or on another machine."""
+    assert request.folder is not None
+    assert request.trial is not None
+    name = request_stop(Search.open(request.folder), request.trial)
+    print(f"{name} ends at its next measurement, and keeps its results so far.")
+    return 0
 
 
 def search(request: Command) -> int:

@@ -27,7 +27,7 @@ from minmax_tune.samplers import as_sampled, make_sampler
 from minmax_tune.scores import summary
 from minmax_tune.space.constraints import MAX_DRAWS
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
-from minmax_tune.study import REPORTS, Search, source
+from minmax_tune.study import REPORTS, STOP, Search, source
 from minmax_tune.validation import COSTS
 
 _REPEATED = object()  # what is found for a trial that needs no training
@@ -131,6 +131,7 @@ class StudySearcher(EmptyPickle, Searcher):
             self._repeat(name, trial, known)
             return _REPEATED
         self._running[trial_id] = _Running(name, trial)
+        self._stopper.requests[trial_id] = record.trial_folder(name, trial.number) / STOP
         return {
             "study": name,
             "number": trial.number,
@@ -212,6 +213,7 @@ class StudySearcher(EmptyPickle, Searcher):
 
     def _on_complete(self, trial_id: str, result: dict[str, Any], error: bool) -> None:
         running = self._running.pop(trial_id)
+        self._stopper.requests.pop(trial_id, None)
         name, trial = running.study, running.trial
         study, outcome, reason = self._record.studies[name], result.get("outcome"), result.get("reason")
         if "images" in result:  # Ray tells of the result at which a trial is stopped here alone
@@ -243,6 +245,8 @@ class StudySearcher(EmptyPickle, Searcher):
             images, by = result.get("images", 0), f"early by {self._record.options.scheduler}"
             if trial_id in self._stopper.timed_out:
                 by = f"after its time of {self._record.options.trial_time:g} s"
+            elif trial_id in self._stopper.stopped_by:
+                by = f"by {self._stopper.stopped_by[trial_id]}"
             self._prune(name, trial, f"stopped {by} at {images} images")
 
     def close(self, reason: str | None) -> None:

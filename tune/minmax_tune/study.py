@@ -44,6 +44,7 @@ LOCK = "lock"  # file that the process of a search holds
 # Files of a search that was killed before it was written down. SQLite has a journal for open transactions.
 UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can resume after a restart
+STOP = "stop"  # in a trial's folder: who asked for its end
 TRIALS = "trials"  # folder of the trials within that of their search
 SHARED = "shared"  # name of the one study over all data sets
 

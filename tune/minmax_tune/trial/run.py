@@ -25,7 +25,7 @@ from minmax_tune.addresses import know
 from minmax_tune.failures import FailureKind
 from minmax_tune.files import write_text
 from minmax_tune.space.paths import trial_config
-from minmax_tune.study import REPORTS, Run
+from minmax_tune.study import REPORTS, STOP, Run
 from minmax_tune.trial.distributed import train_apart
 from minmax_tune.trial.files import config_text, numbered
 
@@ -267,7 +267,17 @@ def copy_attempt(earlier: Path | None, folder: Path) -> None:
     if earlier is None or not earlier.exists() or (folder / REPORTS).exists():
         return
     # latest.pth is a link, of no use here, and would block a second copy.
-    skip = ("error.txt", "error.pkl", "events.*", "params.*", "progress.csv", "result.json", "latest.pth", REPORTS)
+    skip = (
+        STOP,
+        "error.txt",
+        "error.pkl",
+        "events.*",
+        "params.*",
+        "progress.csv",
+        "result.json",
+        "latest.pth",
+        REPORTS,
+    )
     shutil.copytree(earlier, folder, ignore=shutil.ignore_patterns(*skip), symlinks=True, dirs_exist_ok=True)
     # The reports come last and whole, because they mark that it has been done.
     partial = shutil.copy2(earlier / REPORTS, folder / f"{REPORTS}.tmp")
