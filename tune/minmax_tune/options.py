@@ -36,6 +36,7 @@ SAMPLER: Rule = (
     f"one of {', '.join(SAMPLERS)}, or MODULE:CLASS of an Optuna sampler",
     lambda value: value in SAMPLERS or bool(re.fullmatch(r"[\w.]+:\w+", value)),
 )
+PROJECT: Rule = ("a name without / \\ # ? % :", lambda value: bool(re.fullmatch(r"[^/\\#?%:]+", value)))
 GPUS: Rule = (
     "a share of one GPU, 0.01 or more, or a whole number of them",
     lambda value: value == 0 or 0.01 <= value <= 1 or (value > 1 and not value % 1),
@@ -117,6 +118,7 @@ class Options:
             systems; write a password as '$VARIABLE', which is filled in and not stored
         storage_timeout: how long the search waits for a database that does not answer (default: 1h)
         mlflow: also log to this MLflow tracking server or folder; a password as in --storage
+        wandb: also log to this project of Weights & Biases
         export_best: how many of the best configs to write
         keep_checkpoints: how many trials of each study keep their checkpoints, the best ones (default: all)
 
@@ -163,6 +165,7 @@ class Options:
     storage: str | None = _kept(None, "URL")
     storage_timeout: float = _kept(3600.0, "TIME", POSITIVE, mutable=True, type=duration)
     mlflow: str | None = _kept(None, "URI", mutable=True)
+    wandb: str | None = _kept(None, "PROJECT", PROJECT, mutable=True)
 
     export_best: int = _later(1, "K", AT_LEAST_1, mutable=True)
     keep_checkpoints: int | None = _later(None, "K", AT_LEAST_1, mutable=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
+from ray.tune import Callback
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from minmax_tune.confirmation import Confirmation
-from minmax_tune.options import PROG, Command, flag
+from minmax_tune.options import PROG, Command, Options, flag
 from minmax_tune.queue import grid, plan, reconcile, retry_errored, withdraw
 from minmax_tune.report.mlflow import MlflowLogger, connect
 from minmax_tune.report.progress import Progress
@@ -71,8 +72,7 @@ def search(request: Command) -> int:
         print("Demo. balance is 1 where each mode of the data has its share of the samples, and 0 where none has any.")
     options = request.options()
     space, configs = prepare(options)
-    if options.mlflow:
-        connect(options.mlflow)  # an error now, not when Ray runs
+    check_loggers(options)  # an error now, not when Ray runs
     plan(Search.rehearse(options, space, configs), configs)  # an error now, not when there is a folder
     name = options.name or datetime.now().strftime("search_%Y%m%d_%H%M%S_%f")  # several may begin in one second
     folder = Path(options.storage_path).absolute() / name
@@ -95,8 +95,7 @@ def resume(request: Command) -> int:
     record = Search.open(request.folder)
     before, options = record.options, request.options(record.options)
     check_resources(options)
-    if options.mlflow:
-        connect(options.mlflow)
+    check_loggers(options)
     space = read_changed_space(options.space, record) if "space" in request.given else record.space
     check_sampler(options, space)
     if options.sampler == "grid":
@@ -161,7 +160,7 @@ def execute(record: Search) -> int:
 def train(record: Search, report: Report) -> SearchStopper:
     """Run the trials that are left of a search, or of its confirmation, and return why they ended."""
     stopper = SearchStopper(record.options.time_budget, record.options.trial_time)
-    loggers = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
+    loggers = make_loggers(record)
     try:
         if _left(record):
             run(record, [Progress(record, report), *loggers], stopper)
@@ -175,6 +174,30 @@ def train(record: Search, report: Report) -> SearchStopper:
         raise
     record.log(f"ended: {stopper.reason or 'all trials are done'}")
     return stopper
+
+
+def check_loggers(options: Options) -> None:
+    """Refuse loggers that cannot be used.
+
+    Raises:
+        ConfigError: If a package is missing, or there is nothing where it should log to.
+    """
+    if options.mlflow:
+        connect(options.mlflow)
+    if options.wandb:
+        from minmax_tune.report.wandb import check_wandb  # with W&B, which takes its time
+
+        check_wandb(options.wandb)
+
+
+def make_loggers(record: Search) -> list[Callback]:
+    """Make the loggers beside the search's own record."""
+    loggers: list[Callback] = [MlflowLogger(record, record.options.mlflow)] if record.options.mlflow else []
+    if record.options.wandb:
+        from minmax_tune.report.wandb import WandbLogger
+
+        loggers.append(WandbLogger(record, record.options.wandb))
+    return loggers
 
 
 def _left(record: Search) -> int:

@@ -75,7 +75,8 @@ def run(record: Search, callbacks: Sequence[tune.Callback], stopper: SearchStopp
                 scheduler=make_scheduler(options, images, record.studies, searcher.out_of_memory.add),
                 num_samples=-1,  # the searcher knows when it has finished
                 reuse_actors=not options.fresh_workers,
-                trial_dirname_creator=lambda trial: f"{trial.config['study']}_{trial.config['number']}",
+                trial_dirname_creator=_name,
+                trial_name_creator=_name,
             ),
             run_config=tune.RunConfig(
                 name=TRIALS,
@@ -93,6 +94,10 @@ def run(record: Search, callbacks: Sequence[tune.Callback], stopper: SearchStopp
             searcher.close(stopper.reason)
         finally:
             ray.shutdown()
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['study']}_{trial.config['number']}"
 
 
 def connect(address: str) -> None:
