@@ -16,6 +16,7 @@ from ray.tune import Callback
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.secrets import hide
 from minmax_tune.confirmation import Confirmation
+from minmax_tune.folders import new_folder
 from minmax_tune.options import PROG, Command, Options, flag
 from minmax_tune.queue import grid, plan, reconcile, retry_errored, withdraw
 from minmax_tune.report.mlflow import MlflowLogger, connect
@@ -24,7 +25,7 @@ from minmax_tune.report.results import Report
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper, request_stop
 from minmax_tune.storage import open_storage
-from minmax_tune.study import Search, new_folder
+from minmax_tune.study import Search
 from minmax_tune.tuner import SIGNALS, only_one, run
 from minmax_tune.upgrade import clean
 from minmax_tune.validation import check_resources, check_sampler, prepare, read_changed_space

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from minmax_plugin.secrets import hide
 from minmax_tune.addresses import take_out
 from minmax_tune.commit import code_commit
 from minmax_tune.files import write_text, writing
+from minmax_tune.folders import LOCK, new_folder
 from minmax_tune.memory import HeldStorage, Tally, counted
 from minmax_tune.options import ADDRESSES, Options
 from minmax_tune.outages import Outages
@@ -37,12 +37,9 @@ from minmax_tune.space.changed import Kind, kinds_of
 from minmax_tune.space.paths import trial_config
 from minmax_tune.space.renamed import present_space, use_present_names
 from minmax_tune.space.space import Space
-from minmax_tune.storage import DATABASE, open_storage
+from minmax_tune.storage import open_storage
 
 NO_PASSWORD = "holds_no_password"  # in search.json, where no earlier version has written a part of the folder
-LOCK = "lock"  # file that the process of a search holds
-# Files of a search that was killed before it was written down. SQLite has a journal for open transactions.
-UNBEGUN = (LOCK, "base", DATABASE, f"{DATABASE}-journal", "space.json", ".search.*.json")
 REPORTS = "reports.jsonl"  # in a trial's folder: all that it measured, so that it can resume after a restart
 STOP = "stop"  # in a trial's folder: who asked for its end
 TRIALS = "trials"  # folder of the trials within that of their search
@@ -375,19 +372,6 @@ class Search(EmptyPickle):
 def source(attributes: Mapping[str, Any]) -> str | None:
     """Return where a trial comes from, by its user attributes. Version 0.1.0 named it ``origin``."""
     return attributes.get("source", attributes.get("origin"))
-
-
-def new_folder(folder: Path, options: Options) -> None:
-    """Make the folder of a new search.
-
-    Raises:
-        ConfigError: If it holds something else, or cannot be made.
-    """
-    with writing(f"--storage-path={options.storage_path!r}: {folder}"):
-        others = folder.iterdir() if folder.exists() else ()
-        if any(not any(fnmatch(path.name, left) for left in UNBEGUN) for path in others):
-            raise ConfigError(f"--name={folder.name!r}: {folder} exists already; give another name.")
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _new_study(storage: BaseStorage, name: str, folder: Path, options: Options) -> optuna.Study:

@@ -20,13 +20,14 @@ from minmax_plugin.errors import ClusterError, ConfigError
 from minmax_plugin.hosts import host_of
 from minmax_plugin.secrets import hide
 from minmax_tune.files import writing
+from minmax_tune.folders import LOCK
 from minmax_tune.machine import count_cores, socket_folder
 from minmax_tune.nodes import check_nodes, source_folders
 from minmax_tune.options import Options
 from minmax_tune.schedulers import make_scheduler
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.stopping import SearchStopper
-from minmax_tune.study import LOCK, TRIALS, Search
+from minmax_tune.study import TRIALS, Search
 from minmax_tune.trial.run import run_trial
 
 # Ray's own snapshots of a search, which nothing reads: where the disk is full, each is a traceback.
