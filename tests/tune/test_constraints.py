@@ -49,6 +49,7 @@ MALFORMED = [
     (BELOW, [], ["lr < 1"], "the soft constraint 'lr < 1' must be a number, 0 or less where it is met, but is True"),
     (BELOW, ["lr > 2"], [], "its constraints leave no point: each of 1000 points"),
     ({**BELOW, "points": [{"lr": 1.0}]}, ["lr < 0.5"], [], "points: {'lr': 1.0} breaks the constraint 'lr < 0.5'"),
+    (BELOW, [], ["lr" + " + 1" * 100], "soft_constraints.0: String should have at most 400 characters"),
     ({**BELOW, "constraints": "lr < 1"}, None, [], "constraints: Input should be a valid list"),
 ]
 
@@ -79,6 +80,8 @@ def test_a_python_space_has_functions_for_constraints():
     assert space.violations({"a": 0.2, "b": 1.0}) == {"late": pytest.approx(0.1)}
     with pytest.raises(SpaceError, match=r"'<lambda>' cannot be computed at .*: KeyError: 'c'"):
         Space.load({"python": PYTHON.replace('params["a"]', 'params["c"]')}).check({})
+    with pytest.raises(SpaceError, match="SOFT_CONSTRAINTS has several functions named 'late': give each a name"):
+        Space.load({"python": PYTHON.replace("[late]", "[late, late]")})
     with pytest.raises(SpaceError, match="CONSTRAINTS must be a list of functions, but got 1"):
         Space.load({"python": "CONSTRAINTS = 1\n" + PYTHON.split("\n", 2)[2]})
 

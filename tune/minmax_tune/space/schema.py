@@ -152,4 +152,6 @@ class SpaceFile(BaseModel):
     space: dict[str, Annotated[Float | Int | Choice | Fragments, Field(discriminator="type")]] = Field(min_length=1)
     points: list[dict[str, Scalar]] = []
     constraints: list[str] = []
-    soft_constraints: list[str] = []
+    soft_constraints: list[
+        Annotated[str, Field(max_length=400)]
+    ] = []  # databases limit the keys of Optuna's attributes

@@ -364,6 +364,9 @@ def _functions(names: Mapping[str, Any], name: str) -> list[Constraint]:
     functions = names.get(name, [])
     if not (isinstance(functions, list) and all(callable(function) for function in functions)):
         raise SpaceError(f"{name} must be a list of functions, but got {functions!r}.")
+    for function in functions:
+        if [other.__name__ for other in functions].count(function.__name__) > 1:
+            raise SpaceError(f"{name} has several functions named {function.__name__!r}: give each a name of its own.")
     return [Constraint(function.__name__, function) for function in functions]
 
 
