@@ -47,6 +47,7 @@ MALFORMED = [
     (BELOW, ["lr + 1"], [], "the constraint 'lr \\+ 1' must be true or false, but is 1"),
     (BELOW, ["lr < 'a'"], [], "the constraint \"lr < 'a'\" cannot be computed at .*: TypeError"),
     (BELOW, [], ["lr < 1"], "the soft constraint 'lr < 1' must be a number, 0 or less where it is met, but is True"),
+    (BELOW, ["lr['a']"], [], "cannot be computed at .*: TypeError: it has no value"),
     (BELOW, ["lr > 2"], [], "its constraints leave no point: each of 1000 points"),
     ({**BELOW, "points": [{"lr": 1.0}]}, ["lr < 0.5"], [], "points: {'lr': 1.0} breaks the constraint 'lr < 0.5'"),
     (BELOW, [], ["lr" + " + 1" * 100], "soft_constraints.0: String should have at most 400 characters"),

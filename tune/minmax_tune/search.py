@@ -111,9 +111,10 @@ def resume(request: Command) -> int:
             parts = [record, Confirmation(record)] if options.confirm else [record]
             again = sum(map(reconcile, parts))
             errored = sum(map(retry_errored, parts)) if request.retry_errored else 0
-            if changes := [f"{flag(name)} {value}" for name, value in request.given.items() if name in CHANGEABLE]:
+            changes = [f"{flag(name)} {value}" for name, value in request.given.items() if name in CHANGEABLE]
+            if changes or "kinds" in record.stored():  # one whose space has changed may have been killed just then
                 withdrawn = withdraw(record, grid=options.sampler != before.sampler)
-                record.log(f"changed: {', '.join(changes)}; {withdrawn} trials withdrawn from the queue")
+                record.log(f"changed: {', '.join(changes) or 'nothing'}; {withdrawn} trials withdrawn from the queue")
             plan(record, record.configs)
             record.log(f"resumed: {again} interrupted and {errored} failed trials again, {request.extend} more a study")
         except Exception:  # nothing ran, so the corrected line must not extend it again

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, Undefined, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from minmax_plugin.errors import SpaceError
@@ -104,7 +104,10 @@ def read_expression(text: str, entries: Collection[str]) -> Constraint:
     def compute(params: Mapping[str, Any]) -> Any:
         if not found.keys() <= params.keys():
             return None
-        return evaluate(**{variable: params[name] for name, variable in found.items()})
+        value = evaluate(**{variable: params[name] for name, variable in found.items()})
+        if isinstance(value, Undefined):
+            raise TypeError("it has no value")
+        return value
 
     return Constraint(text, compute)
 
