@@ -120,9 +120,8 @@ class Space:
         Raises:
             SpaceError: If it does not fit. The message names the setting, the config and the nearest setting.
         """
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study, allowed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), 0
         drawn: dict[str, BaseDistribution] = {}
-        allowed = 0
         for _ in range(MAX_DRAWS):
             trial = study.ask()
             settings = self.draw(trial)
