@@ -76,6 +76,8 @@ def kill_and_resume(folder: Path, trials: int, kills: int, storage: str | None, 
         known |= complete
         seen.append(len(complete))
     again = sum("retry_of" in trial.user_attrs for trial in stored)
+    if copies := sum("same settings" in trial.user_attrs.get("reason", "") for trial in stored):
+        raise RuntimeError(f"{copies} trials were not played: they repeat others")
     return [kills, ", ".join(map(str, seen[:-1])), again, seen[-1], changed]
 
 
