@@ -61,13 +61,12 @@ def kill_and_resume(folder: Path, trials: int, kills: int, storage: str | None, 
     for threshold in [*sorted(moments.sample(range(trials), kills)), None]:
         command = [sys.executable, "-m", "experiments.simulated_kills", "--play", str(folder), "--trials", str(trials)]
         command += ["--storage", storage] if storage else []
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert run.stdout is not None
-        for line in run.stdout:
-            if threshold is not None and int(line) >= threshold:
-                time.sleep(moments.uniform(0, 0.1))  # anywhere in the work for a trial
-                run.kill()
-        run.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+            assert run.stdout is not None
+            for line in run.stdout:
+                if threshold is not None and int(line) >= threshold:
+                    time.sleep(moments.uniform(0, 0.1))  # anywhere in the work for a trial
+                    run.kill()
         stored = read_trials(folder, NAME, storage)
         complete = {trial.number: trial.value for trial in stored if trial.state.name == "COMPLETE"}
         changed = sum(complete.get(number) != value for number, value in known.items())
