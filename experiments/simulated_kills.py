@@ -74,9 +74,7 @@ def kill_and_resume(folder: Path, trials: int, kills: int, storage: str | None, 
         changed = sum(complete.get(number) != value for number, value in known.items())
         ended = is_consistent(stored, known, trials) if threshold is None else run.returncode == -signal.SIGKILL
         if changed or not ended or (threshold is None and run.returncode):
-            raise RuntimeError(
-                f"{changed} finished trials are lost or changed, {len(complete)} are complete; exit code {run.returncode}"
-            )
+            raise RuntimeError(f"{changed} lost or changed, {len(complete)} complete, exit code {run.returncode}")
         known |= complete
         seen.append(len(complete))
     again = sum("retry_of" in trial.user_attrs for trial in stored)
