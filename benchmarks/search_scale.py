@@ -130,7 +130,8 @@ class Simulation:
         self._begin(record)
 
     def _begin(self, record: Search) -> None:
-        self.record, self.sampler = record, TimedTPE(seed=1)
+        trials = len(record.studies[NAME].get_trials(deepcopy=False))
+        self.record, self.sampler = record, TimedTPE(seed=1 + trials)  # a resumed search draws no point again
         self.sampler.at_random = True
         with unittest.mock.patch.object(searching, "make_sampler", return_value=self.sampler):
             self.searcher = StudySearcher(self.record, SearchStopper(None))

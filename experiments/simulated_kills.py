@@ -11,6 +11,7 @@ import contextlib
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from benchmarks.tables import ROOT, commit, markdown
 from experiments.search_kills import STORAGES, is_consistent, read_trials, storage_of
 
 RESULT = ROOT / "experiments/results/simulated_kills.md"
+RUNNING = 20  # trials at a time
 HEADER = ("storage", "kills", "complete at each kill", "run again", "complete in the end", "lost or changed", "minutes")
 
 
@@ -32,7 +34,7 @@ def play(folder: Path, trials: int, storage: str | None) -> None:
     """Play a search to its end, and say after each trial how many have finished."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    simulation = Simulation(folder, trials, running=20, storage=storage)
+    simulation = Simulation(folder, trials, running=RUNNING, storage=storage)
     while simulation.running:
         simulation.step()
         print(simulation.finished, flush=True)
@@ -58,24 +60,26 @@ def kill_and_resume(folder: Path, trials: int, kills: int, storage: str | None, 
     moments = random.Random(seed)
     known: dict[int, float | None] = {}
     seen: list[int] = []
-    for threshold in [*sorted(moments.sample(range(trials), kills)), None]:
+    for threshold in [*sorted(moments.sample(range(trials - RUNNING), kills)), None]:
         command = [sys.executable, "-m", "experiments.simulated_kills", "--play", str(folder), "--trials", str(trials)]
         command += ["--storage", storage] if storage else []
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        assert run.stdout is not None
-        for line in run.stdout:
-            if threshold is not None and int(line) >= threshold:
-                time.sleep(moments.uniform(0, 0.1))  # anywhere in the work for a trial
-                run.kill()
-        run.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+            assert run.stdout is not None
+            for line in run.stdout:
+                if threshold is not None and int(line) >= threshold:
+                    time.sleep(moments.uniform(0, 0.1))  # anywhere in the work for a trial
+                    run.kill()
         stored = read_trials(folder, NAME, storage)
         complete = {trial.number: trial.value for trial in stored if trial.state.name == "COMPLETE"}
         changed = sum(complete.get(number) != value for number, value in known.items())
-        if changed or (threshold is None and not (run.returncode == 0 and is_consistent(stored, known, trials))):
-            raise RuntimeError(f"{changed} finished trials are lost or changed, {len(complete)} are complete")
+        ended = is_consistent(stored, known, trials) if threshold is None else run.returncode == -signal.SIGKILL
+        if changed or not ended or (threshold is None and run.returncode):
+            raise RuntimeError(f"{changed} lost or changed, {len(complete)} complete, exit code {run.returncode}")
         known |= complete
         seen.append(len(complete))
     again = sum("retry_of" in trial.user_attrs for trial in stored)
+    if copies := sum("same settings" in trial.user_attrs.get("reason", "") for trial in stored):
+        raise RuntimeError(f"{copies} trials were not played: they repeat others")
     return [kills, ", ".join(map(str, seen[:-1])), again, seen[-1], changed]
 
 
