@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from minmax_plugin import ConstantRate, MinMaxGame, Outlier, PairedBatch, Player, Restore
 
 CYCLES = 1000
-POLICIES = {"constant": ConstantRate(rate=0.3), "outlier": Outlier(threshold=2.0, window=50)}
-REASONS = {"constant": ("improved", "chance", "worse"), "outlier": ("warm-up", "usual", "outlier of f")}
+POLICIES = {"constant": ConstantRate(rate=0.3), "outlier": Outlier(threshold=1.5, window=50)}
+REASONS = {"constant": ("improved", "chance", "worse"), "outlier": ("warm-up", "usual", "outlier of f", "repeated")}
 
 
 def worker(rank, ranks, folder, policy):
