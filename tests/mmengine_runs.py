@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper, OptimWrapperDict
 from mmengine.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
@@ -203,8 +203,8 @@ def train(cfg, folder, look=None, resume=None):
 
 
 def checkpoint(folder, iteration):
-    with torch.serialization.safe_globals([HistoryBuffer]):  # the fork of MMEngine takes it off torch's list
-        return torch.load(Path(folder) / f"iter_{iteration}.pth", weights_only=True)
+    # MMEngine resumes with weights_only=True; its fork takes what that needs off torch's list again
+    return torch.load(Path(folder) / f"iter_{iteration}.pth", weights_only=False)
 
 
 def decisions(folder):
