@@ -5,6 +5,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy
@@ -48,8 +49,10 @@ def _import_mmagic():
     numpy.bool8 = numpy.bool_  # its name before NumPy 2
     sys.meta_path.insert(0, _Finder())
     try:
-        for name in ("models", "datasets", "datasets.transforms", "engine", "visualization", "evaluation"):
-            importlib.import_module(f"mmagic.{name}")
+        with warnings.catch_warnings():  # of MMagic's own lines, where they are compiled for the first time
+            warnings.simplefilter("ignore")
+            for name in ("models", "datasets", "datasets.transforms", "engine", "visualization", "evaluation"):
+                importlib.import_module(f"mmagic.{name}")
     finally:
         del sys.meta_path[0], numpy.bool8
         for name in [name for name, module in sys.modules.items() if isinstance(module, _StandIn)]:

@@ -203,7 +203,8 @@ def train(cfg, folder, look=None, resume=None):
 
 
 def checkpoint(folder, iteration):
-    return torch.load(Path(folder) / f"iter_{iteration}.pth", weights_only=True)
+    # MMEngine resumes with weights_only=True; its fork takes what that needs off torch's list again
+    return torch.load(Path(folder) / f"iter_{iteration}.pth", weights_only=False)
 
 
 def decisions(folder):

@@ -28,7 +28,8 @@ from minmax_plugin.recorder import log_values
 from minmax_plugin.settings import MinMaxSettings
 from minmax_plugin.weight_reading import weight_readers
 
-LEAST_SAMPLES = 8  # for an evaluation of f; fewer would not give groups for a standard error
+LEAST_SAMPLES = 8  # for an evaluation of f; batch norm takes the statistics of these
+GROUPS = 4  # evaluations on different batches, whose spread is the standard error
 
 
 @HOOKS.register_module()
@@ -276,12 +277,11 @@ class MinMaxHook(HostedGame, Hook):
         return torch.stack([self._reader.value(part) for part in parts])
 
     def load_pool(self) -> list[list[Any]]:
-        """Load small batches, each in groups where the standard error is needed."""
+        """Load small batches, in groups where the standard error is needed."""
         size = min(self._batch_size, max(LEAST_SAMPLES, round(self.settings.estimated.fraction * self._batch_size)))
-        groups = min(LEAST_SAMPLES, size) if self.settings.policy.needs_error else 1
-        number = self.settings.pool * self._batch_size // size
-        loader = self._runner.train_dataloader
-        parts = sample_batches(loader, number * groups, size // groups)
+        groups = GROUPS if self.settings.policy.needs_error else 1
+        number = max(groups, self.settings.pool * self._batch_size // size)
+        parts = sample_batches(self._runner.train_dataloader, number, size)
         return [parts[i : i + groups] for i in range(0, max(1, len(parts) - groups + 1), groups)]
 
     def _resume(self, state: dict[str, Any]) -> None:

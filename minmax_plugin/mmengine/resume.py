@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +19,7 @@ class ResumedData:
         then: A function that is called after them. It restores the random state.
     """
 
-    def __init__(self, batches: Iterator[Any], taken: int, then: Callable[[], None]) -> None:
+    def __init__(self, batches: Any, taken: int, then: Callable[[], None]) -> None:
         self._batches, self._left, self._then = batches, taken, then
 
     def __iter__(self) -> ResumedData:
@@ -31,6 +31,11 @@ class ResumedData:
         if self._left == 0:
             self._then()
         return batch
+
+    def skip_iter(self, taken: int) -> None:
+        """Take the batches that the run has had. The fork onedl-mmengine would skip them, into another order."""
+        for _ in range(taken):
+            next(self)
 
 
 def fixed_inputs(hooks: Iterable[Any]) -> list[dict[str, Any]]:

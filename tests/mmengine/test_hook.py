@@ -166,10 +166,10 @@ def test_mmengines_own_average_and_its_validation_see_incumbents(tmp_path):
 def test_a_resumed_run_continues_to_the_last_bit(tmp_path, name, at, record):
     hook = dict(acceptance=dict(type="constant", rate=0.3), record=True)
     whole, losses = train(of(name, hook, interval=at), tmp_path / "whole")
+    before = checkpoint(tmp_path / "whole", at)["minmax"]["game"]["decisions"]
     path = tmp_path / "whole" / f"iter_{at}.pth"
     resumed, again = train(of(name, hook, interval=at), tmp_path / "resumed", resume=path)
     assert again.losses == losses.losses[at:]
-    before = torch.load(path, weights_only=True)["minmax"]["game"]["decisions"]
     assert decisions(tmp_path / "resumed") == decisions(tmp_path / "whole")[before:]
     ends = [checkpoint(tmp_path / run, 18) for run in ("whole", "resumed")]
     for part in ("state_dict", "optimizer", "minmax", "param_schedulers"):
