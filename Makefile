@@ -3,18 +3,18 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
-.PHONY: demo test test-slow matrix mmengine experiments speed gpu docs lint types setup clean
+.PHONY: demo test test-slow test-pythons matrix mmengine experiments speed gpu docs lint types setup clean
 
 setup: $(VENV)/.complete
 
 # The order matters: mmcv and mmgen build only with torch, setuptools<81 and wheel in place, and without
 # pip's build isolation.
 $(VENV)/.complete: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.11 ...")'
 	@echo "Setting up $(VENV), once: PyTorch, Ray, Optuna and MMGeneration, some 7 GB on disk. It takes about 4 minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision "setuptools<81" wheel
-	$(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"
+	PYTHONPATH=toolkit_build $(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"
 	$(VENV)/bin/python -c 'import yapf'  # it writes a cache the first time, which two processes at once would tear
 	touch $@
 
@@ -26,6 +26,10 @@ test: setup
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow -n 2 --dist loadfile --durations=15
+
+# the core's tests on every Python from 3.10 on that is found, or on those of PYTHONS="3.12 3.13"
+test-pythons: setup
+	VENV=$(VENV) tests/on_pythons.sh $(PYTHONS)
 
 # every family of stock configs, and the table of them in the docs
 matrix: setup

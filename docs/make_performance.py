@@ -106,6 +106,32 @@ def importing() -> str:
     )
 
 
+def devices() -> str:
+    """What the device suite found on each device: how many checks passed, the costs, and the map."""
+    if not (RESULTS / "device.csv").exists():
+        return "No device has been measured yet.\n"
+    texts = []
+    for device, frame in pandas.read_csv(RESULTS / "device.csv", dtype={"python": str}).groupby("device"):
+        checks, measured = frame[frame["result"] != "measured"], frame[frame["result"] == "measured"]
+        results = checks["result"].str.partition(":")[0].value_counts()
+        rows = [
+            [row.check, row.case, f"{row.value:.2f}" if pandas.isna(row.low) else interval(row)]
+            for row in measured.itertuples()
+        ]
+        about = frame.iloc[0]
+        found = ", ".join(f"{count} {result}" for result, count in results.items())
+        texts.append(
+            f"{device}, torch {about['torch']}, Python {about['python']}, at {about['commit']}. Checks: {found}.\n\n"
+            + markdown(["measured", "case", "value"], rows)
+        )
+    return "\n\n".join(texts) + "\n"
+
+
+def interval(row: object) -> str:
+    """A value with its interval."""
+    return f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"  # type: ignore[attr-defined]
+
+
 def where(frame: pandas.DataFrame) -> str:
     """The machines and commits of the measurements."""
     return ", ".join(sorted(set(frame["device"] + " at " + frame["commit"])))
@@ -113,7 +139,7 @@ def where(frame: pandas.DataFrame) -> str:
 
 PARTS = {
     PAGE: {"overview": overview},
-    DETAILS: {"steps": steps, "quality": quality, "loop": loop, "import": importing},
+    DETAILS: {"steps": steps, "quality": quality, "loop": loop, "import": importing, "devices": devices},
 }
 
 

@@ -66,7 +66,8 @@ class Player:
 
     def gradient_norm(self) -> Tensor:
         """Euclidean norm of the present gradient, a scalar on its device; 0 where there is none."""
-        return _norm([p.grad for p in self.parameters if p.grad is not None])
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return _norm([g.coalesce().values() if g.is_sparse else g for g in gradients])  # torch 2.6 has no sparse norm
 
 
 def players_of(

@@ -1,6 +1,6 @@
 """Check and measure the core on a device: ``python -m benchmarks.device --device cuda``, or ``make gpu``.
 
-It needs torch and this repository, and no network. It takes under 8 minutes, and writes
+It needs torch and this repository, and no network. It is made to take under 8 minutes on a GPU. It writes
 ``benchmarks/results/device.csv``, from which docs/performance-details.md is made. ``--short`` does all checks and
 measures next to nothing, in a minute on a CPU, and writes no table.
 """
