@@ -30,7 +30,7 @@ class Comparison:
         norm_new: The same at the proposal, after the response.
         changes: The changes of f and of the norm in the last proposals, accepted or not: as many as the policy's
             ``memory``.
-        rejections: The number of proposals from this incumbent that were rejected so far, all in a row.
+        rejections: The number of finite proposals from this incumbent that were rejected so far, in a row.
 
     Examples:
         >>> Comparison(index=3, f_old=1.0, f_new=0.5, draw=0.7).standard_error

@@ -34,7 +34,7 @@ class Outlier(Acceptance):
         window: The number of recent proposals, 1 or more.
         warmup: The number of changes in the window below which everything finite is accepted. It is 1 or more, and
             at most ``window``.
-        retries: The rejections in a row after which a finite proposal is accepted, 1 or more.
+        retries: The rejections in a row after which an outlier is accepted, 1 or more. What is not finite never is.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -69,13 +69,11 @@ class Outlier(Acceptance):
         return self.window
 
     def __call__(self, c: Comparison) -> tuple[bool, str]:
-        if c.rejections >= self.retries:
-            return True, "repeated"
         pairs = (c.f_old, c.f_new), (c.norm_old, c.norm_new)
         recent = [[change[i] for change in c.changes if math.isfinite(change[i])] for i in range(len(SIGNALS))]
         for name, (old, new), changes in zip(SIGNALS, pairs, recent, strict=True):
             if len(changes) >= self.warmup and self._stands_out(old, new, changes):
-                return False, f"outlier of {name}"
+                return (True, "repeated") if c.rejections >= self.retries else (False, f"outlier of {name}")
         return True, "usual" if len(recent[0]) >= self.warmup else "warm-up"
 
     def _stands_out(self, old: float, new: float, changes: Sequence[float]) -> bool:

@@ -101,7 +101,7 @@ class Outlier:
 
     def __post_init__(self) -> None:
         self._recent: Window | None = None
-        self._rejections: Tensor | int = 0  # in a row, of each run
+        self._rejections: Tensor | int = 0  # of finite proposals in a row, of each run
 
     def __call__(self, index: int, old: Tensor, new: Tensor, draw: Tensor) -> Tensor:
         if self._recent is None:
@@ -111,7 +111,7 @@ class Outlier:
         self._recent.add(change)  # of a rejected proposal too, as in the product
         usual, finite = (each.view(-1, new.shape[-1]).all(0) for each in (usual, change.isfinite()))
         accepted = usual | (torch.as_tensor(self._rejections >= self.retries) & finite)
-        self._rejections = torch.where(accepted, 0, self._rejections + 1)
+        self._rejections = torch.where(accepted, 0, self._rejections + finite.long())
         return accepted
 
 

@@ -71,7 +71,7 @@ DRIFT = [
     ("policy", "values", "reasons"),
     [
         (Strict(), VALUES, {"initial", "improved", "worse", "non-finite"}),
-        (Outlier(window=4, warmup=2), DRIFT, {"initial", "warm-up", "usual", "outlier of f", "repeated", "non-finite"}),
+        (Outlier(window=4, warmup=2), DRIFT, {"initial", "warm-up", "usual", "outlier of f", "non-finite"}),
     ],
     ids=["strict", "outlier"],
 )
