@@ -23,8 +23,8 @@ class Decision:
         standard_error: The standard error of f_new − f_old; NaN where there is none.
         accepted: Whether the proposal was accepted.
         reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``,
-            ``usual``, ``warm-up``, ``repeated`` or ``outlier of ...`` (the rule for outliers), ``non-finite``, ``patience``, or a
-            control's name.
+            ``usual``, ``warm-up``, ``repeated`` or ``outlier of ...`` (the rule for outliers), ``non-finite``,
+            ``patience``, or a control's name.
         rejections: The number of rejections in a row, this one included.
 
     Examples:
