@@ -119,7 +119,7 @@ def _difference(frame: pandas.DataFrame, name: str) -> str:
     plain = "r1" if METHODS[name].losses == R1 else "gda"
     of_seed = frame.pivot_table("trained", "seed", "method")
     differences = (of_seed[name] - of_seed[plain]).dropna() if plain in of_seed else pandas.Series(dtype=float)
-    if len(differences) < 2:
+    if len(differences) < 3:
         return "–"
     return f"{differences.mean():+.3f} ± {student(differences):.3f} ({len(differences)} seeds)"
 
