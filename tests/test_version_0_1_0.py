@@ -50,7 +50,8 @@ def test_the_source_of_a_trial_is_read_by_its_earlier_name(left):
     record = Search.open(left / "search")
     study = record.studies["short"]
     assert "origin" in study.trials[0].user_attrs
-    study.set_user_attr(WARM_POINTS, [[{"lr": 0.5}, {"origin": "warm start: short trial 3"}]])
+    point = record.space.points[0]
+    study.set_user_attr(WARM_POINTS, [[point, {"origin": "warm start: short trial 3"}]])
     before = [source(t.user_attrs) for t in study.trials]
     assert before[0] == "baseline"
     plan(record, record.configs)
