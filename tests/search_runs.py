@@ -61,7 +61,7 @@ def space_file(folder, kinds=("none",)):
     content = {
         "space": {
             "optimizer.generator.lr": {"type": "float", "low": 1e-4, "high": 2e-3, "log": True},
-            "trouble": {"type": "choice", "options": list(kinds), "keys": ["custom_hooks.2.kind"]},
+            "trouble": {"type": "choice", "options": list(dict.fromkeys(kinds)), "keys": ["custom_hooks.2.kind"]},
         },
         "points": [{"trouble": kind} for kind in kinds],
     }
