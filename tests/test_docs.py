@@ -71,7 +71,7 @@ def test_the_commands_of_opting_in_run(tmp_path):
     commands, _on_several_gpus = snippets("opt-in.md", "bash")  # which the page says is not run
     pictures = write_images(tmp_path) / "images" / "64"
     few = "total_iters=2 data.samples_per_gpu=2 data.workers_per_gpu=0"
-    commands = commands.replace("PICTURES", f"{pictures} {few}")
+    commands = commands.replace("\\\n", "").replace("PICTURES", f"{pictures} {few}")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for command in commands.strip().splitlines():
         # the console scripts of an install are these modules
