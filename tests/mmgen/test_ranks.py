@@ -50,7 +50,7 @@ def test_two_ranks_train_one_pair_of_networks_by_the_documented_command(tmp_path
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     _, *command = shlex.split(COMMAND.replace("CONFIG", str(config)).replace("per-node=4", "per-node=2"))
-    command += ["--work-dir", str(tmp_path / "work"), "--diff-seed"]
+    command += ["--work-dir", str(tmp_path / "run"), "--diff-seed"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (weights, batches, _), (others, other_batches, (_, ranks)) = (
@@ -61,5 +61,5 @@ def test_two_ranks_train_one_pair_of_networks_by_the_documented_command(tmp_path
     assert not set(batches) & set(other_batches)
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
-    assert (tmp_path / "work/ckpt/work/iter_60.pth").exists()
-    assert "10 cycles" in next((tmp_path / "work").glob("*.log")).read_text()
+    assert (tmp_path / "run/ckpt/run/iter_60.pth").exists()
+    assert "10 cycles" in next((tmp_path / "run").glob("*.log")).read_text()
