@@ -79,4 +79,4 @@ types: setup
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) $(MMENGINE)
+	rm -rf $(VENV) $(MMENGINE) .venv-3.*

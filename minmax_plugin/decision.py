@@ -22,9 +22,9 @@ class Decision:
         f_new: The value of f at the proposal, after the response.
         standard_error: The standard error of f_new − f_old; NaN where there is none.
         accepted: Whether the proposal was accepted.
-        reason: ``initial`` (no f_old yet), ``no proposal``, ``improved``, ``chance``, ``worse``,
-            ``usual``, ``warm-up``, ``repeated`` or ``outlier of ...`` (the rule for outliers), ``non-finite``,
-            ``patience``, or a control's name.
+        reason: Why, in a word or two. ``initial`` means that there is no f_old yet. The paper's rules say ``improved``,
+            ``chance`` or ``worse``. The rule for outliers says ``warm-up``, ``usual``, ``outlier of ...`` or
+            ``repeated``. Others are ``no proposal``, ``non-finite``, ``patience``, and a control's name.
         rejections: The number of rejections in a row, this one included.
 
     Examples:

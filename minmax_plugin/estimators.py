@@ -207,8 +207,8 @@ class PairedBatch(FreshBatch):
         modules: As for :class:`FreshBatch`.
         seed: As for :class:`FreshBatch`.
         batches: As for :class:`FreshBatch`.
-        hold: The number of decisions on one batch. What changes f between a decision and the next proposal is then
-            not seen in f_old, such as spectral norm's vectors that the min player's own training pass moves. 1 sees it.
+        hold: The number of decisions on one batch. f may also change between a decision and the next proposal, because
+            the min player's training pass moves spectral norm's vectors. f_old sees that only with 1.
 
     Raises:
         ValueError: For an argument of the wrong kind, or ``batches`` or ``hold`` below 1.
