@@ -62,7 +62,7 @@ PARTS = {
 }
 REPORTS = 3  # measurements of each trial
 NAME = "four_gaussians"
-ADAM = {
+ADAM: dict[str, dict[str, Any]] = {
     "lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
     "betas.0": {"type": "float", "low": 0.0, "high": 0.9},
     "betas.1": {"type": "float", "low": 0.9, "high": 0.999},

@@ -51,7 +51,7 @@ def test_a_search_runs_with_another_host(tmp_path, monkeypatch, options):
     for name in ("first", "second"):
         reports = []
         monkeypatch.setattr(trial, "tune", SimpleNamespace(report=reports.append))
-        trial.run_trial({**searcher.suggest(name), **fixed, "cpus": 1, "gpus": 0})
+        trial.run_trial({**searcher.suggest(name), **fixed, "cpus": 1, "gpus": 0, "at_once": 1})
         assert [report["images"] for report in reports] == [1, 2, 3]
         searcher.on_trial_complete(name, reports[-1])
     ended = [(t.state, t.value) for t in record.studies["toy"].trials]

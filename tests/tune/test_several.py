@@ -21,7 +21,7 @@ from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.reporting import ReportHook
 from minmax_tune.study import Run
 from minmax_tune.trial import run as trial
-from minmax_tune.trial.distributed import LAUNCHER, PATIENCE, _whole, last_words, stop, train_apart
+from minmax_tune.trial.distributed import LAUNCHER, PATIENCE, _whole, last_words, side_by_side, stop, train_apart
 from minmax_tune.trial.reporters import FileReporter
 
 
@@ -34,7 +34,8 @@ def config(**overlay):
 
 
 def apart(cfg, folder):
-    return train_apart(cfg, folder, seed=3, checkpoint=None, metric="hq", processes=1)
+    training = train_apart(cfg, folder, seed=3, checkpoint=None, metric="hq", processes=1)
+    return (line for _, line in side_by_side({0: training}))
 
 
 @pytest.mark.slow

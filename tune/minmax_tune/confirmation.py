@@ -38,6 +38,7 @@ class Confirmation(Search):
         options = dataclasses.replace(
             search.options,
             seeds=1,
+            race=False,
             sampler="random",
             scheduler="none",
             grace=None,

@@ -24,6 +24,8 @@ PLACES = {"CONFIG": home, "FILE": home, "DIR": home, "URL": absolute, "URI": hom
 # What is searched where no config is given: from plain descent-ascent that collapses to a setting that trains.
 DEMO: dict[str, Any] = dict(configs=("four_gaussians_demo.py",), space="gan.yaml", num_samples=8, confirm=3)
 
+RACE_SEEDS = 3  # that two trials have in common, before a race judges them
+
 Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words, and the check
 NOT_NEGATIVE: Rule = ("0 or more", lambda value: value >= 0)
 AT_LEAST_2: Rule = ("2 or more", lambda value: value >= 2)
@@ -101,6 +103,7 @@ class Options:
         sampler: how Optuna proposes; MODULE:CLASS is any sampler of Optuna's that can be imported
         scheduler: how weak trials are stopped early
         resource: what early stopping counts, so that trials compare
+        race: after each round of seeds, whether a trial that is worse than the best one trains no more of them
         grace: what a trial may use before it is stopped: a share of all images (default: 0.25), or seconds
         collapse_below: end a trial when its objective is worse than V in three measurements in a row
         time_budget: end the search after so long (8h, 30m, 90s)
@@ -146,6 +149,7 @@ class Options:
 
     sampler: str = _how("tpe", "|".join((*SAMPLERS, "MODULE:CLASS")), SAMPLER, mutable=True)
     scheduler: str = _how("none", choices=("asha", "median", "none"), mutable=True)
+    race: bool = _how(False, mutable=True)
     resource: str = _how("images", choices=("images", "seconds"), mutable=True)
     grace: float | None = _how(None, "X", POSITIVE, mutable=True)
     collapse_below: float | None = _how(None, "V", FINITE)
@@ -205,6 +209,11 @@ class Options:
             raise ConfigError(
                 f"--sampler={self.sampler} knows one objective only, but {len(self.objectives)} were given: "
                 "choose tpe, nsga2, random, qmc or grid."
+            )
+        if self.race and (several or self.seeds <= RACE_SEEDS):
+            raise ConfigError(
+                f"--race compares one objective on {RACE_SEEDS} seeds before the next: give one --objective and "
+                f"--seeds {RACE_SEEDS + 1} or more, but got {len(self.objectives)} and {self.seeds}."
             )
         if self.scheduler == "none" and (self.grace is not None or self.resource != "images"):
             raise ConfigError("--grace and --resource belong to a scheduler: add --scheduler asha or median.")

@@ -23,6 +23,7 @@ from minmax_tune.failures import FailureKind
 from minmax_tune.memory import Ended, HeldStorage
 from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import enqueue, fail
+from minmax_tune.race import Race
 from minmax_tune.samplers import as_sampled, make_sampler
 from minmax_tune.scores import summary
 from minmax_tune.space.constraints import MAX_DRAWS
@@ -39,6 +40,7 @@ MAX_INITIAL_FAILURES = 3  # as many failures and nothing else, earlier ones incl
 class _Running(EmptyPickle):
     study: str
     trial: optuna.Trial
+    races: bool = False
     result: dict[str, Any] = dataclasses.field(default_factory=dict)  # the last; with its outcome once it has one
     steps: set[int] = dataclasses.field(default_factory=set)
 
@@ -76,10 +78,16 @@ class StudySearcher(EmptyPickle, Searcher):
         if isinstance(storage, HeldStorage):
             storage.outages.stopped = lambda: stopper.reason is not None
         self._ended = {name: Ended() for name in record.studies}
+        self._races: dict[str, Race] = {}
+        if record.options.race:
+            self._races = {name: Race(mode) for name in record.studies}
+            stopper.judge = self._judge
         self._trained_by: dict[str, dict[str, FrozenTrial]] = {name: {} for name in record.studies}  # their settings
         self._asked: dict[str, optuna.Study] = {}  # the studies as their samplers see them
         for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if self._races else ():
+                self._races[name].finish(trial.number, self._seed_scores(trial.user_attrs["runs"]))
             self._asked[name] = as_sampled(study, storage, record.space if "kinds" in record.stored() else None)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -130,7 +138,8 @@ class StudySearcher(EmptyPickle, Searcher):
         if record.options.duplicates == "copy" and (known := self._trained(name, settings)):
             self._repeat(name, trial, known)
             return _REPEATED
-        self._running[trial_id] = _Running(name, trial)
+        # The unmodified config trains all seeds, because all others are compared with it.
+        self._running[trial_id] = _Running(name, trial, races=name in self._races and not attrs.get("baseline"))
         self._stopper.requests[trial_id] = record.trial_folder(name, trial.number) / STOP
         return {
             "study": name,
@@ -208,6 +217,22 @@ class StudySearcher(EmptyPickle, Searcher):
                 trial.report(float(earlier), step=int(images))
                 running.steps.add(int(images))
 
+    def _judge(self, trial_id: str, result: dict[str, Any]) -> str | None:
+        """Say why a trial that has ended a round is to train no further, if it has lost the race."""
+        running = self._running[trial_id]
+        if not running.races or result["runs_ended"] < len(result["runs"]):
+            return None
+        return self._races[running.study].verdict(self._seed_scores(result["runs"]))
+
+    def _seed_scores(self, runs: list[dict[str, Any]]) -> dict[int, float]:
+        """Return the mean score of each seed that has been trained on all data sets."""
+        count = len(self._record.bases) if self._record.options.layout == "shared" else 1
+        whole = runs[: len(runs) // count * count]
+        return {
+            seeds[0]["seed"]: sum(run["metrics"].get(self.metric, math.nan) for run in seeds) / count
+            for seeds in (whole[i : i + count] for i in range(0, len(whole), count))
+        }
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._guarded(lambda: self._on_complete(trial_id, result or {}, error), None)
 
@@ -241,9 +266,13 @@ class StudySearcher(EmptyPickle, Searcher):
             self._fail(name, trial, FailureKind.DIVERGED, f"the objective {bad[0][0]!r} ended as {bad[0][1]!r}")
         elif outcome == "complete":
             study.tell(trial, [float(v) for v in values])
+            if name in self._races:
+                self._races[name].finish(trial.number, self._seed_scores(result["runs"]))
         else:
             images, by = result.get("images", 0), f"early by {self._record.options.scheduler}"
-            if trial_id in self._stopper.timed_out:
+            if trial_id in self._stopper.lost:
+                by = f"early by the race, {self._stopper.lost[trial_id]},"
+            elif trial_id in self._stopper.timed_out:
                 by = f"after its time of {self._record.options.trial_time:g} s"
             elif trial_id in self._stopper.stopped_by:
                 by = f"by {self._stopper.stopped_by[trial_id]}"

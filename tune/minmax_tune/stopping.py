@@ -6,6 +6,7 @@ import getpass
 import math
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ class SearchStopper(Stopper):
         self.timed_out: set[str] = set()  # ids of the trials that were stopped because their time was over
         self.requests: dict[str, Path] = {}  # the files that ask for the end of a trial, by its id
         self.stopped_by: dict[str, str] = {}  # who asked, by the ids of the trials that were stopped for it
+        self.judge: Callable[[str, dict[str, Any]], str | None] = lambda trial_id, result: None  # of a race
+        self.lost: dict[str, str] = {}  # why, by the ids of the trials that lost a race
         self.reason: str | None = None
         self.error: Path | None = None  # the traceback that explains it
 
@@ -92,7 +95,9 @@ class SearchStopper(Stopper):
             self.timed_out.add(trial_id)
         elif (request := self.requests.get(trial_id)) and request.exists():
             self.stopped_by[trial_id] = request.read_text()
-        return trial_id in self.timed_out or trial_id in self.stopped_by
+        elif verdict := self.judge(trial_id, result):
+            self.lost[trial_id] = verdict
+        return any(trial_id in ended for ended in (self.timed_out, self.stopped_by, self.lost))
 
     def stop_all(self) -> bool:
         if self._deadline is not None and time.monotonic() > self._deadline:

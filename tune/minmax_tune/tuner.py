@@ -58,17 +58,20 @@ def run(record: Search, callbacks: Sequence[tune.Callback], stopper: SearchStopp
     connect(options.address)
     try:
         gpus = gpus_per_trial(options)
-        slots, most = count_slots(record, gpus), options.max_concurrent or sys.maxsize
+        fitting, most = count_slots(record, gpus), options.max_concurrent or sys.maxsize
+        at_once = runs_at_once(record, fitting, gpus)
+        slots = sum(fit // at_once for fit in fitting)
         searcher.limit = min(slots + 1, most)  # one is asked for ahead, so that a free worker does not wait
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, most))  # they start together, not one by one
         tuner = tune.Tuner(
-            tune.with_resources(run_trial, {"cpu": options.cpus_per_trial, "gpu": gpus}),
+            tune.with_resources(run_trial, {"cpu": options.cpus_per_trial * at_once, "gpu": gpus * at_once}),
             param_space={
                 "bases": record.bases,
                 "objectives": record.objectives,
                 "collapse_below": options.collapse_below,
                 "cpus": options.cpus_per_trial,
                 "gpus": gpus,
+                "at_once": at_once,
                 "addresses": [address for address in (options.storage, options.mlflow) if address],
             },
             tune_config=tune.TuneConfig(
@@ -153,11 +156,11 @@ def gpus_per_trial(options: Options) -> float:
     return float(any(node["Resources"].get("GPU") for node in ray.nodes() if node["Alive"]))
 
 
-def count_slots(record: Search, gpus: float) -> int:
-    """Count the trials, with ``gpus`` GPUs each, that fit at a time.
+def count_slots(record: Search, gpus: float) -> list[int]:
+    """Count the trainings, with ``gpus`` GPUs each, that fit at a time.
 
     Returns:
-        The number of trials on all nodes.
+        The number on each node that has room for one.
 
     Raises:
         ConfigError: If none fits, or the nodes of a cluster differ.
@@ -179,7 +182,22 @@ def count_slots(record: Search, gpus: float) -> int:
             check_nodes(record.folder)
         except ClusterError as error:
             raise ConfigError(str(error)) from error
-    return sum(fitting)
+    return [fits for fits in fitting if fits]
+
+
+def runs_at_once(record: Search, fitting: Sequence[int], gpus: float) -> int:
+    """Count the runs of a trial that train side by side: more than one where there would be idle workers else.
+
+    Args:
+        record: The search.
+        fitting: The trainings that fit at a time, on each node.
+        gpus: The GPUs of a training.
+    """
+    left = sum(record.remaining(name) for name in record.studies)
+    runs = len(record.runs(next(iter(record.studies)), 0))
+    room = min(sum(fitting), record.options.max_concurrent or sys.maxsize) // max(1, left)
+    most = max(1, min(runs, room, *fitting))  # on one node
+    return next(n for n in range(most, 0, -1) if n == 1 or gpus * n <= 1 or not gpus * n % 1)  # Ray's rule of GPUs
 
 
 @contextlib.contextmanager

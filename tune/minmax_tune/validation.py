@@ -53,14 +53,17 @@ def prepare(options: Options) -> tuple[Space, dict[str, Config]]:
 
 
 def check_sampler(options: Options, space: Space) -> None:
-    """Refuse a sampler that cannot be used for a space.
+    """Refuse a sampler or a race that cannot be used for a space.
 
     Raises:
-        ConfigError: If it cannot be made, or would ignore the soft constraints of the space.
+        ConfigError: If the sampler cannot be made, or would ignore the soft constraints of the space. If the trials of
+            a race would have no seeds in common.
     """
     make_sampler(options, index=0, trials=0)
     if options.sampler == "cmaes" and space.soft_constraints:
         raise ConfigError("--sampler cmaes does not use the soft_constraints of the space: choose tpe, gp or nsga2.")
+    if options.race and "seed" in space.content.get("space", {}):
+        raise ConfigError("--race compares trials seed by seed, but the space has the entry 'seed': take it out.")
 
 
 def read_space(path: str) -> Space:

@@ -1,4 +1,4 @@
-"""A training on several GPUs: the toolkit's distributed launch in separate processes, watched by its trial."""
+"""Trainings in separate processes, watched by their trial: on several GPUs each, or several side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,41 @@ LAUNCHER = ("-m", "torch.distributed.run", "--standalone")
 REPORTER = "minmax_tune.trial.reporters:FileReporter"
 STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 
+Training = Generator[list[dict[str, Any]], None, None]  # yields what was measured since its last look
+
+
+def side_by_side(trainings: Mapping[int, Training]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Watch several trainings apart, and yield the measurements of each, with its key, as they come.
+
+    All of them end with the reader of this generator, and with the first that fails.
+
+    Args:
+        trainings: The trainings, as :func:`train_apart` makes them.
+    """
+    left = dict(trainings)
+    try:
+        while left:
+            for key, training in [*left.items()]:
+                found = next(training, None)
+                if found is None:
+                    del left[key]
+                yield from ((key, measured) for measured in found or [])
+            time.sleep(POLL_INTERVAL_S if left else 0)
+    finally:
+        for training in trainings.values():
+            training.close()
+
 
 def train_apart(
-    cfg: Config, folder: Path, seed: int, checkpoint: Path | None, metric: str, processes: int
-) -> Iterator[dict[str, Any]]:
-    """Train a config in separate processes, one for each GPU, and yield the measurements of the first.
+    cfg: Config,
+    folder: Path,
+    seed: int,
+    checkpoint: Path | None,
+    metric: str,
+    processes: int,
+    environment: Mapping[str, str] | None = None,
+) -> Training:
+    """Train a config in separate processes, one for each GPU, and yield the new measurements at each look.
 
     Each of them is ``minmax-train``, under PyTorch's launcher where there are several. They end with the reader of
     this generator. A trial that is stopped, or dies by an exception, leaves none behind. After a trial that is killed,
@@ -41,9 +71,10 @@ def train_apart(
         checkpoint: The checkpoint from which it continues, if any.
         metric: The primary objective.
         processes: The number of processes.
+        environment: Variables of their environment, besides those of this process.
 
     Yields:
-        The measurements, as the reporter writes them.
+        The measurements of the first process since the last look, as the reporter writes them.
 
     Raises:
         FloatingPointError: If the training stops itself, because it diverged.
@@ -58,14 +89,19 @@ def train_apart(
     command += ["--resume-from", str(checkpoint)] if checkpoint else []
     with open(output, "w") as words:
         # In a separate session, so that all of them can be ended together.
-        run = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, start_new_session=True)
+        run = subprocess.Popen(
+            command,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
     try:
         with open(measured) as lines:
             ended = False
             while not ended:
                 ended = run.poll() is not None  # before the last look
-                yield from map(json.loads, _whole(lines))
-                time.sleep(0 if ended else POLL_INTERVAL_S)
+                yield [json.loads(line) for line in _whole(lines)]
     finally:
         measured.unlink(missing_ok=True)
         stop(run, PATIENCE if processes > 1 else 0)
@@ -78,6 +114,30 @@ def train_apart(
             raise FloatingPointError(diverged[0].removeprefix(STOPPED))
         words_left = "\n".join(said)
         raise RuntimeError(f"the training ended with exit code {run.returncode}: {words_left}")
+
+
+def own_share(place: int, cpus: float, gpus: float) -> dict[str, str]:
+    """Return the variables that give one of several trainings its own cores and GPUs of those that a trial has.
+
+    Args:
+        place: The place of the training among them.
+        cpus: The cores of each.
+        gpus: The GPUs of each.
+
+    Examples:
+        >>> os.environ["CUDA_VISIBLE_DEVICES"] = "4,5,6,7"
+        >>> own_share(1, cpus=2, gpus=2)
+        {'OMP_NUM_THREADS': '2', 'CUDA_VISIBLE_DEVICES': '6,7'}
+        >>> own_share(1, cpus=1, gpus=0.5)["CUDA_VISIBLE_DEVICES"]
+        '4'
+        >>> del os.environ["CUDA_VISIBLE_DEVICES"]
+    """
+    share = {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
+    if gpus:
+        devices = os.environ["CUDA_VISIBLE_DEVICES"].split(",")  # Ray sets it
+        first = int(place * gpus + 1e-9)
+        share["CUDA_VISIBLE_DEVICES"] = ",".join(devices[first : first + max(1, int(gpus))])
+    return share
 
 
 def training(processes: int) -> list[str]:

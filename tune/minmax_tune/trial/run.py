@@ -18,7 +18,7 @@ import torch
 from ray import tune
 
 from minmax_plugin.errors import is_full_disk
-from minmax_plugin.hosts import Host, host_of, load_config
+from minmax_plugin.hosts import Config, Host, host_of, load_config
 from minmax_plugin.recorder import truncate_lines
 from minmax_plugin.secrets import hide
 from minmax_tune.addresses import know
@@ -26,7 +26,7 @@ from minmax_tune.failures import FailureKind
 from minmax_tune.files import write_text
 from minmax_tune.space.paths import trial_config
 from minmax_tune.study import REPORTS, STOP, Run
-from minmax_tune.trial.distributed import train_apart
+from minmax_tune.trial.distributed import own_share, side_by_side, train_apart
 from minmax_tune.trial.files import config_text, numbered
 
 COLLAPSE = 3  # measurements in a row
@@ -42,11 +42,11 @@ class NeverMeasured(Exception):
 
 @dataclasses.dataclass
 class TrialRunner:
-    """A trial at work: trains its runs one after the other, and scores it by their mean.
+    """A trial at work: trains its runs, one after the other or in rounds, and scores it by their mean.
 
-    ``images`` and ``seconds`` count over all its runs, and continue from their values after a restart. So trials
-    compare on an equal resource. It is the :class:`~minmax_plugin.hosts.Reporter` of its runs. Its arguments are part
-    of Ray's config of the trial.
+    The runs of a round train side by side, each in a process of its own. ``images`` and ``seconds`` count over all
+    runs, and continue from their values after a restart. So trials compare on an equal resource. Its arguments are
+    part of Ray's config of the trial.
 
     Args:
         folder: The folder of the trial.
@@ -55,7 +55,9 @@ class TrialRunner:
         settings: The settings that override them, by path.
         objectives: The objectives as (metric, mode), the primary one first.
         collapse_below: The limit of the primary objective. A trial must not stay worse.
-        gpus: The number of its GPUs. With several, each training runs in as many processes.
+        cpus: The CPU cores of each training.
+        gpus: The GPUs of each training. With several, it runs in as many processes.
+        at_once: The number of runs in a round.
     """
 
     folder: Path
@@ -64,16 +66,19 @@ class TrialRunner:
     settings: dict[str, Any]
     objectives: list[tuple[str, str]]
     collapse_below: float | None = None
+    cpus: float = 1
     gpus: float = 0
+    at_once: int = 1
 
     def __post_init__(self) -> None:
-        self.index = 0  # of the run at work
-        self.images_before, self.seconds_before = 0, 0.0
         self.metric, self.mode = self.objectives[0]
         self.measured: dict[int, dict[str, float]] = {}  # each run's last metrics
+        self.images: dict[int, int] = {}  # of each run
+        self.seconds: dict[int, float] = {}
+        self.ended: set[int] = set()  # runs
         self.reported: dict[str, Any] = {}
         self._earlier: list[list[float]] = []  # what was measured before a restart, to be reported again
-        self._start = time.monotonic()
+        self._start: dict[int, float] = {}  # of each run at work, as if it had not been interrupted
 
     def train(self) -> None:
         """Train the runs that are not yet trained, and report the trial complete."""
@@ -81,24 +86,21 @@ class TrialRunner:
         path = self.folder / REPORTS
         path.touch()
         truncate_lines(path, lambda line: True)  # a killed worker may leave half a line
-        for index, run in enumerate(self.runs):
-            self.index = index
-            if not any(line["ended"] for line in self._own_lines()):
-                self._train(run)
-            last = self._own_lines()[-1]
-            self.measured[self.index] = last["metrics"]
-            self.images_before, self.seconds_before = last["images"], last["seconds"]
+        for index in range(len(self.runs)):
+            self._recall(index)
+        left = [index for index in range(len(self.runs)) if index not in self.ended]
+        for start in range(0, len(left), self.at_once):
+            self._train(left[start : start + self.at_once])
         if self.reported.get("outcome") != "complete":  # its last report was lost with its driver
             self._earlier = self._points()
-            self._report(last["iteration"], last["images"], last["seconds"], last=True)
+            last = self._lines()[-1]
+            self._report(last["run"], last["iteration"], last=True)
 
-    def on_iteration(self) -> None:
-        """Nothing ends a training in this process but an exception."""
-
-    def on_measure(self, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
-        """Report a measurement of the run at work.
+    def on_measure(self, index: int, metrics: dict[str, float], iterations: int, images: int, last: bool) -> None:
+        """Report a measurement of a run at work.
 
         Args:
+            index: The place of the run in ``runs``.
             metrics: The metrics by name.
             iterations: The iterations of this run so far.
             images: The number of real images that this run has seen.
@@ -107,13 +109,13 @@ class TrialRunner:
         Raises:
             Collapsed: If too many measurements in a row were worse than the limit.
         """
-        seconds = self.seconds_before + time.monotonic() - self._start
-        self.measured[self.index] = metrics
-        self._report(iterations, self.images_before + images, seconds, last)
+        self.measured[index], self.images[index] = metrics, images
+        self.seconds[index] = time.monotonic() - self._start[index]
+        self._report(index, iterations, last)
         if self.collapse_below is None:
             return
         sign, worse = (1, "below") if self.mode == "max" else (-1, "above")
-        values = [sign * line["metrics"][self.metric] for line in self._own_lines()[-COLLAPSE:]]
+        values = [sign * line["metrics"][self.metric] for line in self._lines(index)[-COLLAPSE:]]
         if len(values) == COLLAPSE and all(value < sign * self.collapse_below for value in values):
             raise Collapsed(
                 f"collapsed: {self.metric} was {worse} {self.collapse_below} in {COLLAPSE} measurements in a row"
@@ -123,21 +125,25 @@ class TrialRunner:
         """Report how the trial ended, other than by completing."""
         tune.report({**self.reported, "outcome": outcome, "reason": hide(reason), **more})
 
-    def _report(self, iterations: int, images: int, seconds: float, last: bool) -> None:
-        metrics = self.measured[self.index]
+    def _report(self, index: int, iterations: int, last: bool) -> None:
+        metrics = self.measured[index]
+        images, seconds = sum(self.images.values()), sum(self.seconds.values())
         scores = {name: self._mean(name) for name, _ in self.objectives}
         scores |= {name: value for name, value in (("images", images), ("seconds", seconds)) if name in scores}
         line = {
-            "run": self.index,
+            "run": index,
             "iteration": iterations,
             "images": images,
             "seconds": seconds,
+            "of_run": [self.images[index], self.seconds[index]],
             "score": scores[self.metric] if math.isfinite(scores[self.metric]) else None,
             "ended": last,
             "metrics": metrics,
         }
         with open(self.folder / REPORTS, "a") as file:
             file.write(json.dumps(line) + "\n")
+        if last:
+            self.ended.add(index)
         earlier, self._earlier = self._earlier, []
         self.reported = {
             **line,
@@ -148,49 +154,96 @@ class TrialRunner:
                 {"base": self.runs[i].base, "seed": self.runs[i].seed, "metrics": m}
                 for i, m in sorted(self.measured.items())
             ],
+            "runs_ended": len(self.ended),
         }
-        if last and self.index == len(self.runs) - 1:
+        if len(self.ended) == len(self.runs):
             self.reported["outcome"] = "complete"
         began = time.monotonic()
         tune.report({**self.reported, "earlier": earlier})
-        self._start += time.monotonic() - began  # the search may have waited for its database
+        waited = time.monotonic() - began  # the search may have waited for its database
+        self._start = {i: start + waited for i, start in self._start.items()}
 
     def _mean(self, metric: str) -> float:
         values = [m.get(metric, math.nan) for m in self.measured.values()]
         return sum(values) / len(values)
 
-    def _train(self, run: Run) -> None:
+    def _train(self, indices: list[int]) -> None:
+        """Train the runs of a round."""
+        prepared = {index: self._prepare(index) for index in indices}
+        self._earlier = self._points()
+        self._start = {index: time.monotonic() - self.seconds.get(index, 0.0) for index in indices}
+        # Not the folder that Ray has for the trial, because a warm worker keeps that of its first trial.
+        if len(indices) == 1 and self.gpus <= 1:
+            (index,), run = indices, self.runs[indices[0]]
+            cfg, checkpoint = prepared[index]
+            host_of(cfg).train(cfg, run.folder, run.seed, checkpoint, _RunReporter(self, index))
+        else:
+            trainings = {}
+            for place, (index, (cfg, checkpoint)) in enumerate(prepared.items()):
+                run, variables = self.runs[index], own_share(place, self.cpus, self.gpus) if len(indices) > 1 else {}
+                processes = max(1, int(self.gpus))
+                trainings[index] = train_apart(cfg, run.folder, run.seed, checkpoint, self.metric, processes, variables)
+            for index, measured in side_by_side(trainings):
+                self.on_measure(index, **measured)
+        for index in indices:
+            if not (own := self._lines(index)):
+                raise NeverMeasured(
+                    f"the objective {self.metric!r} was never measured in {self.runs[index].base}: name another with "
+                    "--metric, or give the config a hook that measures it"
+                )
+            if index not in self.ended:  # a hook that does not measure after the last iteration
+                self._report(index, own[-1]["iteration"], last=True)
+
+    def _prepare(self, index: int) -> tuple[Config, Path | None]:
+        """Make the config of a run, find its last checkpoint, and forget what was measured after that."""
+        run = self.runs[index]
         cfg = trial_config(load_config(self.bases[run.base]), self.settings)
         host = host_of(cfg)
         checkpoint = last_checkpoint(host, run.folder, before=host.iterations(cfg))
         reached = 0 if checkpoint is None else _iteration(checkpoint)
-        truncate_lines(self.folder / REPORTS, lambda line: line["run"] < self.index or line["iteration"] <= reached)
-        if own := self._own_lines():
-            self.measured[self.index], self.seconds_before = own[-1]["metrics"], own[-1]["seconds"]
-        self._earlier = self._points()
-        self._start = time.monotonic()
-        # Not the folder that Ray has for the trial, because a warm worker keeps that of its first trial.
-        if self.gpus <= 1:
-            host.train(cfg, run.folder, run.seed, checkpoint, self)
-        else:
-            for measured in train_apart(cfg, run.folder, run.seed, checkpoint, self.metric, int(self.gpus)):
-                self.on_measure(**measured)
-        if not (own := self._own_lines()):
-            raise NeverMeasured(
-                f"the objective {self.metric!r} was never measured in {run.base}: name another with "
-                "--metric, or give the config a hook that measures it"
-            )
-        if not own[-1]["ended"]:  # a hook that does not measure after the last iteration
-            self._report(own[-1]["iteration"], own[-1]["images"], own[-1]["seconds"], last=True)
+        truncate_lines(self.folder / REPORTS, lambda line: line["run"] != index or line["iteration"] <= reached)
+        self._recall(index)
+        return cfg, checkpoint
 
-    def _lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / REPORTS).read_text().splitlines()]
+    def _recall(self, index: int) -> None:
+        """Take what a run has measured and used so far from the trial's reports."""
+        own = self._lines(index)
+        if not own:
+            for kept in (self.measured, self.images, self.seconds):
+                kept.pop(index, None)
+            return
+        last, before = own[-1], self._lines(index - 1)[-1:]
+        self.measured[index] = last["metrics"]
+        # Version 0.1.0 trained one run after the other, and wrote the sums over them alone.
+        images, seconds = (last[k] - sum(line[k] for line in before) for k in ("images", "seconds"))
+        self.images[index], self.seconds[index] = last.get("of_run", (images, seconds))
+        if last["ended"]:
+            self.ended.add(index)
 
-    def _own_lines(self) -> list[dict[str, Any]]:
-        return [line for line in self._lines() if line["run"] == self.index]
+    def _lines(self, index: int | None = None) -> list[dict[str, Any]]:
+        """Read the trial's reports, or those of one run."""
+        lines = map(json.loads, (self.folder / REPORTS).read_text().splitlines())
+        return [line for line in lines if index in (None, line["run"])]
 
     def _points(self) -> list[list[float]]:
         return [[line["images"], line["score"]] for line in self._lines() if line["score"] is not None]
+
+
+@dataclasses.dataclass
+class _RunReporter:
+    """The :class:`~minmax_plugin.hosts.Reporter` of one run in the trial's own process."""
+
+    trial: TrialRunner
+    index: int
+
+    def __post_init__(self) -> None:
+        self.metric = self.trial.metric
+
+    def on_iteration(self) -> None:
+        """Nothing ends a training in this process but an exception."""
+
+    def on_measure(self, *measured: Any, **more: Any) -> None:
+        self.trial.on_measure(self.index, *measured, **more)
 
 
 def run_trial(config: dict[str, Any]) -> None:
