@@ -27,7 +27,7 @@ STOPPED = "minmax-train: stopped: "  # what a training that diverged says
 Training = Generator[list[dict[str, Any]], None, None]  # yields what was measured since its last look
 
 
-def side_by_side(trainings: Mapping[int, Training]) -> Iterator[tuple[int, dict[str, Any]]]:
+def side_by_side(trainings: Mapping[int, Training]) -> Generator[tuple[int, dict[str, Any]], None, None]:
     """Watch several trainings apart, and yield the measurements of each, with its key, as they come.
 
     All of them end with the reader of this generator, and with the first that fails.

@@ -178,13 +178,14 @@ class TrialRunner:
             cfg, checkpoint = prepared[index]
             host_of(cfg).train(cfg, run.folder, run.seed, checkpoint, _RunReporter(self, index))
         else:
-            trainings = {}
+            trainings, processes = {}, max(1, int(self.gpus))
             for place, (index, (cfg, checkpoint)) in enumerate(prepared.items()):
-                run, variables = self.runs[index], own_share(place, self.cpus, self.gpus) if len(indices) > 1 else {}
-                processes = max(1, int(self.gpus))
-                trainings[index] = train_apart(cfg, run.folder, run.seed, checkpoint, self.metric, processes, variables)
-            for index, measured in side_by_side(trainings):
-                self.on_measure(index, **measured)
+                run = self.runs[index]
+                share = own_share(place, self.cpus, self.gpus) if len(indices) > 1 else None
+                trainings[index] = train_apart(cfg, run.folder, run.seed, checkpoint, self.metric, processes, share)
+            with contextlib.closing(side_by_side(trainings)) as watched:  # an error in here would keep it alive
+                for index, measured in watched:
+                    self.on_measure(index, **measured)
         for index in indices:
             if not (own := self._lines(index)):
                 raise NeverMeasured(
