@@ -47,10 +47,14 @@ class Decision:
 
     @property
     def story(self) -> str:
-        """The undoing of a bad step in words, for a log.
+        """The undoing of a bad step in words, for a log. It is empty for any other decision.
 
         Examples:
             >>> Decision(7, 1.0, 9.5, 0.1, False, "outlier of f", 1).story
             'a step was undone, because its change of f stood out (f from 1 to 9.5)'
+            >>> Decision(7, 1.0, 1.5, 0.1, False, "worse", 1).story
+            ''
         """
+        if not self.undid:
+            return ""
         return f"a step was undone, because {BAD_STEPS[self.reason]} (f from {self.f_old:.4g} to {self.f_new:.4g})"

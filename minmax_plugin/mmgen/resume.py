@@ -15,6 +15,7 @@ from mmgen.core.evaluation import GenerativeEvalHook
 from mmgen.core.optimizer import build_optimizers
 
 from minmax_plugin.mmgen.adapters import find_adapter
+from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.run_state import bare
 
@@ -29,10 +30,12 @@ class Saved:
     Args:
         meta: The checkpoint's ``meta``.
         has_optimizer: Whether it holds the states of optimizers.
+        minmax: Whether it holds the state of :class:`MinMaxHook`.
     """
 
     meta: Mapping[str, Any]
     has_optimizer: bool
+    minmax: bool = False
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -71,6 +74,11 @@ class Resume(Hook):
             runner.logger.warning(
                 "%s holds no optimizer states (checkpoint_config.save_optimizer=False): the moments start again, and "
                 "under MinMaxHook f, the incumbent and the counts of decisions too",
+                self._cfg.resume_from,
+            )
+        if self._saved.minmax and minmax_settings(self._cfg) is None:
+            runner.logger.warning(
+                "%s was trained by MinMax, and goes on without it: give --minmax to continue as it began",
                 self._cfg.resume_from,
             )
         self._restore_best(runner)

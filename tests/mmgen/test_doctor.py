@@ -48,7 +48,7 @@ def test_it_names_the_evaluation_among_the_hooks(capsys):
             1,
             "the toolkit cannot build it: .*Nothing is not in",
         ),
-        (["nowhere.py"], 2, "config 'nowhere.py' does not exist, nor does the toolkit ship one"),
+        (["nowhere.py"], 2, "config 'nowhere.py' does not exist, nor does one ship under that name"),
         ([DCGAN, "--cfg-options", "model.discriminator=None"], 1, "CANNOT drive it: model.discriminator is missing"),
         ([DCGAN, "--minmax", "paper", "--cfg-options", "train_cfg.disc_steps=0"], 1, "it must be 1 or more, got 0"),
         (
