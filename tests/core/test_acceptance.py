@@ -210,6 +210,7 @@ def test_a_control_is_matched_to_a_recorded_file(tmp_path):
         (lambda: build_acceptance(None), r"acceptance must be a policy .* but got None\."),
         (lambda: build_acceptance({"type": ["never"]}), r"acceptance must be one of .* but got \['never'\]\."),
         (lambda: build_acceptance({"type": "never", 3: 4}), r"acceptance 'never' takes \[\], but got \[3\]\."),
+        (lambda: build_acceptance("practical"), "'practical': that is a preset of the hooks; its policy is 'constant'"),
         (lambda: build_acceptance("annealled"), r"acceptance must be one of \[.*'constant'.*\], but got 'annealled'\."),
         (
             lambda: build_acceptance({"type": "strict", "rate": 1}),

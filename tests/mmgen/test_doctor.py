@@ -49,6 +49,7 @@ def test_it_names_the_evaluation_among_the_hooks(capsys):
             "the toolkit cannot build it: .*Nothing is not in",
         ),
         (["nowhere.py"], 2, "config 'nowhere.py' does not exist, nor does one ship under that name"),
+        (["dcgan_mnist-64_b128x1_Glr4e-4_Dlr1e-4_5k.py"], 2, "did you mean 'dcgan/dcgan_mnist-64_b128x1_"),
         ([DCGAN, "--cfg-options", "model.discriminator=None"], 1, "CANNOT drive it: model.discriminator is missing"),
         ([DCGAN, "--minmax", "paper", "--cfg-options", "train_cfg.disc_steps=0"], 1, "it must be 1 or more, got 0"),
         (

@@ -173,6 +173,14 @@ def test_another_kind_of_optimizer_is_refused(tmp_path, capsys):
     assert "holds the moments of 'RecordingAdam' for the generator, but the config has 'SGD'" in capsys.readouterr().err
 
 
+def test_a_resume_without_minmax_of_a_run_with_it_says_so(tmp_path):
+    run(small_config(2, NEVER, total_iters=6, **{"checkpoint_config.interval": 6}), tmp_path / "before")
+    (path,) = (tmp_path / "before").glob("**/iter_6.pth")
+    run(small_config(2, None, resume_from=str(path)), tmp_path / "after")
+    (log,) = (tmp_path / "after").glob("*.log")
+    assert "was trained by MinMax, and goes on without it: give --minmax" in log.read_text()
+
+
 @pytest.mark.parametrize("hook", [None, NEVER], ids=["plain", "MinMax"])
 def test_a_resume_without_optimizer_states_says_what_is_missing(tmp_path, hook):
     saving = {"checkpoint_config.interval": 6, "checkpoint_config.save_optimizer": False}
