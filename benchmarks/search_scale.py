@@ -5,7 +5,8 @@ and ends them, with two hundred running. Nothing is trained. It writes ``benchma
 minutes on one core.
 
 ``own_ms`` and ``sampler_ms`` are milliseconds of the driver's thread for one finished trial, so that other programs on
-the machine do not count. Targets: ``own_ms`` (all work except the sampler's) at most 50. ``statements`` the same in
+the machine do not count. Most of the finished trials are copies, unless ``--played`` plays them all: that shows whether
+memory grows in one run. Targets: ``own_ms`` (all work except the sampler's) at most 50. ``statements`` the same in
 each line. ``sampler_ms`` at most 200 from 1,000 trials on. ``page_mb`` below 3.
 """
 
@@ -52,7 +53,7 @@ RESULT = ROOT / "benchmarks" / "results" / "search_scale.csv"
 SIZES = (10, 100, 1_000, 5_000, 10_000)
 RUNNING = 200
 WINDOW = 50  # trials that are measured at each size
-PLAYED = 100  # trials that are not copies of others
+PLAYED = 100  # trials that are not copies of others, by default
 TRIAL = "study_id, state, datetime_start, datetime_complete"  # columns of Optuna's tables
 PARTS = {
     "trial_params": "param_name, param_value, distribution_json",
@@ -143,12 +144,12 @@ class Simulation:
         while len(self.running) < self._room and self._start():
             pass
 
-    def fill(self, size: int) -> None:
-        """Have ``size`` finished trials: the first hundred are played, the others are copies of them in the database.
+    def fill(self, size: int, played: int = PLAYED) -> None:
+        """Have ``size`` finished trials: the first ones are played, the others are copies of them in the database.
 
         The search is then resumed, as after a kill.
         """
-        while self.finished < min(size, PLAYED):
+        while self.finished < min(size, played):
             self.step()
         if self.finished < size:
             self.report.stop()
@@ -266,16 +267,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="finished trials")
     parser.add_argument("--running", type=int, default=RUNNING)
+    parser.add_argument("--played", action="store_true", help="play all trials, in one run")
     parser.add_argument("--place", help="where the folder of the search is made")
     args, version = parser.parse_args(), commit()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=args.place) as place:
         play = Simulation(Path(place) / "search", 2 * (max(args.sizes) + len(args.sizes) * args.running), args.running)
         for size in args.sizes:
-            play.fill(size)
-            row = measure(play, version)
+            play.fill(size, size if args.played else PLAYED)
+            row = {"played": args.played, **measure(play, version)}
             print({n: round(value, 2) if isinstance(value, float) else value for n, value in row.items()}, flush=True)
-            keep(RESULT, [row], ["finished", "running"])
+            keep(RESULT, [row], ["played", "finished", "running"])
         play.report.stop()
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy
 import pandas
@@ -21,7 +22,7 @@ from experiments.stats import share
 from minmax_tune.scores import student
 
 IMAGES = ROOT / "docs" / "images"
-COLUMNS = 4  # maps in a row
+COLUMNS = 3  # maps in a row, so that a phone shows their numbers
 COLOURS = "viridis"
 MARKS = dict(zip(OUTCOMES, ("", "slow", "coll.", "div."), strict=True))
 SUMMARY = {"gda": "GDA", "r1": "GDA + R1", "default-r1": "default + R1", "random-default-r1": "control + R1"}
@@ -47,12 +48,12 @@ def draw_map(source: Path, task: str, images: Path) -> None:
     if not methods:
         return
     rows = -(-len(methods) // COLUMNS)
-    figure = Figure(figsize=(2.6 * COLUMNS + 0.6, 2.9 * rows), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(2.1 * COLUMNS + 0.4, 2.7 * rows), layout="constrained", facecolor="white")
     _draw_maps(list(figure.subplots(rows, COLUMNS, squeeze=False).flat), frame, methods)
     figure.suptitle(f"{TASKS[task].title}: share of runs that train, with its 95 % interval", fontsize=10)
     figure.supxlabel("learning rate of the discriminator", fontsize=9)
     figure.supylabel("learning rate of the generator", fontsize=9)
-    figure.savefig(images / f"stability_map_{task}.png", dpi=100)
+    figure.savefig(images / f"stability_map_{task}.png", dpi=200)
 
 
 def map_table(source: Path, task: str) -> str:
@@ -76,7 +77,7 @@ def _draw_maps(grid: Sequence[Axes], frame: pandas.DataFrame, methods: Sequence[
     for axes, name in zip(grid, methods, strict=False):
         runs = frame[frame["method"] == name]
         _draw_cells(axes, runs)
-        axes.set_title(f"{METHODS[name].title}\n{share(int(runs['trained'].sum()), len(runs))}", fontsize=8)
+        axes.set_title(f"{fill(METHODS[name].title, 24)}\n{share(int(runs['trained'].sum()), len(runs))}", fontsize=8)
     for axes in grid[len(methods) :]:
         axes.set_axis_off()
 
@@ -130,12 +131,12 @@ def draw_bad_steps(source: Path, losses: str, images: Path) -> None:
     remedies, troubles = _lines(frame)
     if not remedies:
         return
-    figure = Figure(figsize=(2.6 + 0.95 * len(troubles), 1.6 + 0.42 * len(remedies)), layout="constrained")
+    figure = Figure(figsize=(2.2 + 0.9 * len(troubles), 1.2 + 0.5 * len(remedies)), layout="constrained")
     figure.set_facecolor("white")
     axes = figure.subplots()
     _draw_steps(axes, frame, remedies, troubles)
     axes.set_xlabel(f"runs that survived, and cycles lost; {TITLES[losses]}", fontsize=9)
-    figure.savefig(images / f"stability_bad_steps_{losses}.png", dpi=100)
+    figure.savefig(images / f"stability_bad_steps_{losses}.png", dpi=200)
 
 
 def bad_steps_table(source: Path, losses: str) -> str:
@@ -175,7 +176,7 @@ def draw_summary(source: Path, images: Path) -> None:
     top.supylabel("generator's", fontsize=10)
     axes = bottom.subplots()
     _draw_steps(axes, steps, remedies, troubles, lost=False)
-    axes.set_xticks(range(len(troubles)), [SHOWN[name] for name in troubles], rotation=0, ha="center")
+    axes.set_xticks(range(len(troubles)), [SHOWN[name] for name in troubles])
     axes.set_yticks(range(len(remedies)), [MAIN[name] for name in remedies])
     axes.tick_params(labelsize=10)
     bottom.suptitle("Runs with R1 that survive bad steps", fontsize=11)
@@ -198,11 +199,11 @@ def _draw_steps(
         if line is not None:
             shares[i, j] = alive = float(line["survived"].mean())
             text = f"{line['survived'].sum()}/{len(line)}"
-            _write(axes, i, j, f"{text}\n{line['lost'].mean():.0f} lost" if lost else text, alive, 7 if lost else 10)
+            _write(axes, i, j, f"{text}\n{line['lost'].mean():.0f} lost" if lost else text, alive, 9 if lost else 10)
     axes.imshow(shares, cmap=COLOURS, vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(troubles)), [TROUBLES[name][0] for name in troubles], rotation=20, ha="left")
-    axes.set_yticks(range(len(remedies)), [REMEDIES[name].title for name in remedies])
-    axes.tick_params(labelsize=8, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xticks(range(len(troubles)), [fill(TROUBLES[name][0], 11) for name in troubles])
+    axes.set_yticks(range(len(remedies)), [fill(REMEDIES[name].title, 22) for name in remedies])
+    axes.tick_params(labelsize=9, top=True, labeltop=True, bottom=False, labelbottom=False)
 
 
 def _cell(line: pandas.DataFrame | None) -> str:
