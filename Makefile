@@ -14,7 +14,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV), once: PyTorch, Ray, Optuna and MMGeneration, some 7 GB on disk. It takes about 4 minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision "setuptools<81" wheel
-	PYTHONPATH=toolkit_build $(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"
+	PYTHONPATH=$(CURDIR)/toolkit_build $(PIP) --no-build-isolation --editable ".[mmgen,tune,dev]"
 	$(VENV)/bin/python -c 'import yapf'  # it writes a cache the first time, which two processes at once would tear
 	touch $@
 

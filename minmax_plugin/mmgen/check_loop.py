@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import multiprocessing
@@ -17,6 +18,9 @@ from mmcv.runner import HOOKS, CheckpointHook, Hook, IterBasedRunner
 from mmcv.runner.hooks import LrUpdaterHook
 from mmcv.runner.hooks.momentum_updater import MomentumUpdaterHook
 from mmgen.datasets import build_dataloader
+from mmgen.models.architectures.pggan import MiniBatchStddevLayer
+from mmgen.models.architectures.stylegan.modules.styleganv2_modules import ModMBStddevLayer
+from torch import nn
 
 from minmax_plugin.checks import is_count
 from minmax_plugin.errors import ConfigError, one_line
@@ -26,6 +30,7 @@ DICTS = (
     "checkpoint_config", "log_config", "dist_params", "custom_imports",
 )  # fmt: skip
 FLAGS = ("cudnn_benchmark", "find_unused_parameters", "use_ddp_wrapper")
+GROUPED = (MiniBatchStddevLayer, ModMBStddevLayer)
 NO_LOADER = ("train", "val", "test", "train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -120,6 +125,47 @@ def check_loop(cfg: Config) -> None:
         raise ConfigError("data.val is missing: evaluation needs it; name a data set, or pass --no-validate.")
     if (start := cfg.get("load_from")) and ":" not in start and not Path(start).is_file():
         raise ConfigError(f"load_from={start!r} does not exist: name a checkpoint.")
+
+
+def check_batches(cfg: Config, samples: int, model: nn.Module) -> None:
+    """Refuse batches that the networks cannot take, though it be the last one of an epoch.
+
+    Of several ranks, each fills its last batch.
+
+    Args:
+        cfg: The merged config.
+        samples: The number of samples in its data set.
+        model: Its model. A layer that compares the samples of a batch takes whole groups.
+
+    Raises:
+        ConfigError: If there is such a batch, or no batch at all.
+
+    Examples:
+        >>> check_batches(Config(dict(data=dict(samples_per_gpu=8, drop_last=True))), 5, nn.Linear(1, 1))
+        Traceback (most recent call last):
+        minmax_plugin.errors.ConfigError: data.train has 5 samples, and drop_last=True drops a batch of less than ...
+    """
+    settings = loader_settings(cfg)
+    size, drops = settings["samples_per_gpu"], settings.get("drop_last")
+    if settings.get("dist"):
+        return
+    if drops and samples < size:
+        raise ConfigError(
+            f"data.train has {samples} samples, and drop_last=True drops a batch of less than samples_per_gpu={size}: "
+            "lower samples_per_gpu, or leave drop_last out."
+        )
+    last = samples % size
+    sizes = [size] if samples >= size else []
+    if last and not drops and samples // size < cfg.total_iters:
+        sizes.append(last)
+    groups = {module.group_size for module in model.modules() if isinstance(module, GROUPED)}
+    for batch, group in itertools.product(sizes, groups):
+        if batch > group and batch % group:
+            mend = "add drop_last=True to data.train_dataloader" if batch == last else "change samples_per_gpu"
+            raise ConfigError(
+                f"data: a batch of {batch} samples ({samples} in batches of {size}) does not divide into the groups of "
+                f"{group} that model.discriminator compares: {mend}."
+            )
 
 
 def check_hook(path: str, hook: Hook, cfg: Config, runner: type) -> None:

@@ -73,6 +73,8 @@ def apply_shims() -> None:
     active_shims["checkpoints"] = "the toolkit saves numbers of NumPy, which torch.load refuses since 2.6"
     _repair_distributed()
     active_shims["distributed"] = "the installed mmcv's distributed wrapper reads an attribute that torch removed"
+    _repair_workers()
+    active_shims["workers"] = "the toolkit seeds its loader's workers alike in each epoch"
     from minmax_plugin.mmgen.pictures import repair_pictures
 
     repair_pictures()
@@ -113,6 +115,24 @@ def _repair_distributed() -> None:
     from mmcv.parallel import MMDistributedDataParallel
 
     MMDistributedDataParallel._use_replicated_tensor_module = False
+
+
+def _repair_workers() -> None:
+    from mmgen.datasets import builder
+
+    builder.worker_init_fn = seed_worker
+
+
+def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Seed a loader's worker. Workers start in each epoch, and the toolkit gives them the same ``seed`` each time.
+
+    Torch has given this process a number that its loader draws anew, from the random state of the training.
+    """
+    import torch
+
+    from minmax_plugin.randomness import seed_all
+
+    seed_all(torch.initial_seed() + num_workers * rank)  # ranks may draw the same number
 
 
 def _repair_betas() -> None:

@@ -46,7 +46,9 @@ def log_to_tensorboard(cfg: Config) -> None:
 
 @HOOKS.register_module()
 class TensorboardSamples(Hook):
-    """Show in TensorBoard the pictures that other hooks write into the work dir.
+    """Show in TensorBoard the pictures that other hooks write into the work dir, and each step once.
+
+    A run that was killed may have logged past the checkpoint from which it resumes. TensorBoard drops that.
 
     Such hooks are :class:`~minmax_plugin.mmgen.metrics.SampleMetrics` and the toolkit's
     ``VisualizeUnconditionalSamples``. Pictures of one folder are one series. It needs a ``TensorboardLoggerHook``.
@@ -67,18 +69,28 @@ class TensorboardSamples(Hook):
 
     @master_only
     def before_run(self, runner: Any) -> None:
-        self._shown = set(self._pictures(runner))  # those of an earlier part of the run
+        self._shown = self._pictures(runner)  # those of an earlier part of the run
+        if runner.iter > 0:
+            from torch.utils.tensorboard import SummaryWriter
+
+            for hook in self._loggers(runner):
+                hook.writer.close()
+                hook.writer = SummaryWriter(hook.log_dir, purge_step=runner.iter + 1)
 
     @master_only
     def after_train_iter(self, runner: Any) -> None:
         if not (self.every_n_iters(runner, self.interval) or self.is_last_iter(runner)):
             return
-        writers = [hook.writer for hook in runner.hooks if isinstance(hook, TensorboardLoggerHook)]
-        for path in sorted(set(self._pictures(runner)) - self._shown):
+        found = self._pictures(runner)
+        for path, _ in sorted(found - self._shown):
             picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            for writer in writers:
-                writer.add_image(path.parent.name, picture, runner.iter + 1, dataformats="HWC")
-            self._shown.add(path)
+            for hook in self._loggers(runner):
+                hook.writer.add_image(path.parent.name, picture, runner.iter + 1, dataformats="HWC")
+        self._shown |= found
 
-    def _pictures(self, runner: Any) -> list[Path]:
-        return list(Path(runner.work_dir).rglob("*.png"))
+    def _loggers(self, runner: Any) -> list[Any]:
+        return [hook for hook in runner.hooks if isinstance(hook, TensorboardLoggerHook)]
+
+    def _pictures(self, runner: Any) -> set[tuple[Path, int]]:
+        """The pictures and when they were written: a resumed run may draw one again."""
+        return {(path, path.stat().st_mtime_ns) for path in Path(runner.work_dir).rglob("*.png")}

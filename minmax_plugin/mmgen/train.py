@@ -29,6 +29,7 @@ from torch import nn
 
 from minmax_plugin.errors import ConfigError, is_full_disk, one_line
 from minmax_plugin.mmgen.check import check_config, check_seed, minmax_settings, read_data
+from minmax_plugin.mmgen.check_loop import check_batches
 from minmax_plugin.mmgen.checkpoints import check_fits
 from minmax_plugin.mmgen.config import make_plain
 from minmax_plugin.mmgen.ranks import distribute, join_ranks, on_host
@@ -124,6 +125,8 @@ def train(
         model = build_network(cfg)
         own = _own_hooks(cfg, check_fits(cfg, model) if cfg.resume_from else None)
         dataset = read_data(cfg)
+        if not distributed:
+            check_batches(cfg, len(dataset), model)
         if cfg.get("checkpoint_config") is not None:
             cfg.checkpoint_config.meta = dict(mmgen_version=mmgen.__version__ + get_git_hash()[:7])
         meta = dict(env_info=env, config=_public(cfg).pretty_text, seed=seed, exp_name=name)

@@ -61,7 +61,7 @@ def build(name, kind=torch.optim.Adam, module_has_parameters=True, arguments=Non
             "max_optimizer must be of type 'Adam' or 'SGD', but got 'RMSprop'.",
         ),
         (
-            lambda: build("unrolled", torch.optim.AdamW, module=..., arguments={"weight_decay": 0.1}),
+            lambda: build("unrolled", module=..., arguments={"weight_decay": 0.1}),
             "max_optimizer must have weight_decay 0 to be unrolled, but got 0.1.",
         ),
         (

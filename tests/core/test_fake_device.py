@@ -13,6 +13,9 @@ from torch.utils._pytree import tree_leaves
 from minmax_plugin import Always, FreshBatch, LastBatch, MinMaxGame, PairedBatch, Player, Restore
 from minmax_plugin.controls import Never
 
+pytestmark = pytest.mark.skipif(
+    torch.__version__.startswith("2.6."), reason="fake tensors of torch 2.6 ask the driver in a grouped copy"
+)
 CYCLES, LOOKING = 6, 4  # in the first cycles with a gradient, the game looks whether it is zero
 
 

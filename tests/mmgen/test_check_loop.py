@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 from mmcv import Config
+from mmgen.models.architectures.pggan import MiniBatchStddevLayer
+from mmgen.models.architectures.stylegan.modules.styleganv2_modules import ModMBStddevLayer
 from mmgen_runs import CONFIGS, small_config
+from torch import nn
 
 from minmax_plugin.cli.train import main
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.check import check_config
+from minmax_plugin.mmgen.check_loop import check_batches
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.train import set_up_process, train
 
@@ -184,6 +188,35 @@ def test_a_full_disk_is_no_fault_of_the_config(tmp_path, monkeypatch):
     cfg = small_config(1)
     cfg.work_dir = str(tmp_path)
     with pytest.raises(OSError, match="full"):
+        train(cfg)
+
+
+BATCHES = [  # samples, data, iterations, what is said
+    (24, dict(samples_per_gpu=8), 99, None),
+    (15, dict(samples_per_gpu=8), 99, r"a batch of 7 samples \(15 in .*: add drop_last=True to data.train_dataloader"),
+    (15, dict(samples_per_gpu=8, train_dataloader=dict(drop_last=True)), 99, None),
+    (15, dict(samples_per_gpu=8), 1, None),  # it ends before
+    (11, dict(samples_per_gpu=8), 99, None),  # 3 are one small group
+    (24, dict(samples_per_gpu=6), 99, r"a batch of 6 samples \(24 in batches of 6\) does not divide.* samples_per_gpu"),
+    (5, dict(samples_per_gpu=6), 99, "a batch of 5 samples"),
+    (15, dict(samples_per_gpu=8, train_dataloader=dict(dist=True)), 99, None),  # filled up
+]
+
+
+@pytest.mark.parametrize(("samples", "data", "iterations", "message"), BATCHES)
+@pytest.mark.parametrize("layer", [MiniBatchStddevLayer, ModMBStddevLayer])
+def test_a_batch_that_the_discriminator_cannot_take_is_refused(samples, data, iterations, message, layer):
+    cfg, discriminator = Config(dict(data=data, total_iters=iterations)), nn.Sequential(layer(group_size=4))
+    if message is None:
+        return check_batches(cfg, samples, discriminator)
+    with pytest.raises(ConfigError, match=message):
+        check_batches(cfg, samples, discriminator)
+
+
+def test_data_that_make_no_batch_are_refused(tmp_path):
+    cfg = small_config(1, **{"data.samples_per_gpu": 101, "data.drop_last": True})
+    cfg.work_dir = str(tmp_path)
+    with pytest.raises(ConfigError, match="100 samples, and drop_last=True .* samples_per_gpu=101: lower"):
         train(cfg)
 
 

@@ -43,7 +43,7 @@ def source_install(tmp_path):
     return tmp_path
 
 
-ALL = sorted(["betas", "text", "checkpoints", "distributed", "pictures", "mmcv._ext", ADA])
+ALL = sorted(["betas", "text", "checkpoints", "distributed", "pictures", "workers", "mmcv._ext", ADA])
 
 
 @pytest.mark.skipif(sorted(active_shims) != ALL, reason="the installed toolkit is not PyPI's")
@@ -65,7 +65,7 @@ def test_a_source_install_gets_no_stand_in(source_install):
         from mmgen.models.architectures.stylegan.generator_discriminator_v2 import AugmentPipe
         import mmcv._ext
         from minmax_plugin.mmgen.shims import active_shims
-        defects = {"betas", "text", "checkpoints", "distributed", "pictures"}  # of all installs
+        defects = {"betas", "text", "checkpoints", "distributed", "pictures", "workers"}  # of all installs
         print(set(active_shims) - defects, AugmentPipe.whole, mmcv._ext.whole)
         """,
         source_install,

@@ -50,6 +50,20 @@ def test_new_pictures_are_shown_once_in_their_colours(tmp_path, recorded):
     assert shown[0, 0].tolist() == [0, 0, 255]
 
 
+def test_a_resumed_run_logs_each_step_once(tmp_path, recorded):
+    def train(iterations, **overlay):
+        cfg = small_config(1, total_iters=iterations, **overlay)
+        log_to_tensorboard(cfg)
+        run(cfg, tmp_path)
+
+    train(9, **{"checkpoint_config.interval": 6})
+    (path,) = tmp_path.glob("**/iter_6.pth")
+    train(12, resume_from=str(path))  # as if it had been killed after iteration 9
+    events = EventAccumulator(str(tmp_path / "tf_logs"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("train/loss")] == list(range(1, 13))
+
+
 def test_a_bad_setting_is_named(monkeypatch):
     with pytest.raises(ValueError, match="interval must be a whole number of 1 or more, but got 0"):
         TensorboardSamples(interval=0)

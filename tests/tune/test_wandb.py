@@ -1,6 +1,8 @@
 """The logger of Weights & Biases, where it is installed."""
 
 import importlib.util
+import queue
+from types import SimpleNamespace
 
 import pytest
 import ray.air.integrations.wandb as integration
@@ -8,7 +10,7 @@ import ray.air.integrations.wandb as integration
 from minmax_plugin.errors import ConfigError
 from minmax_tune.cli import main
 from minmax_tune.options import Options
-from minmax_tune.report.wandb import check_wandb
+from minmax_tune.report.wandb import WandbLogger, check_wandb
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="W&B is not installed")
 
@@ -35,3 +37,13 @@ def test_without_a_key_there_is_one_clear_error_before_anything_is_written(tmp_p
 def test_a_name_that_is_no_project_is_refused():
     with pytest.raises(ConfigError, match="--wandb must be a name without / .*, but got me/gans"):
         Options(wandb="me/gans")
+
+
+def test_steps_are_images_which_grow_over_a_restart(tmp_path, monkeypatch):
+    monkeypatch.setattr(integration, "wandb", True)
+    logger, trial = WandbLogger(SimpleNamespace(name="night", folder=tmp_path), "gans"), object()
+    logger._trial_logging_actors[trial], logger._trial_queues[trial] = None, queue.Queue()
+    for reports, images in [(1, 640), (2, 1280), (1, 1920)]:  # its worker died in between
+        logger.log_trial_result(0, trial, {"training_iteration": reports, "images": images, "balance": 0.5})
+    steps = [logger._trial_queues[trial].get_nowait()[1]["training_iteration"] for _ in range(3)]
+    assert steps == [640, 1280, 1920]

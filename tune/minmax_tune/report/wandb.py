@@ -31,7 +31,7 @@ def check_wandb(project: str) -> None:
 
 
 class WandbLogger(WandbLoggerCallback):
-    """A run for each trial: its parameters and settings, and its metrics at each measurement, with ``images``.
+    """A run for each trial: its parameters and settings, and its metrics at each measurement. The step is ``images``.
 
     W&B keeps its files in the search's folder. Its key comes from ``WANDB_API_KEY`` or ``wandb login``. With
     ``WANDB_MODE=offline`` it needs none, and ``wandb sync`` sends the files later.
@@ -50,4 +50,6 @@ class WandbLogger(WandbLoggerCallback):
         super().log_trial_start(trial)
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        super().log_trial_result(iteration, trial, {k: v for k, v in result.items() if k not in NOT_LOGGED})
+        # Ray counts reports from 1 again after a restart. W&B drops what has an earlier step.
+        step = {"training_iteration": int(result.get("images", 0))}
+        super().log_trial_result(iteration, trial, {k: v for k, v in result.items() if k not in NOT_LOGGED} | step)
