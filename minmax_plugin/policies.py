@@ -75,6 +75,11 @@ POLICIES: dict[str, type[Acceptance]] = {
     "matched": Matched,
 }
 
+PRESETS = {
+    "practical": "constant",
+    "paper": "annealed",
+}  # the policies of the hooks' presets, which are mistaken for them
+
 
 def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     """Build a policy from its name, or from a dict with ``type`` and the policy's arguments.
@@ -98,10 +103,8 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     settings = {"type": spec} if isinstance(spec, str) else dict(spec)
     name = settings.pop("type", "constant")
     if not isinstance(name, str) or name not in POLICIES:
-        from minmax_plugin.settings import PRESETS  # which imports this module
-
-        preset = PRESETS.get(name) if isinstance(name, str) else None
-        hint = f": that is a preset of the hooks; its policy is {preset['acceptance']['type']!r}" if preset else ""
+        policy_of = PRESETS.get(name) if isinstance(name, str) else None
+        hint = f": that is a preset of the hooks; its policy is {policy_of!r}" if policy_of else ""
         raise ValueError(f"acceptance must be one of {sorted(POLICIES)}, but got {name!r}{hint}.")
     policy = POLICIES[name]
     known = list(inspect.signature(policy).parameters)
