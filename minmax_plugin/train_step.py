@@ -116,7 +116,7 @@ class TrainStepGame(HostedGame):
         steps_name: The place where the model has k, for messages.
     """
 
-    _reader: TrainStepReader
+    _reader: Any  # a TrainStepReader
     _modules: list[nn.Module]
 
     def __init__(self, settings: MinMaxSettings, steps_name: str) -> None:

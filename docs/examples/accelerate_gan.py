@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from minmax_plugin import MinMaxGame, Player
 
-MODES, NOISE, PARTS = 8, 16, 2
+MODES, NOISE, PARTS, R1 = 8, 16, 2, 0.05
 
 
 def points(size):
@@ -30,18 +30,23 @@ def endless(loader):
     return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
-def train(cycles=800, seed=0, **settings):
+def train(cycles=1000, seed=0, **settings):
     torch.manual_seed(seed)
     accelerator = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=PARTS)
     generator, discriminator = network(NOISE, 2), network(2, 1)
-    opt_g = torch.optim.Adam(generator.parameters(), lr=5e-4, betas=(0.5, 0.999))
+    opt_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     opt_d = torch.optim.Adam(discriminator.parameters(), lr=1e-3, betas=(0.5, 0.999))
     loader = DataLoader(TensorDataset(points(4096)), batch_size=128, shuffle=True, drop_last=True)
     generator, discriminator, opt_g, opt_d, loader = accelerator.prepare(generator, discriminator, opt_g, opt_d, loader)
 
-    def discriminator_loss(real):
+    def adversarial_loss(real):
         fake = generator(torch.randn(len(real), NOISE)).detach()
         return softplus(-discriminator(real)).mean() + softplus(discriminator(fake)).mean()
+
+    def penalty(real):  # R1
+        real.requires_grad_()
+        (slope,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+        return slope.square().sum(1).mean()
 
     game = MinMaxGame(Player(opt_g, generator), Player(opt_d, discriminator), **settings)
     accelerator.register_for_checkpointing(game)  # save_state() and load_state() take it along
@@ -53,10 +58,11 @@ def train(cycles=800, seed=0, **settings):
         for _ in range(PARTS):
             with accelerator.accumulate(discriminator):
                 (real,) = next(batches)
-                accelerator.backward(discriminator_loss(real))
+                accelerator.backward(adversarial_loss(real) + R1 * penalty(real))
                 opt_d.step()
+                opt_d.zero_grad()
         with torch.no_grad():
-            game.decide(-discriminator_loss(real))
+            game.decide(-adversarial_loss(real))
         for _ in range(PARTS):  # the generator's gradient, all of it at the pair that was kept
             with accelerator.accumulate(generator):
                 fake = discriminator(generator(torch.randn(len(real), NOISE)))

@@ -114,7 +114,7 @@ class MinMaxCallback(TrainStepGame, Callback):
             for optimizer in player.optimizers:
                 take_over(optimizer, self)
         self._modules = [module for player in self._players for module in player.modules]
-        self._reader: Any = TrainingStepReader(trainer, pl_module, *(player.optimizers for player in self._players))
+        self._reader = TrainingStepReader(trainer, pl_module, *(player.optimizers for player in self._players))
         self._watch = ForwardWatch(self._players[0].modules)
         self._looks = is_overridden("on_train_batch_end", pl_module) or any(map(_may_look, trainer.callbacks))
         self._patch(trainer, pl_module)
@@ -139,7 +139,8 @@ class MinMaxCallback(TrainStepGame, Callback):
             self.seed = (loaded or {}).get("seed", int(os.environ.get("PL_GLOBAL_SEED", 0)))
         loader = self._loaders()[0][0]
         self._batch_size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1)
-        self.start(*self._players, trainer.global_rank)
+        generator, discriminator = self._players
+        self.start(generator, discriminator, trainer.global_rank)
         if loaded is not None:
             self.load_game_state(loaded)
             self._ascents, self._gradient = loaded["ascents"], loaded["gradient"]

@@ -34,5 +34,6 @@ def take_over(optimizer: Optimizer, driver: Any) -> None:
         optimizer: The optimizer of one player.
         driver: The callback, which is a :class:`~minmax_plugin.deferred.Driver`.
     """
-    adopt(optimizer, derived(MinMaxOptimizer, type(optimizer)))
+    kind: Any = type(optimizer)
+    adopt(optimizer, derived(MinMaxOptimizer, kind))
     vars(optimizer)["driver"] = driver

@@ -32,7 +32,7 @@ class ResumableLoader(DataLoader):
     run: Run
     batches: Any = None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         resumed = vars(self).pop("resumed", None)
         if resumed is not None and resumed["taken"]:
             set_random_state(resumed["start"])
@@ -101,6 +101,7 @@ def make_resumable(loader: Any, run: Run) -> bool:
     if has_state or not isinstance(loader, DataLoader):
         return False
     resumable: Any = loader
-    resumable.__class__ = derived(ResumableLoader, type(loader))
+    kind: Any = type(loader)
+    resumable.__class__ = derived(ResumableLoader, kind)
     resumable.run = run
     return True
