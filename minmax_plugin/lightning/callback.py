@@ -9,17 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import (
-    Checkpoint,
-    DeviceStatsMonitor,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelSummary,
-    ProgressBar,
-    ThroughputMonitor,
-    Timer,
-)
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -41,10 +30,15 @@ from minmax_plugin.replaced import replaced
 from minmax_plugin.settings import MinMaxSettings
 from minmax_plugin.train_step import ForwardWatch, TrainStepGame
 
-BLIND = (
-    *(Checkpoint, DeviceStatsMonitor, EarlyStopping, LearningRateMonitor),  # a checkpoint is written by save_checkpoint
-    *(ModelSummary, ProgressBar, ThroughputMonitor, Timer),
-)
+BLIND = {  # by name, because the package pytorch_lightning has classes of the same names
+    *(
+        "Checkpoint",
+        "DeviceStatsMonitor",
+        "EarlyStopping",
+        "LearningRateMonitor",
+    ),  # save_checkpoint shows the incumbent
+    *("MinMaxCallback", "ModelSummary", "ProgressBar", "ThroughputMonitor", "Timer"),
+}
 
 LOADERS = "minmax_loaders"  # in a checkpoint, the state of the training's loaders
 
@@ -116,7 +110,7 @@ class MinMaxCallback(TrainStepGame, Callback):
         self._modules = [module for player in self._players for module in player.modules]
         self._reader = TrainingStepReader(trainer, pl_module, *(player.optimizers for player in self._players))
         self._watch = ForwardWatch(self._players[0].modules)
-        self._looks = is_overridden("on_train_batch_end", pl_module) or any(map(_may_look, trainer.callbacks))
+        self._looks = any(map(_may_look, [pl_module, *trainer.callbacks]))
         self._patch(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -337,7 +331,7 @@ class MinMaxCallback(TrainStepGame, Callback):
             data = getattr(loader, "dataset", loader)
             if not isinstance(loader, DataLoader) or not hasattr(data, "__len__"):
                 raise ConfigError(
-                    "MinMax reads f on batches of its own: train_dataloader must be a torch DataLoader of a data set "
+                    "MinMax reads f on separate batches: train_dataloader must be a torch DataLoader of a data set "
                     f"with a length, but has a {type(data).__name__}."
                 )
         return loaders, structure
@@ -367,10 +361,15 @@ def _accumulated_early() -> str:
     )
 
 
-def _may_look(callback: Callback) -> bool:
-    """Whether a callback may look at the weights after a batch. ``reads_weights = False`` says that it does not."""
-    blind = isinstance(callback, (*BLIND, MinMaxCallback)) or not getattr(callback, "reads_weights", True)
-    return not blind and type(callback).on_train_batch_end is not Callback.on_train_batch_end
+def _may_look(observer: Any) -> bool:
+    """Whether a callback, or the module, may look at the weights after a batch.
+
+    ``reads_weights = False`` says that it does not.
+    """
+    kinds = type(observer).__mro__
+    blind = BLIND & {kind.__name__ for kind in kinds} or not getattr(observer, "reads_weights", True)
+    own = next(kind for kind in kinds if "on_train_batch_end" in vars(kind))
+    return not blind and own.__name__ not in ("Callback", "ModelHooks")  # Lightning's, which do nothing
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
+import pytorch_lightning
 import torch
 from exact import assert_identical
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -248,6 +249,30 @@ def test_runs_with_and_without_the_callback_continue_each_other(tmp_path):
     with pytest.warns(UserWarning, match="add the following callbacks: \\['MinMaxCallback'\\]"):
         train(tmp_path, plain, resume=str(tmp_path / "ours" / "6.ckpt"))
     assert len(plain.losses) == 12
+
+
+def test_the_package_pytorch_lightning_takes_it_too(tmp_path):
+    """It has the same code under another name."""
+    members = {name: value for name, value in vars(GAN).items() if not name.startswith("_")}
+    Module = type("Module", (pytorch_lightning.LightningModule,), members | {"hparams": GAN().hparams})
+
+    def run(*callbacks):
+        torch.manual_seed(3)
+        module, donor = Module(), GAN()
+        module.automatic_optimization, module.losses = False, []
+        module.generator, module.discriminator = donor.generator, donor.discriminator
+        off = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)
+        trainer = pytorch_lightning.Trainer(
+            max_epochs=2, accelerator="cpu", default_root_dir=tmp_path, callbacks=list(callbacks), **off
+        )
+        trainer.fit(module, loader())
+        return module
+
+    plain = run()
+    ours = run(callback := MinMaxCallback(acceptance="always"))
+    assert ours.losses == plain.losses
+    assert callback.game.accepted == 12
+    assert not callback._looks
 
 
 def test_a_module_is_as_it_was_after_the_training(tmp_path):
