@@ -92,6 +92,9 @@ class MinMaxCallback(TrainStepGame, Callback):
 
     # --- the trainer's side ------------------------------------------------------------------------------
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._loaded, self._random, self._positions = None, None, []  # another run's, which a checkpoint may follow
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if pl_module.automatic_optimization:
             raise ConfigError(

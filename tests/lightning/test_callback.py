@@ -58,7 +58,10 @@ RUNS = {  # the module, its arguments, and the trainer's
     "precision 16-mixed": (GAN, {}, float16),
     "precision 16-mixed, schedules": (DiscriminatorFirst, dict(k=2, schedule=True), float16),
 }
-EACH_RUN = pytest.mark.parametrize("name", RUNS)
+FAST = "Lightning's example", "three discriminator steps", "accumulated by hand", "precision bf16-mixed"
+EACH_RUN = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.matrix) for name in RUNS]
+)
 
 
 def of(name, folder, *callbacks, **settings):
@@ -276,12 +279,19 @@ def test_the_package_pytorch_lightning_takes_it_too(tmp_path):
 
 
 def test_a_module_is_as_it_was_after_the_training(tmp_path):
+    class Module(GAN):
+        def validation_step(self, batch, batch_idx):
+            pass
+
     module = seeded()
     train(tmp_path, module, half())
     assert {"toggle_optimizer", "manual_backward", "log"}.isdisjoint(vars(module))
     again = seeded()
-    train(tmp_path, again, callback := half())
-    train(tmp_path, again, callback)  # which begins again
+    trainer = train(tmp_path, again, callback := half(), save=[3])
+    trainer.validate(
+        seeded(Module), DataLoader(TensorDataset(*digits(8))), ckpt_path=str(tmp_path / "3.ckpt"), verbose=False
+    )
+    train(tmp_path, again, callback)  # which begins again, whatever was validated
     assert callback.game.decisions == 12
 
 
