@@ -173,7 +173,8 @@ class MinMaxCallback(TrainStepGame, Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.show_proposal()
-        self.begin_descent()  # the last cycle is decided too, where the discriminator has responded
+        if self.ascent_steps in (None, self._ascents):
+            self.begin_descent()  # the last cycle is decided too, where the discriminator has responded
         self.show_incumbent()
         rank_zero_info(self.summary(self.ascent_steps or self._ascents))
 

@@ -241,6 +241,24 @@ def test_several_loaders_and_part_of_an_epoch_resume(tmp_path):
         assert resumed.losses == whole.losses[2 * at :]
 
 
+def test_data_of_workers_resume(tmp_path):
+    def run(folder, **more):
+        module = seeded()
+        workers = DataLoader(loader().dataset, batch_size=16, shuffle=True, num_workers=1)
+        train(folder, module, half(), loaders=lambda: workers, **more)
+        return module
+
+    whole = run(tmp_path, save=[8])
+    resumed = run(tmp_path / "resumed", resume=str(tmp_path / "8.ckpt"))
+    assert resumed.losses == whole.losses[16:]
+
+
+def test_a_training_that_ends_in_mid_cycle_is_no_error(tmp_path):
+    callback = half(ascent_steps=3)
+    train(tmp_path, seeded(EveryThird), callback, limit_train_batches=5, epochs=1)
+    assert callback.game.decisions == 1
+
+
 def test_runs_with_and_without_the_callback_continue_each_other(tmp_path):
     train(tmp_path / "plain", seeded(), save=[6])
     train(tmp_path / "ours", seeded(), half(), save=[6])
