@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import lightning.pytorch as pl
+import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
@@ -235,3 +237,39 @@ class Look(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.seen.append(weights(pl_module.generator))
+
+
+def float16():
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
+    return dict(plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+
+
+RUNS = {  # the module, its arguments, and the trainer's
+    "Lightning's example": (GAN, {}, dict),
+    "discriminator first": (DiscriminatorFirst, {}, dict),
+    "three discriminator steps": (DiscriminatorFirst, dict(k=3), dict),
+    "several generator steps": (DiscriminatorFirst, dict(generator_steps=2), dict),
+    "the generator at every third batch": (EveryThird, {}, dict),
+    "accumulated by hand": (Accumulated, {}, dict),
+    "closures": (Closures, {}, dict),
+    "penalty": (Penalty, {}, dict),
+    "schedules": (GAN, dict(schedule=True), dict),
+    "momentum": (GAN, dict(optimizer="SGD"), dict),
+    "precision bf16-mixed": (GAN, {}, lambda: dict(precision="bf16-mixed")),
+    "precision 16-mixed": (GAN, {}, float16),
+    "precision 16-mixed, schedules": (DiscriminatorFirst, dict(k=2, schedule=True), float16),
+}
+
+
+FAST = "Lightning's example", "three discriminator steps", "accumulated by hand", "precision bf16-mixed"
+
+
+EACH_RUN = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.matrix) for name in RUNS]
+)
+
+
+def of(name, folder, *callbacks, **settings):
+    kind, arguments, more = RUNS[name]
+    module = seeded(kind, **arguments)
+    return module, train(folder, module, *callbacks, **more() | settings)

@@ -1,4 +1,4 @@
-"""The callback in Lightning's own loop: what it trains, what other callbacks see, what resumes."""
+"""The callback in Lightning's own loop: what it trains, and what other callbacks see."""
 
 import csv
 import re
@@ -11,19 +11,17 @@ import torch
 from exact import assert_identical
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins import MixedPrecision
 from lightning_runs import (
+    EACH_RUN,
     GAN,
-    Accumulated,
-    Closures,
     DiscriminatorFirst,
     EveryThird,
     Look,
-    Penalty,
     decisions,
     digits,
     half,
     loader,
+    of,
     seeded,
     train,
     weights,
@@ -36,47 +34,6 @@ pytestmark = [  # Lightning's, for runs that do not write the checkpoints of the
     pytest.mark.filterwarnings("ignore:The dirpath has changed from:UserWarning"),
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning"),
 ]
-
-
-def float16():
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
-    return dict(plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
-
-
-RUNS = {  # the module, its arguments, and the trainer's
-    "Lightning's example": (GAN, {}, dict),
-    "discriminator first": (DiscriminatorFirst, {}, dict),
-    "three discriminator steps": (DiscriminatorFirst, dict(k=3), dict),
-    "several generator steps": (DiscriminatorFirst, dict(generator_steps=2), dict),
-    "the generator at every third batch": (EveryThird, {}, dict),
-    "accumulated by hand": (Accumulated, {}, dict),
-    "closures": (Closures, {}, dict),
-    "penalty": (Penalty, {}, dict),
-    "schedules": (GAN, dict(schedule=True), dict),
-    "momentum": (GAN, dict(optimizer="SGD"), dict),
-    "precision bf16-mixed": (GAN, {}, lambda: dict(precision="bf16-mixed")),
-    "precision 16-mixed": (GAN, {}, float16),
-    "precision 16-mixed, schedules": (DiscriminatorFirst, dict(k=2, schedule=True), float16),
-}
-FAST = "Lightning's example", "three discriminator steps", "accumulated by hand", "precision bf16-mixed"
-EACH_RUN = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.matrix) for name in RUNS]
-)
-
-
-def of(name, folder, *callbacks, **settings):
-    kind, arguments, more = RUNS[name]
-    module = seeded(kind, **arguments)
-    return module, train(folder, module, *callbacks, **more() | settings)
-
-
-@pytest.fixture
-def record(request, record_property):
-    """Records facts for the table in the docs, in the row of the run that is tested."""
-    name = request.node.callspec.params["name"]
-    record_property("row", list(RUNS).index(name))
-    record_property("family", name)
-    return record_property
 
 
 @EACH_RUN
@@ -110,25 +67,6 @@ def test_the_last_pass_is_the_discriminator_s_own(tmp_path, k):
     of_discriminator = [value for name, value in ours.losses if name == "d_loss"]
     values = [-value for value in of_discriminator[k - 1 :: k]]
     assert [decision["f_new"] for decision in decisions(tmp_path / "ours")] == pytest.approx(values)
-
-
-@EACH_RUN
-def test_a_run_resumes_to_the_last_bit(tmp_path, name, record):
-    """From a checkpoint in the middle of an epoch, also between two parts of an accumulated gradient."""
-    whole, _ = of(name, tmp_path, half(record=True), save=AT)
-    written = decisions(tmp_path)
-    for at in AT:
-        folder = tmp_path / f"from {at}"
-        resumed, _ = of(name, folder, half(record=True), resume=str(tmp_path / f"{at}.ckpt"))
-        assert 0 < len(resumed.losses) < len(whole.losses)
-        assert resumed.losses == whole.losses[-len(resumed.losses) :]
-        assert_identical(weights(resumed), weights(whole))
-        again = decisions(folder)
-        assert again == written[-len(again) :]
-    record("resumes", "to the last bit")
-
-
-AT = (3, 6, 8)  # batches; an epoch has 6
 
 
 @EACH_RUN
@@ -200,76 +138,10 @@ def test_validations_see_the_incumbent_and_a_run_with_them_resumes(tmp_path):
     assert resumed.losses == whole.losses[6:]
 
 
-def test_a_run_resumes_from_the_end_of_an_epoch_with_averages(tmp_path):
-    def run(folder, **more):
-        module = seeded()
-        checkpoint = pl.callbacks.ModelCheckpoint(folder, "{epoch}", save_top_k=-1)
-        train(
-            folder,
-            module,
-            half(),
-            EMAWeightAveraging(decay=0.9),
-            checkpoint,
-            epochs=3,
-            enable_checkpointing=True,
-            **more,
-        )
-        return module
-
-    whole = run(tmp_path / "whole")
-    resumed = run(tmp_path / "resumed", resume=str(tmp_path / "whole" / "epoch=0.ckpt"))
-    assert resumed.losses == whole.losses[12:]
-    assert_identical(weights(resumed), weights(whole))
-
-
-def test_several_loaders_and_part_of_an_epoch_resume(tmp_path):
-    class Two(GAN):
-        def train_dataloader(self):
-            return {"digits": loader(96), "more": loader(96)}
-
-        def training_step(self, batch, batch_idx):
-            super().training_step([torch.cat([batch["digits"][0], batch["more"][0]]), None], batch_idx)
-
-    def run(folder, **more):
-        module = seeded(Two)
-        train(folder, module, half(), loaders=None, epochs=3, limit_train_batches=4, **more)
-        return module
-
-    whole = run(tmp_path, save=AT)
-    for at in AT:
-        resumed = run(tmp_path / f"from {at}", resume=str(tmp_path / f"{at}.ckpt"))
-        assert resumed.losses == whole.losses[2 * at :]
-
-
-def test_data_of_workers_resume(tmp_path):
-    def run(folder, **more):
-        module = seeded()
-        workers = DataLoader(loader().dataset, batch_size=16, shuffle=True, num_workers=1)
-        train(folder, module, half(), loaders=lambda: workers, **more)
-        return module
-
-    whole = run(tmp_path, save=[8])
-    resumed = run(tmp_path / "resumed", resume=str(tmp_path / "8.ckpt"))
-    assert resumed.losses == whole.losses[16:]
-
-
 def test_a_training_that_ends_in_mid_cycle_is_no_error(tmp_path):
     callback = half(ascent_steps=3)
     train(tmp_path, seeded(EveryThird), callback, limit_train_batches=5, epochs=1)
     assert callback.game.decisions == 1
-
-
-def test_runs_with_and_without_the_callback_continue_each_other(tmp_path):
-    train(tmp_path / "plain", seeded(), save=[6])
-    train(tmp_path / "ours", seeded(), half(), save=[6])
-    callback = half()
-    with pytest.warns(UserWarning, match="the checkpoint holds no state of MinMax"):
-        train(tmp_path, seeded(), callback, resume=str(tmp_path / "plain" / "6.ckpt"))
-    assert callback.game.decisions == 6
-    plain = seeded()
-    with pytest.warns(UserWarning, match="add the following callbacks: \\['MinMaxCallback'\\]"):
-        train(tmp_path, plain, resume=str(tmp_path / "ours" / "6.ckpt"))
-    assert len(plain.losses) == 12
 
 
 def test_the_package_pytorch_lightning_takes_it_too(tmp_path):
