@@ -31,9 +31,10 @@ test-slow: setup
 test-pythons: setup
 	VENV=$(VENV) tests/on_pythons.sh $(PYTHONS)
 
-# every family of stock configs, and the table of them in the docs
+# every family of stock configs, and the tables of them and of Lightning in the docs
 matrix: setup
 	$(VENV)/bin/python -m pytest tests/mmgen/test_families.py -m "matrix or not matrix" -n 2 --families-table docs/families.md
+	$(VENV)/bin/python -m pytest tests/lightning -m "matrix or not matrix" -n 2 --families-table docs/lightning.md
 
 # The host for MMEngine, in an environment of its own: mmcv 1 and mmcv 2 exclude each other. All else it shares with
 # $(VENV), whose packages it finds behind its own.

@@ -101,6 +101,22 @@ class DrivenOptimizer(DeferredOptimizer):
             super().zero_grad(set_to_none)  # type: ignore[misc]
 
 
+@functools.cache
+def derived(mixin: Any, kind: Any) -> Any:
+    """Return the class that a class becomes by a mixin. There is one, however many objects it has.
+
+    Args:
+        mixin: The mixin, such as a :class:`DrivenOptimizer`.
+        kind: The class. One that has the mixin already is returned as it is.
+
+    Examples:
+        >>> import torch
+        >>> derived(DrivenOptimizer, torch.optim.Adam).__name__
+        'MinMaxAdam'
+    """
+    return kind if issubclass(kind, mixin) else type(f"MinMax{kind.__name__}", (mixin, kind), {"__doc__": kind.__doc__})
+
+
 def adopt(optimizer: Optimizer, deferred: type[Any]) -> None:
     """Turn an optimizer that exists already into a deferred one, in place.
 

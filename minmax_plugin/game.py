@@ -162,9 +162,9 @@ class MinMaxGame:
         """Capture what a rejection would restore, then step the min player with its present gradient.
 
         Args:
-            scaler: The gradient scaler that scaled the present gradient. The game steps through it and then calls its
-                ``update()``. The caller's own ``update()`` belongs right after each ``scaler.step(max_optimizer)``,
-                before :meth:`decide`.
+            scaler: The gradient scaler that scaled the present gradient; by default that of a prepared optimizer. The
+                game steps through it and then calls its ``update()``. The caller's own ``update()`` belongs right after
+                each ``scaler.step(max_optimizer)``, before :meth:`decide`.
 
         Returns:
             Whether a proposal is open now. It is ``False`` where the min player has no gradient yet, or the gradient
@@ -181,6 +181,7 @@ class MinMaxGame:
         if self.open:
             raise RuntimeError("the last proposal is still open: call decide() before propose().")
         has_gradient = self.min_player.has_gradient
+        scaler = self.min_player.scaler if scaler is None else scaler
         if scaler is not None:
             self._scaled.use(scaler, has_gradient)
         self._idle.look(self.min_player)

@@ -20,7 +20,7 @@ from minmax_plugin.recorder import DecisionRecorder
 from minmax_plugin.settings import MinMaxSettings
 
 LAST_WITH_ONE_STEP = (
-    "MinMaxHook(estimator='last') with k = 1 reads f before the discriminator has answered the proposal, which is not "
+    "{}(estimator='last') with k = 1 reads f before the discriminator has answered the proposal, which is not "
     "the algorithm; use estimator='fresh', or {} of 2 or more."
 )
 

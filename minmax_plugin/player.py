@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from minmax_plugin.trees import leaves
@@ -16,7 +17,8 @@ class Player:
     """One side of the game: the optimizers that move it and the modules whose buffers go with it.
 
     Args:
-        optimizers: one torch optimizer, or several.
+        optimizers: one torch optimizer, or several. Those that Accelerate has prepared are taken out of their
+            wrappers, with the gradient scaler that these may have.
         modules: modules whose buffers (batch-norm statistics, spectral-norm vectors) are the player's. The
             parameters are those of the optimizers.
 
@@ -33,6 +35,7 @@ class Player:
         self, optimizers: Optimizer | Iterable[Optimizer], modules: nn.Module | Iterable[nn.Module] = ()
     ) -> None:
         self.optimizers = optimizers_of("optimizers", optimizers)
+        self.scaler: GradScaler | None = next(filter(None, map(_scaler_of, _several(optimizers))), None)
         self.modules = modules_of("modules", modules)
 
     @property
@@ -85,11 +88,17 @@ def players_of(
         ValueError: max_player must not have parameters of min_player, but got 2 of them.
     """
     given = {"min_player": min_player, "max_player": max_player}
-    low, high = (p if isinstance(p, Player) else Player(optimizers_of(name, p)) for name, p in given.items())
+    low, high = (p if isinstance(p, Player) else _player(name, p) for name, p in given.items())
     shared = set(map(id, low.parameters)) & set(map(id, high.parameters))
     if shared:
         raise ValueError(f"max_player must not have parameters of min_player, but got {len(shared)} of them.")
     return low, high
+
+
+def _player(name: str, given: Any) -> Player:
+    given = _several(given)
+    optimizers_of(name, given)  # an error names the argument
+    return Player(given)
 
 
 def modules_of(name: str, given: Any) -> list[nn.Module]:
@@ -111,17 +120,17 @@ def modules_of(name: str, given: Any) -> list[nn.Module]:
 
 
 def optimizers_of(name: str, given: Any) -> list[Optimizer]:
-    """One optimizer, or several, as a list.
+    """One optimizer, or several, as a list. Those that Accelerate has prepared are taken out of their wrappers.
 
     Raises:
-        ValueError: for anything else, and for a wrapper that only hands its steps on.
+        ValueError: for anything else, and for another wrapper that only hands its steps on.
 
     Examples:
         >>> optimizers_of("min_player", nn.Linear(2, 1))
         Traceback (most recent call last):
         ValueError: min_player must be a torch optimizer, but got a Linear: pass the optimizer of its parameters.
     """
-    optimizers = _several(given)
+    optimizers = [optimizer.optimizer if _is_prepared(optimizer) else optimizer for optimizer in _several(given)]
     for optimizer in optimizers:
         _check_optimizer(name, optimizer)
     if not optimizers:
@@ -157,6 +166,15 @@ def _check_optimizer(name: str, given: Any) -> None:
         )
     mend = ": pass the optimizer of its parameters" if isinstance(given, nn.Module) else ""
     raise ValueError(f"{name} must be a torch optimizer, but got {_kind(given)}{mend}.")
+
+
+def _is_prepared(optimizer: Any) -> bool:
+    """Whether Accelerate has prepared an optimizer: its wrapper only hands steps on, where gradients are complete."""
+    return type(optimizer).__module__ == "accelerate.optimizer"
+
+
+def _scaler_of(optimizer: Any) -> GradScaler | None:
+    return optimizer.scaler if _is_prepared(optimizer) else None
 
 
 def _several(given: Any) -> list[Any]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from minmax_plugin.randomness import inference
+
+if TYPE_CHECKING:
+    from minmax_plugin.settings import MinMaxSettings
+
+LEAST_SAMPLES = 8  # for an evaluation of f; batch norm takes the statistics of these
+GROUPS = 4  # evaluations on different batches, whose spread is the standard error
 
 
 class BatchPool:
@@ -65,3 +71,19 @@ def sample_batches(loader: DataLoader[Any], batches: int, size: int | None = Non
         dataset, size, sampler=picks, collate_fn=loader.collate_fn, drop_last=len(picks) >= size, num_workers=0
     )
     return list(itertools.islice(own, batches))
+
+
+def sample_groups(
+    settings: MinMaxSettings, batch_size: int, sample: Callable[[int, int], Sequence[Any]]
+) -> list[list[Any]]:
+    """Load small batches for evaluations of f, in groups where their standard error is needed.
+
+    Args:
+        settings: The settings, with the share of a batch and the number of batches.
+        batch_size: The number of samples in a batch of the training.
+        sample: A function that loads some number of batches of some size.
+    """
+    size = min(batch_size, max(LEAST_SAMPLES, round(settings.estimated.fraction * batch_size)))
+    groups = GROUPS if settings.policy.needs_error else 1
+    parts = sample(max(groups, settings.pool * batch_size // size), size)
+    return [list(parts[i : i + groups]) for i in range(0, max(1, len(parts) - groups + 1), groups)]

@@ -8,7 +8,8 @@ import torch
 torch.set_num_threads(1)
 
 # helpers, imported by the tests
-collect_ignore = ["exact.py", "families.py", "lossy_proxy.py", "mmagic_runs.py", "mmengine_runs.py", "mmgen_runs.py"]
+collect_ignore = ["exact.py", "families.py", "lightning_runs.py", "lossy_proxy.py", "mmagic_runs.py"]
+collect_ignore += ["mmengine_runs.py", "mmgen_runs.py"]
 collect_ignore += ["oracle.py", "postgresql.py", "search_runs.py", "search_trouble.py", "spaces.py"]
 collect_ignore += ["stock_configs.py", "studies.py"]
 

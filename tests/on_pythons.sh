@@ -30,7 +30,7 @@ make_environment() {
 }
 
 # of the package, what needs a toolkit
-beyond=(minmax_plugin/mmgen minmax_plugin/mmengine minmax_plugin/cli minmax_plugin/hosts.py)
+beyond=(minmax_plugin/lightning minmax_plugin/mmgen minmax_plugin/mmengine minmax_plugin/cli minmax_plugin/hosts.py)
 ran=()
 for version in ${*:-3.10 3.11 3.12 3.13}; do
   python=$(find_python "$version")

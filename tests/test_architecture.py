@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HOSTS = ("minmax_plugin.mmengine", "minmax_plugin.mmgen")
-TOOLKITS = ("mmagic", "mmcv", "mmengine", "mmgen")
+HOSTS = ("minmax_plugin.lightning", "minmax_plugin.mmengine", "minmax_plugin.mmgen")
+TOOLKITS = ("accelerate", "lightning", "mmagic", "mmcv", "mmengine", "mmgen")
 HEAVY = {"torch", "numpy", "mmcv", "mmgen", "ray", "optuna", "matplotlib", "scipy", "pandas", "sqlalchemy"}
 
 
@@ -63,7 +63,11 @@ def test_the_search_reaches_a_toolkit_through_the_interface_of_its_host_alone():
     assert any("minmax_plugin.hosts.host_of" in found for found in searches.values())
 
 
-OWN = {"minmax_plugin.mmengine": ("mmengine",), "minmax_plugin.mmgen": ("mmcv", "mmgen")}
+OWN = {
+    "minmax_plugin.lightning": ("lightning",),
+    "minmax_plugin.mmengine": ("mmengine",),
+    "minmax_plugin.mmgen": ("mmcv", "mmgen"),
+}
 
 
 @pytest.mark.parametrize(("host", "own"), OWN.items())

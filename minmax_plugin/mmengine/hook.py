@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from minmax_plugin.estimators import Estimator, LastBatch, batch_estimator
-from minmax_plugin.hosted import LAST_WITH_ONE_STEP, HostedGame, Turn
+from minmax_plugin.hosted import Turn
 from minmax_plugin.mmengine.optimizers import is_optimizer, take_over
 from minmax_plugin.mmengine.resume import ResumedData, fixed_inputs, load_fixed_inputs
 from minmax_plugin.mmengine.value import ORDER, LossReader
 from minmax_plugin.mmengine.weight_reading import BLIND, is_due
 from minmax_plugin.plain import plain
 from minmax_plugin.player import Player
-from minmax_plugin.pool import sample_batches
-from minmax_plugin.randomness import inference, random_state, set_random_state
+from minmax_plugin.pool import sample_batches, sample_groups
+from minmax_plugin.randomness import random_state, set_random_state
 from minmax_plugin.recorder import log_values
 from minmax_plugin.settings import MinMaxSettings
+from minmax_plugin.train_step import ForwardWatch, TrainStepGame
 from minmax_plugin.weight_reading import weight_readers
-
-LEAST_SAMPLES = 8  # for an evaluation of f; batch norm takes the statistics of these
-GROUPS = 4  # evaluations on different batches, whose spread is the standard error
 
 
 @HOOKS.register_module()
-class MinMaxHook(HostedGame, Hook):
+class MinMaxHook(TrainStepGame, Hook):
     """Train a GAN of MMEngine or MMagic by proposals that are accepted or rolled back (arXiv:2006.12376).
 
     The model's ``train_step`` takes k discriminator steps and then a generator step, in one iteration or several. Under
@@ -67,13 +61,10 @@ class MinMaxHook(HostedGame, Hook):
     reads_weights = False  # it is none of the hooks that it shows the incumbent to
 
     def __init__(self, generator: str = "generator", discriminator: str = "discriminator", **settings: Any) -> None:
-        super().__init__(MinMaxSettings.from_dict(settings))
+        super().__init__(MinMaxSettings.from_dict(settings), "the model's discriminator_steps")
         self.names = generator, discriminator
-        self.ascent_steps: int | None = None  # k, as soon as a cycle is over
-        self._ascents = 0  # steps of the discriminator in this cycle
         self._updates = 1  # of the generator in a cycle
         self._left = 0  # updates of the generator in this phase
-        self._ran: bool | None = None  # the generator, in its first phase; None where it need not be watched
         self._loaded: dict[str, Any] | None = None
         self._validating = False
         self._weight_readers: list[Hook] = []
@@ -111,12 +102,8 @@ class MinMaxHook(HostedGame, Hook):
         if self.game.stopped:  # a run that had ended so is at its end again
             self._end(runner.iter)
         self._weight_readers = weight_readers(runner.hooks, BLIND)
-        pool: Any = self._pool
         runner.message_hub.update_info("iter", runner.iter)  # as MMEngine's own hook does next; a model may read it
-        with inference(self._modules, seed=0):  # what cannot be read is refused before the training
-            self._value(pool.draw())
-        if self.settings.estimated.type == "last":
-            pool.clear()
+        self.try_reading()
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         self.show_proposal()
@@ -179,7 +166,7 @@ class MinMaxHook(HostedGame, Hook):
             self._updates = self._left = updates
         if self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED):
             self.begin_descent()
-            self._ran = None if self._ran is None else False  # reading f has run it too
+            self._watch.restart()  # reading f has run it too
 
     def on_loss(self, wrapper: Any, loss: Tensor) -> None:
         """Take note of the discriminator's loss, where f is read from it."""
@@ -192,13 +179,13 @@ class MinMaxHook(HostedGame, Hook):
             self.begin_ascent()
             return
         early = self._turn in (Turn.DISCRIMINATOR, Turn.ANSWERED)
-        if early or self._ran is False:
+        if early or self._watch.idle:
             what = "optim_context was not entered" if early else "fakes were made before its optim_context was entered"
             raise ValueError(
                 f"MinMax cannot drive this model: the generator's {what}, where the proposal is decided. {ORDER}. "
                 "Translation models, such as pix2pix and CycleGAN, do not."
             )
-        self._stop_watching()
+        self._watch.close()
 
     def takes_step(self, optimizer: Any) -> bool:
         """Whether an optimizer's ``step()`` is taken now; the generator's is deferred to the next proposal."""
@@ -218,17 +205,6 @@ class MinMaxHook(HostedGame, Hook):
         if self._left == 0 and self._updates > 1:
             self.show_incumbent()  # to an average of weights within train_step
         return self._turn is not Turn.PENDING
-
-    def _decide(self) -> None:
-        if self.ascent_steps is None and self._ascents == 1 and self.settings.estimated.type == "last":
-            warnings.warn(LAST_WITH_ONE_STEP.format("discriminator_steps"), stacklevel=2)
-        self.ascent_steps, self._ascents = self._ascents, 0
-        if self.settings.ascent_steps not in (None, self.ascent_steps):
-            raise ValueError(
-                f"MinMaxHook has ascent_steps={self.settings.ascent_steps}, but the model takes k={self.ascent_steps} "
-                "discriminator steps in a cycle; remove ascent_steps, or change the model's discriminator_steps."
-            )
-        super()._decide()
 
     # --- parts -------------------------------------------------------------------------------------------
 
@@ -255,34 +231,11 @@ class MinMaxHook(HostedGame, Hook):
         self._reader = LossReader(self._model, wrappers, *self.names)
         loader = self._runner.train_dataloader
         self._batch_size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1)
-        self._ran = False
-        self._watching = [m.register_forward_pre_hook(self._on_run) for m in self._modules[0].modules()]
-
-    def _on_run(self, *args: Any) -> None:
-        self._ran = True
-
-    def _stop_watching(self) -> None:
-        self._ran = None
-        while self._watching:
-            self._watching.pop().remove()
-
-    def make_estimator(self, batch: Callable[[], Any], seed: int) -> Estimator:
-        settings = self.settings.estimated
-        if settings.type == "last":
-            self._reader.watch()
-            return LastBatch(self._reader.last_value)
-        return batch_estimator(settings, lambda: self._value(batch()), self._modules, seed)
-
-    def _value(self, parts: Sequence[Any]) -> Tensor:
-        return torch.stack([self._reader.value(part) for part in parts])
+        self._watch = ForwardWatch(self._modules[:1])
 
     def load_pool(self) -> list[list[Any]]:
-        """Load small batches, in groups where the standard error is needed."""
-        size = min(self._batch_size, max(LEAST_SAMPLES, round(self.settings.estimated.fraction * self._batch_size)))
-        groups = GROUPS if self.settings.policy.needs_error else 1
-        number = max(groups, self.settings.pool * self._batch_size // size)
-        parts = sample_batches(self._runner.train_dataloader, number, size)
-        return [parts[i : i + groups] for i in range(0, max(1, len(parts) - groups + 1), groups)]
+        loader = self._runner.train_dataloader
+        return sample_groups(self.settings, self._batch_size, functools.partial(sample_batches, loader))
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.load_game_state(state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from minmax_plugin.deferred import DrivenOptimizer
+from minmax_plugin.deferred import DrivenOptimizer, derived
 
 
 class Observer(Protocol):
@@ -103,17 +102,11 @@ def take_over(wrapper: OptimWrapper, hook: Any) -> None:
         hook: The hook, which is an :class:`Observer` and a :class:`~minmax_plugin.deferred.Driver`.
     """
     optimizer: Any = wrapper.optimizer
-    optimizer.__class__ = _derived(MinMaxOptimizer, optimizer.__class__)
+    optimizer.__class__ = derived(MinMaxOptimizer, optimizer.__class__)
     optimizer.driver = hook
     observed: Any = wrapper
-    observed.__class__ = _derived(MinMaxOptimWrapper, observed.__class__)
+    observed.__class__ = derived(MinMaxOptimWrapper, observed.__class__)
     observed.observer = hook
-
-
-@functools.cache
-def _derived(mixin: Any, kind: Any) -> Any:
-    """Return the class that a class becomes; there is one, however many wrappers it has."""
-    return kind if issubclass(kind, mixin) else type(f"MinMax{kind.__name__}", (mixin, kind), {"__doc__": kind.__doc__})
 
 
 def is_optimizer(wrapper: Any) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import torch
 from mmengine.logging import MessageHub
 from torch import Tensor
 
-from minmax_plugin.estimators import lacks_gradient
-from minmax_plugin.randomness import random_state, set_random_state
+from minmax_plugin.replaced import replaced
+from minmax_plugin.train_step import Read, TrainStepReader
 
 ADVERSARIAL = ("loss_disc_fake", "loss_disc_real")
 """The terms of the discriminator's loss that are f, where a model has them. MMagic's models have."""
@@ -22,7 +20,7 @@ ORDER = (
 )
 
 
-class LossReader:
+class LossReader(TrainStepReader):
     """Reads f from a model that trains by ``train_step(data, optim_wrapper)``.
 
     f is minus the discriminator's loss. Where the model gives the terms :data:`ADVERSARIAL` to ``parse_losses``, f is
@@ -36,40 +34,23 @@ class LossReader:
     """
 
     def __init__(self, model: Any, wrappers: Mapping[str, Any], generator: str, discriminator: str) -> None:
+        super().__init__()
         self._model, self._wrappers = model, wrappers
         self._generator, self._discriminator = wrappers[generator], wrappers[discriminator]
-        self._with_gradients = False
         self._terms: Mapping[str, Any] = {}
         self._last: Tensor | None = None
         self._parse: Any = getattr(model, "parse_losses", None)
 
     # --- on a batch of its own ---------------------------------------------------------------------------
 
-    def value(self, batch: Any) -> Tensor:
-        """Compute f on a batch of real data. Run it in inference mode.
-
-        Raises:
-            ValueError: If the model's ``train_step`` does not begin with the discriminator's step.
-        """
-        state = random_state()
-        try:
-            with torch.set_grad_enabled(self._with_gradients):
-                return self._value(batch)
-        except RuntimeError as error:
-            if self._with_gradients or not lacks_gradient(error):
-                raise
-        self._with_gradients = True  # for a penalty on gradients, though f leaves it out
-        set_random_state(state)
-        return self.value(batch)
-
-    def _value(self, batch: Any) -> Tensor:
+    def read(self, batch: Any) -> Tensor:
         losses: list[Tensor] = []
 
         def update_params(loss: Tensor, *args: Any, **kwargs: Any) -> NoReturn:
-            raise _Read(self._of(loss))
+            raise Read(self._of(loss))
 
         def step(**kwargs: Any) -> NoReturn:  # of a model that calls backward() and step() itself
-            raise _Read(self._of(sum(losses[1:], losses[0])))
+            raise Read(self._of(sum(losses[1:], losses[0])))
 
         def refuse(*args: Any, **kwargs: Any) -> NoReturn:
             raise ValueError(f"MinMax cannot read f: the generator comes first. {ORDER}.")
@@ -91,12 +72,12 @@ class LossReader:
         self._terms = {}
         try:
             with (
-                _replaced(self._discriminator, reading),
-                _replaced(self._generator, idle),
-                _replaced(self._model, {"parse_losses": self._noted}),
+                replaced(self._discriminator, reading),
+                replaced(self._generator, idle),
+                replaced(self._model, {"parse_losses": self._noted}),
             ):
                 self._model.train_step(copy.deepcopy(batch), optim_wrapper=self._wrappers)
-        except _Read as read:
+        except Read as read:
             return -read.value
         finally:
             hub.runtime_info.clear()
@@ -133,25 +114,3 @@ class LossReader:
     def _of(self, loss: Tensor) -> Tensor:
         terms = [self._terms[name].mean() for name in ADVERSARIAL if name in self._terms]
         return (sum(terms[1:], terms[0]) if len(terms) == len(ADVERSARIAL) else loss).detach()
-
-
-class _Read(Exception):
-    """Ends a model's ``train_step`` at the discriminator's loss."""
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__("f was read")
-        self.value = value
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, methods: Mapping[str, Any]) -> Iterator[None]:
-    """Replace methods of one object for a while. Some may have been replaced before, as schedules do."""
-    own = vars(owner)
-    before = {name: own[name] for name in methods if name in own}
-    own.update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            del own[name]
-        own.update(before)

@@ -58,7 +58,7 @@ def make_estimator(
     check_readable(settings, adapter.has_auxiliary_losses, adapter.own_loss)
     if settings.type == "last":
         if adapter.ascent_steps == 1:
-            warnings.warn(LAST_WITH_ONE_STEP.format("disc_steps"), stacklevel=2)
+            warnings.warn(LAST_WITH_ONE_STEP.format("MinMaxHook", "disc_steps"), stacklevel=2)
         adapter.watch_loss()
         return LastBatch(adapter.last_value)
 

@@ -1,9 +1,7 @@
 """Wrong arguments: one clear error each, at the start; and warnings of a game that can do nothing."""
 
 import math
-import os
 
-import accelerate
 import numpy as np
 import pytest
 import pytorch_lightning
@@ -134,11 +132,6 @@ def test_a_wrong_value_leaves_the_game_as_it_was():
     assert game.decide(-1.0).accepted
 
 
-def accelerated():
-    os.environ.pop("LOCAL_RANK", None)  # which a training of another test has left
-    return accelerate.Accelerator(cpu=True).prepare(sgd())
-
-
 def of_fabric():
     fabric = Fabric(accelerator="cpu", devices=1)
     net = nn.Linear(2, 1)
@@ -149,7 +142,7 @@ def of_lightning():
     return pytorch_lightning.core.optimizer.LightningOptimizer(sgd())
 
 
-@pytest.mark.parametrize("wrapped", [accelerated, of_fabric, of_lightning])
+@pytest.mark.parametrize("wrapped", [of_fabric, of_lightning])
 def test_the_optimizers_of_other_libraries_are_to_be_unwrapped(wrapped):
     wrapper = wrapped()
     message = rf"min_player .*{type(wrapper).__name__}, which wraps one: pass its attribute 'optimizer', the SGD"
