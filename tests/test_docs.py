@@ -52,7 +52,7 @@ def snippets(page, language):
 
 
 def test_the_plain_loop_of_the_guide_runs(capsys):
-    loop, with_schedules, with_a_scaler = snippets("pytorch.md", "python")
+    loop, by_the_paper, with_schedules, with_a_scaler = snippets("pytorch.md", "python")
     names: dict = {}
     exec(loop, names)
     game = names["game"]
@@ -64,6 +64,14 @@ def test_the_plain_loop_of_the_guide_runs(capsys):
     assert names["opt_g"].param_groups[0]["lr"] == pytest.approx(1e-3 * 0.99**19)
     exec(with_a_scaler, names)
     assert (game.decisions, game.proposals) == (60, 57)
+    names["opt_g"].zero_grad()
+    exec(by_the_paper, names)
+    paper = names["paper"]
+    for _ in range(3):
+        paper.propose()
+        paper.decide()
+        names["softplus"](-names["discriminator"](names["generator"](torch.randn(8, 16)))).mean().backward()
+    assert (paper.decisions, paper.proposals) == (3, 2)
 
 
 @pytest.mark.slow

@@ -158,29 +158,6 @@ def test_the_optimizers_of_other_libraries_are_to_be_unwrapped(wrapped):
     game.decide(0.0)
 
 
-def test_summed_gradients_make_one_step_of_each_player_in_a_cycle():
-    os.environ.pop("LOCAL_RANK", None)
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=4)
-    nets = [nn.Linear(2, 2), nn.Linear(2, 1)]
-    generator, discriminator, opt_g, opt_d = accelerator.prepare(*nets, *map(sgd, nets))
-    game, taken = MinMaxGame(opt_g.optimizer, opt_d.optimizer), []
-    for name, optimizer in (("min", opt_g), ("max", opt_d)):
-        optimizer.optimizer.register_step_post_hook(lambda *_, name=name: taken.append(name))
-    for _ in range(12):
-        with accelerator.accumulate(generator, discriminator):
-            if accelerator.sync_gradients:
-                game.propose()
-            opt_d.zero_grad()
-            loss = discriminator(generator(torch.randn(8, 2)).detach()).mean() - discriminator(torch.randn(8, 2)).mean()
-            accelerator.backward(loss)
-            opt_d.step()
-            if accelerator.sync_gradients:
-                game.decide(-loss.detach())
-            opt_g.zero_grad()
-            accelerator.backward(-discriminator(generator(torch.randn(8, 2))).mean())
-    assert taken == ["min", "max"] * 3
-
-
 def test_a_wrapper_that_is_no_optimizer_is_to_be_unwrapped_too():
     with pytest.raises(
         ValueError, match="got a ScheduleFreeWrapper, which wraps one: pass its attribute 'base', the SGD"
