@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-HOSTS = ("minmax_plugin.mmgen.host",)
+from minmax_plugin.config_kind import is_for_mmengine
+from minmax_plugin.errors import ConfigError, one_line
+
+HOSTS = ("minmax_plugin.mmengine.host", "minmax_plugin.mmgen.host")
 """The modules that are a :class:`Host`. They are asked in turn. The last one reads the files that no other takes."""
 
-TOOLKITS = ("mmcv", "mmgen")  # the packages of all hosts
+MMENGINE = HOSTS[0]
+EXTRAS = {"minmax_plugin.mmengine.host": "mmengine", "minmax_plugin.mmgen.host": "mmgen"}  # that install their toolkits
+TOOLKITS = ("mmcv", "mmengine", "mmgen")  # the packages of all hosts
 
 
 class Config(Protocol):
@@ -89,6 +94,13 @@ class Host(Protocol):
     def opt_out(self, cfg: Config) -> None:
         """Remove MinMax from a config, in place."""
 
+    def own_path(self, cfg: Config, path: str) -> str:
+        """Return the toolkit's own path of a setting that a space names as MMGeneration's configs do.
+
+        Raises:
+            SpaceError: If the toolkit has no such setting. The message says what to write instead.
+        """
+
     def defaults(self, cfg: Config) -> Mapping[str, Any]:
         """Return settings ``NAME`` or ``PART.NAME`` that a config may leave out, with the toolkit's values."""
 
@@ -117,7 +129,7 @@ class Host(Protocol):
     def is_intact(self, path: Path) -> bool:
         """Whether a checkpoint is as it was written."""
 
-    def train(self, cfg: Config, folder: Path, seed: int, checkpoint: Path | None, reporter: Reporter) -> None:
+    def train(self, cfg: Config, folder: Path, seed: int, checkpoint: Path | None, reporter: Reporter | None) -> None:
         """Train a config in this process.
 
         Args:
@@ -125,7 +137,7 @@ class Host(Protocol):
             folder: The folder of the training's files.
             seed: The seed of the training.
             checkpoint: The checkpoint from which it continues, if any.
-            reporter: The taker of its measurements.
+            reporter: The taker of its measurements, unless :meth:`add_reporter` has given the config one.
 
         Raises:
             FloatingPointError: If it diverged.
@@ -144,12 +156,26 @@ class Host(Protocol):
 def host_of(config: Any) -> Host:
     """Return the host of a config, or of the config file at a path.
 
+    Raises:
+        ConfigError: If its toolkit is not installed. The message names the extra that installs it.
+
     Examples:
         >>> host_of("four_gaussians_minmax.py").__name__
         'minmax_plugin.mmgen.host'
     """
-    hosts = (cast(Host, importlib.import_module(name)) for name in HOSTS)
-    return next(host for host in hosts if host.owns(config))
+    names = [name for name in HOSTS if name != MMENGINE or is_for_mmengine(config)]  # others need not be installed
+    return next(host for host in map(_host, names) if host.owns(config))
+
+
+def _host(name: str) -> Host:
+    try:
+        return cast(Host, importlib.import_module(name))
+    except (ImportError, AssertionError) as error:  # mmgen asserts the version of mmcv
+        extra = EXTRAS.get(name, name)
+        raise ConfigError(
+            f"the config is written for {extra}, which cannot be imported here ({one_line(error)}): "
+            f"pip install 'minmax-plugin[{extra}]', in a separate environment."
+        ) from error
 
 
 def load_config(path: str | Path) -> Config:

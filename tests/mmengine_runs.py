@@ -7,16 +7,28 @@ import json
 from pathlib import Path
 
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.optim import AmpOptimWrapper, DefaultOptimWrapperConstructor, OptimWrapper, OptimWrapperDict
-from mmengine.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 import minmax_plugin.mmengine  # noqa: F401
+
+
+@METRICS.register_module()
+class Spread(BaseMetric):
+    """The mean distance of the samples from the origin."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [float(sample.norm()) for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return {"spread": sum(results) / len(results)}
 
 
 @DATASETS.register_module()

@@ -45,6 +45,10 @@ def opt_out(cfg):
     cfg.pop("minmax")
 
 
+def own_path(cfg, path):
+    return path
+
+
 def defaults(cfg):
     return {}
 

@@ -56,48 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     warnings.filterwarnings("ignore", message="setting max_iters in run is deprecated")
 
-    from minmax_plugin.mmgen.check import check_config, check_seed
-    from minmax_plugin.mmgen.checkpoints import check_intact, last_intact
-    from minmax_plugin.mmgen.config import load_config, opt_in, parse_options
-    from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
-    from minmax_plugin.mmgen.train import set_up_process, train
+    from minmax_plugin.config_kind import is_for_mmengine
 
     try:
-        cfg = load_config(args.config, parse_options(args.cfg_options))
-        if args.minmax is not None:
-            opt_in(cfg, args.minmax)
-        if args.tensorboard:
-            log_to_tensorboard(cfg)
-        if args.print_config:
-            check_config(cfg, paths=False)
-            print(cfg.pretty_text)
-            return 0
-        default = Path("work_dirs") / Path(args.config).stem
-        cfg.work_dir = os.path.expanduser(args.work_dir or cfg.get("work_dir") or default)
-        if args.gpu_id is not None or "gpu_ids" not in cfg:
-            cfg.gpu_ids = [args.gpu_id or 0]
-        if args.no_validate:
-            cfg.evaluation = None  # nor are its data needed
-        if args.resume_from:
-            cfg.resume_from = os.path.expanduser(args.resume_from)
-        if cfg.get("resume_from") == "auto":
-            cfg.resume_from = last_intact(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
-            found = f"resumes from {cfg.resume_from}" if cfg.resume_from else NOTHING_WHOLE.format(cfg.work_dir)
-            print(f"minmax-train: {found}")
-        elif cfg.get("resume_from"):
-            check_intact(cfg.resume_from)
-        check_config(cfg)
-        seed = cfg.get("seed", 2021) if args.seed is None else args.seed
-        check_seed(seed)
-        set_up_process(cfg, args.launcher)
-        train(
-            cfg,
-            name=Path(args.config).name,
-            seed=seed,
-            deterministic=args.deterministic,
-            rank_shift=args.diff_seed,
-            distributed=args.launcher != "none",
-        )
+        (_train_mmengine if is_for_mmengine(args.config) else _train_mmgen)(args)
     except (ConfigError, FileNotFoundError) as error:
         print(f"minmax-train: error: {one_line(error)}.", file=sys.stderr)
         return 2
@@ -114,6 +76,71 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minmax-train: error: {said}", file=sys.stderr)
         return 1
     return 0
+
+
+def _train_mmgen(args: argparse.Namespace) -> None:
+    from minmax_plugin.mmgen.check import check_config, check_seed
+    from minmax_plugin.mmgen.checkpoints import check_intact, last_intact
+    from minmax_plugin.mmgen.config import load_config, opt_in, parse_options
+    from minmax_plugin.mmgen.tensorboard import log_to_tensorboard
+    from minmax_plugin.mmgen.train import set_up_process, train
+
+    cfg = load_config(args.config, parse_options(args.cfg_options))
+    if args.minmax is not None:
+        opt_in(cfg, args.minmax)
+    if args.tensorboard:
+        log_to_tensorboard(cfg)
+    if args.print_config:
+        check_config(cfg, paths=False)
+        print(cfg.pretty_text)
+        return
+    default = Path("work_dirs") / Path(args.config).stem
+    cfg.work_dir = os.path.expanduser(args.work_dir or cfg.get("work_dir") or default)
+    if args.gpu_id is not None or "gpu_ids" not in cfg:
+        cfg.gpu_ids = [args.gpu_id or 0]
+    if args.no_validate:
+        cfg.evaluation = None  # nor are its data needed
+    if args.resume_from:
+        cfg.resume_from = os.path.expanduser(args.resume_from)
+    if cfg.get("resume_from") == "auto":
+        cfg.resume_from = last_intact(cfg.work_dir, (cfg.get("checkpoint_config") or {}).get("out_dir"))
+        found = f"resumes from {cfg.resume_from}" if cfg.resume_from else NOTHING_WHOLE.format(cfg.work_dir)
+        print(f"minmax-train: {found}")
+    elif cfg.get("resume_from"):
+        check_intact(cfg.resume_from)
+    check_config(cfg)
+    seed = cfg.get("seed", 2021) if args.seed is None else args.seed
+    check_seed(seed)
+    set_up_process(cfg, args.launcher)
+    train(
+        cfg,
+        name=Path(args.config).name,
+        seed=seed,
+        deterministic=args.deterministic,
+        rank_shift=args.diff_seed,
+        distributed=args.launcher != "none",
+    )
+
+
+def _train_mmengine(args: argparse.Namespace) -> None:
+    """Train a config of MMEngine, with the flags that the search and its reports give."""
+    from minmax_plugin.hosts import host_of
+
+    kept = ("config", "work_dir", "resume_from", "seed", "launcher", "local_rank")
+    default = vars(parse_args([args.config]))
+    for name, value in vars(args).items():
+        if name not in kept and value != default[name]:
+            raise ConfigError(f"--{name.replace('_', '-')} is for configs of MMGeneration alone: edit the config")
+    host = host_of(args.config)
+    cfg = host.load_config(args.config)
+    cfg["launcher"] = args.launcher
+    folder = Path(os.path.expanduser(args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"))
+    host.check_config(cfg)
+    checkpoint = args.resume_from and Path(os.path.expanduser(args.resume_from))
+    if checkpoint and not host.is_intact(checkpoint):
+        raise ConfigError(f"--resume-from={str(checkpoint)!r} is no whole checkpoint: name another")
+    seed = (cfg.get("randomness") or {}).get("seed", 2021) if args.seed is None else args.seed
+    host.train(cfg, folder, seed, checkpoint, None)
 
 
 if __name__ == "__main__":

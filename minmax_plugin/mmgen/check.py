@@ -32,6 +32,7 @@ from minmax_plugin.mmgen.estimates import check_readable
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.pictures import repair_pictures
 from minmax_plugin.mmgen.shims import ADA, ADA_MISSING, active_shims
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.randomness import random_state, set_random_state
 from minmax_plugin.settings import SEEDS, MinMaxSettings
 
@@ -304,21 +305,6 @@ def check_seed(seed: Any) -> None:
     """
     if not (is_count(seed, least=0) and seed < SEEDS):
         raise ConfigError(f"--seed={seed} must be from 0 to {SEEDS - 1}.")
-
-
-def minmax_settings(cfg: Config) -> Mapping[str, Any] | None:
-    """Find the entry of :class:`MinMaxHook` in ``custom_hooks``, or ``None``.
-
-    Raises:
-        ConfigError: If there are several, or the hooks are no list of dicts.
-    """
-    hooks = cfg.get("custom_hooks") or []
-    if not (isinstance(hooks, (list, tuple)) and all(isinstance(hook, Mapping) for hook in hooks)):
-        raise ConfigError(f"custom_hooks must be a list of dicts, but is {hooks!r}.")
-    entries = [hook for hook in hooks if hook.get("type") == "MinMaxHook"]
-    if len(entries) > 1:
-        raise ConfigError(f"custom_hooks has {len(entries)} entries of MinMaxHook; keep one.")
-    return entries[0] if entries else None
 
 
 def _check_minmax(cfg: Config) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,24 +13,10 @@ from mmcv import Config
 from torch import nn
 
 from minmax_plugin.errors import ConfigError
-from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.resume import Saved, optimizer_types
+from minmax_plugin.openmmlab import is_intact, minmax_settings
 from minmax_plugin.phase import check_resumable
 from minmax_plugin.settings import MinMaxSettings
-
-
-def is_intact(path: str | Path) -> bool:
-    """Whether a file is a complete archive, every part of it as it was written. Nothing in it is executed.
-
-    Examples:
-        >>> is_intact("/dev/null")
-        False
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def check_intact(path: str | Path) -> None:

@@ -16,9 +16,9 @@ from mmgen.models.builder import MODELS
 
 from minmax_plugin.errors import ConfigError, one_line
 from minmax_plugin.mmgen.adapters import find_adapter
-from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.effect import warn_of_slips
 from minmax_plugin.mmgen.optimizers import PREFIX, register_minmax_optimizers
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.settings import DEFAULT_PRESET
 
 PACKAGE = Path(__file__).parents[1]

@@ -15,10 +15,11 @@ from torch import nn
 
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.mmgen.adapters import GameAdapter, adapter_of
-from minmax_plugin.mmgen.check import check_config, minmax_settings
+from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.config import opt_in
 from minmax_plugin.mmgen.hook import MinMaxHook
 from minmax_plugin.mmgen.train import build_network
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.settings import MinMaxSettings
 
 MIB = 2**20

@@ -16,12 +16,12 @@ from mmgen.models.builder import MODELS, MODULES
 from minmax_plugin.errors import ConfigError
 from minmax_plugin.hosts import Reporter
 from minmax_plugin.mmgen import train as training
-from minmax_plugin.mmgen.check import check_config, minmax_settings, read_data  # noqa: F401  of a Host
+from minmax_plugin.mmgen.check import check_config, read_data  # noqa: F401  of a Host
 from minmax_plugin.mmgen.check_loop import loader_settings
-from minmax_plugin.mmgen.checkpoints import is_intact  # noqa: F401
 from minmax_plugin.mmgen.config import load_config, opt_out  # noqa: F401
 from minmax_plugin.mmgen.effect import unread  # noqa: F401
 from minmax_plugin.mmgen.metrics import SampleMetrics
+from minmax_plugin.openmmlab import give_settings, is_intact, minmax_settings, scale_counts  # noqa: F401
 
 REGISTRIES = (MODELS, MODULES, DATASETS, PIPELINES, METRICS, HOOKS, OPTIMIZERS, OPTIMIZER_BUILDERS, RUNNERS)
 
@@ -45,10 +45,12 @@ def set_minmax(cfg: Config, settings: Mapping[str, Any]) -> None:
         >>> cfg.custom_hooks
         [{'type': 'MinMaxHook', 'priority': 'LOW', 'restore': 'both'}]
     """
-    entry: Any = minmax_settings(cfg)
-    registered = {key: entry[key] for key in ("type", "priority") if key in entry}
-    entry.clear()
-    entry.update({**registered, **settings})
+    give_settings(minmax_settings(cfg), settings, kept=("type", "priority"))
+
+
+def own_path(cfg: Config, path: str) -> str:
+    """Return the path of a setting, which is as the spaces have it."""
+    return path
 
 
 def defaults(cfg: Config) -> dict[str, Any]:
@@ -87,9 +89,7 @@ def make_comparable(cfg: Config, base: Config) -> None:
     if ratio == 1:
         return
     measuring = zip(_measuring(cfg), _measuring(base), strict=False)  # a setting may add to the hooks
-    for name, mine, its in [("total_iters", cfg, base), *(("interval", *pair) for pair in measuring)]:
-        if isinstance(its.get(name), int) and mine.get(name) == its[name]:
-            mine[name] = max(1, round(its[name] * ratio))
+    scale_counts([("total_iters", cfg, base), *(("interval", *pair) for pair in measuring)], ratio)
 
 
 def _measuring(cfg: Config) -> list[Any]:
@@ -165,12 +165,12 @@ def batch_size(cfg: Config) -> int:
     return loader_settings(cfg)["samples_per_gpu"]
 
 
-def train(cfg: Config, folder: Path, seed: int, checkpoint: Path | None, reporter: Reporter) -> None:
+def train(cfg: Config, folder: Path, seed: int, checkpoint: Path | None, reporter: Reporter | None) -> None:
     """Train a config in this process, with a :class:`~minmax_plugin.mmgen.reporting.ReportHook` more."""
     cfg.work_dir = str(folder)
     if checkpoint is not None:
         cfg.resume_from = str(checkpoint)
-    training.train(cfg, name="config.py", seed=seed, hooks=[_report_hook(cfg, reporter)])
+    training.train(cfg, name="config.py", seed=seed, hooks=[_report_hook(cfg, reporter)] if reporter else [])
 
 
 def add_reporter(cfg: Config, kind: str, **arguments: Any) -> None:

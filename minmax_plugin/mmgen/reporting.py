@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import numbers
 import pkgutil
 from typing import Any
 
-import numpy
-import torch
 from mmcv.runner import HOOKS, Hook
 
 from minmax_plugin.hosts import Reporter
 from minmax_plugin.mmgen.hook import MinMaxHook
+from minmax_plugin.openmmlab import numbers_in
 
 
 @HOOKS.register_module(force=True)
@@ -51,10 +49,4 @@ class ReportHook(Hook):
         if self.last is None or self.last is before:  # an old one may stay until the loggers clear it away
             return
         images = iterations * self.batch_size * runner.world_size
-        metrics = {name: float(value) for name, value in output.items() if _is_number(value)}
-        self.reporter.on_measure(metrics, iterations, images, last=self.is_last_iter(runner))
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a hook has logged a number, of any library."""
-    return isinstance(value, numbers.Real) or (isinstance(value, (torch.Tensor, numpy.ndarray)) and value.ndim == 0)
+        self.reporter.on_measure(numbers_in(output), iterations, images, last=self.is_last_iter(runner))

@@ -28,7 +28,7 @@ from mmgen.utils import collect_env, get_root_logger
 from torch import nn
 
 from minmax_plugin.errors import ConfigError, is_full_disk, one_line
-from minmax_plugin.mmgen.check import check_config, check_seed, minmax_settings, read_data
+from minmax_plugin.mmgen.check import check_config, check_seed, read_data
 from minmax_plugin.mmgen.check_loop import check_batches
 from minmax_plugin.mmgen.checkpoints import check_fits
 from minmax_plugin.mmgen.config import make_plain
@@ -36,6 +36,7 @@ from minmax_plugin.mmgen.ranks import distribute, join_ranks, on_host
 from minmax_plugin.mmgen.resume import Saved
 from minmax_plugin.mmgen.run_state import RunMeta
 from minmax_plugin.mmgen.shims import check_operations
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.secrets import hide_in
 
 # Settings that train_model reads without a default. Some stock configs (WGAN-GP) lack them.

@@ -28,6 +28,13 @@ def test_the_space_for_any_gan_fits_configs_with_and_without_minmax(name):
     assert space.is_whole(space.baseline(config(name)))
 
 
+def test_the_space_for_each_host_is_a_part_of_the_shipped_one():
+    space = Space.read(SPACES / "rates.yaml")
+    assert space.entries.items() <= SHIPPED.entries.items()
+    space.check({"mnist01_minmax": config()})
+    assert space.is_whole(space.baseline(config()))
+
+
 @HOOKS.register_module(force=True)
 class Witness(Hook):
     """Sees the model, optimizers and hooks as they really train."""

@@ -76,6 +76,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
         >>> cfg.custom_hooks
         [{'type': 'SyncBuffersHook'}]
     """
+    wanted = path
     head, *rest = path.split(".")
     if head == MINMAX:
         _set_minmax(cfg, path, rest, value)
@@ -85,6 +86,8 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
             raise SpaceError(f"seed={value!r} must be a whole number from 0 to 2**32 - 1.")
         cfg["seed"] = value
         return
+    path = host_of(cfg).own_path(cfg, path)
+    head, *rest = path.split(".")
     for setting, default in host_of(cfg).defaults(cfg).items():
         if path == setting and rest:
             cfg[head] = {rest[0]: default, **(cfg.get(head) or {})}
@@ -95,7 +98,8 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
     keys = [head, *rest]
     for depth, key in enumerate(keys):
         if isinstance(node, tuple) and parent is not None:
-            node = parent[0][parent[1]] = list(node)
+            parent[0][parent[1]] = list(node)
+            node = parent[0][parent[1]]  # a config may keep a copy
         index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
         if isinstance(node, list) and key == "+" and depth == len(keys) - 1:
             same = [i for i, item in enumerate(node) if item["type"] == value["type"]]
@@ -105,7 +109,7 @@ def set_path(cfg: Config, path: str, value: Any) -> None:
         known = list(range(len(node))) if isinstance(node, list) else list(getattr(node, "keys", list)())
         if index not in known:
             prefix = "".join(f"{k}." for k in keys[:depth])
-            raise SpaceError(f"it has no setting {path!r}{hint(prefix + key, [prefix + str(k) for k in known])}.")
+            raise SpaceError(f"it has no setting {wanted!r}{hint(prefix + key, [prefix + str(k) for k in known])}.")
         if depth == len(keys) - 1:
             _check_number(path, value, node[index])
             node[index] = value
@@ -140,6 +144,8 @@ def get_path(cfg: Config, path: str) -> Any:
     if head == MINMAX:
         hook = host_of(cfg).minmax_settings(cfg)
         return hook is not None if hook is None or not rest else MinMaxSettings.from_dict(hook).get(".".join(rest))
+    path = host_of(cfg).own_path(cfg, path)
+    head, *rest = path.split(".")
     node: Any = cfg
     try:
         for key in [head, *rest]:
