@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine_runs import config
 
 from minmax_plugin import hosts
+from minmax_plugin.cli.train import main
 from minmax_plugin.config_kind import is_for_mmengine
 from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_plugin.mmengine import host
@@ -91,7 +92,10 @@ def test_a_space_names_settings_as_for_the_first_host():
 
 def test_a_shipped_space_fits_or_says_what_does_not():
     cfg = searched(dict())
-    Space.read("rates.yaml").check({"plain": cfg})
+    fits = Space.read("rates.yaml")
+    fits.check({"plain": cfg})
+    params = fits.baseline(cfg)
+    assert (params["k"], params["beta1"], params["optimizer.generator.lr"]) == (1, 0.5, 1e-2)
     with pytest.raises(SpaceError, match=r"space.regularisation .*: 'model.disc_auxiliary_loss' is no setting of a co"):
         Space.read("minmax.yaml").check({"plain": cfg})
 
@@ -140,6 +144,20 @@ def test_a_loss_that_is_not_finite_ends_a_plain_training(tmp_path):
     cfg = trial_config(searched(), {"optimizer.generator.lr": float("inf")})
     with pytest.raises(FloatingPointError, match="is nan at iteration"):
         host.train(cfg, tmp_path, 0, None, Kept())
+
+
+REFUSED = {
+    "flag": (["--tensorboard"], "--tensorboard is for configs of MMGeneration alone"),
+    "checkpoint": (["--resume-from", "/dev/null"], "--resume-from='/dev/null' is no whole checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_command_does_not_take_is_one_error(tmp_path, capsys, name):
+    flags, message = REFUSED[name]
+    searched().dump(str(tmp_path / "plain.py"))
+    assert main([str(tmp_path / "plain.py"), *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"minmax-train: error: {message}")
 
 
 @pytest.mark.slow
