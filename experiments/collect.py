@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from experiments.experiment import EXPERIMENTS
 from minmax_plugin.acceptance import NO_DECISION
-from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.settings import MinMaxSettings
 from minmax_tune.failures import is_retryable
 from minmax_tune.study import Search

@@ -12,8 +12,8 @@ from mmcv import Config
 from benchmarks.tables import ROOT
 from experiments.collect import WINDOW
 from experiments.experiment import Experiment
-from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import opt_in
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.settings import PRESETS
 from minmax_tune.space.paths import set_paths
 from minmax_tune.space.renamed import MINMAX

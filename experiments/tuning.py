@@ -16,7 +16,7 @@ from experiments.configure import settings_file
 from experiments.experiment import EXPERIMENTS, TUNING, Experiment
 from experiments.methods import METHODS
 from experiments.search import search
-from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_tune.space.renamed import MINMAX
 from minmax_tune.study import Search
 

@@ -12,8 +12,9 @@ def snippet(containing):
 
 
 def test_the_opt_in_lines_opt_a_config_in(tmp_path):
-    from minmax_plugin.mmgen.check import check_config, minmax_settings
+    from minmax_plugin.mmgen.check import check_config
     from minmax_plugin.mmgen.config import load_config
+    from minmax_plugin.openmmlab import minmax_settings
 
     base = Path(__file__).parents[1] / "configs" / "mnist01_gda.py"
     (tmp_path / "config.py").write_text(snippet("MinMaxHook").replace("your_config.py", str(base)))

@@ -15,9 +15,9 @@ from mmgen.core.evaluation import GenerativeEvalHook
 from mmgen.core.optimizer import build_optimizers
 
 from minmax_plugin.mmgen.adapters import find_adapter
-from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.optimizers import PREFIX
 from minmax_plugin.mmgen.run_state import bare
+from minmax_plugin.openmmlab import minmax_settings
 
 BASES = {"lr": "initial_lr", "betas": "initial_momentum", "momentum": "initial_momentum"}
 """Settings that a schedule moves, and the keys under which mmcv's hooks keep their initial values."""

@@ -12,7 +12,7 @@ from experiments.collect import Result, read_results, write_results
 from experiments.cost import read_costs
 from experiments.experiment import EXPERIMENTS
 from experiments.pictures import write_decisions
-from minmax_plugin.mmgen.check import minmax_settings
+from minmax_plugin.openmmlab import minmax_settings
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ from experiments import configure
 from experiments.configure import settings_file
 from experiments.experiment import EXPERIMENTS
 from experiments.methods import METHODS, methods_of
-from minmax_plugin.mmgen.check import check_config, minmax_settings
+from minmax_plugin.mmgen.check import check_config
 from minmax_plugin.mmgen.config import load_config
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.settings import PRESETS, MinMaxSettings
 
 RATES = {"accepted": 0.4, "accepted_over_time": [0.9, 0.2], "kept_ascent": 14.3}

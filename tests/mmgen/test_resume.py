@@ -18,7 +18,8 @@ from families import FAMILIES, load, write_images
 from mmgen_runs import losses, run, small_config
 
 from minmax_plugin.cli.train import main
-from minmax_plugin.mmgen.checkpoints import is_intact, last_intact
+from minmax_plugin.mmgen.checkpoints import last_intact
+from minmax_plugin.openmmlab import is_intact
 
 RANDOM = dict(acceptance=dict(type="random", rate=0.5), estimator="fresh")
 ROOT = Path(__file__).parents[2]

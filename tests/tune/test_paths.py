@@ -7,9 +7,9 @@ from spaces import config, draw, yaml_space
 
 from minmax_plugin.errors import SpaceError
 from minmax_plugin.mmgen import host
-from minmax_plugin.mmgen.check import minmax_settings
 from minmax_plugin.mmgen.config import load_config
 from minmax_plugin.mmgen.train import train
+from minmax_plugin.openmmlab import minmax_settings
 from minmax_plugin.settings import MinMaxSettings
 from minmax_tune.space.paths import get_path, set_path, set_paths, trial_config
 from minmax_tune.trial.run import last_checkpoint
