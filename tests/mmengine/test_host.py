@@ -92,6 +92,7 @@ def test_a_space_names_settings_as_for_the_first_host():
 
 def test_a_shipped_space_fits_or_says_what_does_not():
     cfg = searched(dict())
+    cfg.model.discriminator_steps = 1
     fits = Space.read("rates.yaml")
     fits.check({"plain": cfg})
     params = fits.baseline(cfg)
