@@ -12,7 +12,8 @@ EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 
 @pytest.fixture
-def example(request):
+def example(request, monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)  # of minmax-train's tests; Accelerate would look for other ranks
     return runpy.run_path(str(EXAMPLES / request.param))
 
 
