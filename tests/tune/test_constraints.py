@@ -8,6 +8,7 @@ from minmax_plugin.errors import ConfigError, SpaceError
 from minmax_tune.options import Options
 from minmax_tune.queue import plan
 from minmax_tune.report import tables
+from minmax_tune.search import show
 from minmax_tune.searcher import StudySearcher
 from minmax_tune.space.changed import rename_changed
 from minmax_tune.space.constraints import read_expression
@@ -105,6 +106,14 @@ def test_a_point_that_breaks_a_hard_constraint_is_never_trained(make, sampler):
     assert len(tables.read_rows(record)["a"]) == 6
     searcher.close(None)
     assert any(f"a: {len(skipped)} points broke a constraint" in line for line in record.lines())
+
+
+def test_a_dry_run_says_which_numbers_a_constraint_uses_up(make, capsys):
+    config = Config({**TWO_RATES, "data": {"samples_per_gpu": 8}, "total_iters": 1})
+    show(make(BELOW, ["a"], config=config, num_samples=5))
+    told = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("a trial")]
+    assert told == [f"a trial {number}" for number in range(len(told))]
+    assert len(told) > 5
 
 
 def test_a_sampler_that_ignores_soft_constraints_is_refused():

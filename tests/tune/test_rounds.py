@@ -102,7 +102,7 @@ def test_a_trial_that_loses_the_race_is_pruned_and_the_unmodified_config_never(m
 
 @pytest.mark.parametrize("given", [{"seeds": 3}, {"seeds": 4, "objectives": ("a:max", "b:max")}])
 def test_a_race_needs_seeds_and_one_objective(given):
-    with pytest.raises(ConfigError, match="--race compares one objective on 3 seeds"):
+    with pytest.raises(ConfigError, match="--race needs one --objective and --seeds 4 or more"):
         Options(race=True, **given)
 
 

@@ -212,8 +212,8 @@ class Options:
             )
         if self.race and (several or self.seeds <= RACE_SEEDS):
             raise ConfigError(
-                f"--race compares one objective on {RACE_SEEDS} seeds before the next: give one --objective and "
-                f"--seeds {RACE_SEEDS + 1} or more, but got {len(self.objectives)} and {self.seeds}."
+                f"--race needs one --objective and --seeds {RACE_SEEDS + 1} or more, because it compares after "
+                f"{RACE_SEEDS} seeds, but got {len(self.objectives)} and {self.seeds}."
             )
         if self.scheduler == "none" and (self.grace is not None or self.resource != "images"):
             raise ConfigError("--grace and --resource belong to a scheduler: add --scheduler asha or median.")

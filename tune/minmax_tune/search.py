@@ -210,10 +210,14 @@ def show(record: Search) -> None:
     """Print what the first trials of a search would change in their configs."""
     searcher = StudySearcher(record, SearchStopper(None))
     bases = {name: cfg.pretty_text.splitlines() for name, cfg in record.configs.items()}
+    shown = dict.fromkeys(record.studies, 0)  # numbers of each study
     for number in range(min(DRY_RUN_TRIALS, record.options.num_samples) * len(record.studies)):
         trial = searcher.suggest(str(number))
         if not isinstance(trial, dict):
             return
+        for skipped in range(shown[trial["study"]], trial["number"]):
+            print(f"{trial['study']} trial {skipped}: breaks a constraint, so another is drawn")
+        shown[trial["study"]] = trial["number"] + 1
         print(f"{trial['study']} trial {trial['number']}: {trial['params'] or 'as it is'}")
         for base in sorted({base for base, _, _ in trial["runs"]}):
             cfg = record.merged(base, trial["settings"])

@@ -166,7 +166,7 @@ def _set_minmax(cfg: Config, path: str, rest: list[str], value: Any) -> None:
     host = host_of(cfg)
     entry = host.minmax_settings(cfg)
     if entry is None:
-        raise SpaceError(f"{path!r} needs a MinMaxHook in its custom_hooks.")
+        raise SpaceError(f"{path!r} needs a MinMaxHook in its custom_hooks: add one, or take --space gan.yaml.")
     if not rest:
         if not isinstance(value, bool):
             raise SpaceError(f"{path!r} is true or false, but got {value!r}.")
