@@ -82,6 +82,18 @@ def test_connections_that_dropped_while_they_were_idle_are_not_even_told_of(tmp_
     assert [t.number for t in study.trials] == [0, 1, 2]
 
 
+def test_an_error_is_an_answer_too(monkeypatch):
+    monkeypatch.setattr(outages, "FIRST_PAUSE", 0.0)
+    answers, said = iter([Unreachable("refused"), KeyError("no such trial")]), []
+
+    def ask():
+        raise next(answers)
+
+    with pytest.raises(KeyError, match="no such trial"):
+        Outages(60, said.append).outlast(ask)
+    assert [line.split()[2:4] for line in said] == [["does", "not"], ["answers", "again"]]
+
+
 def test_what_is_given_up_is_not_tried_again(tmp_path, place):
     postgres, database, proxy = place
     study, said = hold(place, tmp_path, limit=1)

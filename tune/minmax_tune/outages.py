@@ -60,13 +60,13 @@ class Outages:
         self._say(f"the storage does not answer ({last}): the search waits for it, {self._limit:g} s at most")
         while not self.stopped() and time.monotonic() - began < self._limit:
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause, answered = min(2 * pause, LONGEST_PAUSE), True
             try:
-                result = (again or attempt)()
+                return (again or attempt)()
             except Unreachable as error:
-                last = error
-            else:
-                self._say(f"the storage answers again after {time.monotonic() - began:.0f} s: the search continues")
-                return result
+                last, answered = error, False
+            finally:  # the answer may be another error, such as that there is no such trial
+                if answered:
+                    self._say(f"the storage answers again after {time.monotonic() - began:.0f} s: the search continues")
         self._given_up = Unreachable(f"no answer for {time.monotonic() - began:.0f} s: {last}")
         raise self._given_up
