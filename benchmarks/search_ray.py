@@ -24,10 +24,11 @@ import optuna
 import ray
 from ray import tune
 
-from benchmarks.search_scale import NAME, REPORTS, SPACE, _result
+from benchmarks.search_scale import NAME, REPORTS, SPACE, made_up
 from benchmarks.tables import ROOT, commit, keep
 from minmax_plugin.hosts import load_config
 from minmax_tune import tuner
+from minmax_tune.machine import count_cores
 from minmax_tune.options import Options
 from minmax_tune.queue import plan
 from minmax_tune.report.progress import Progress
@@ -43,8 +44,8 @@ def trial(config: dict[str, Any]) -> None:
     """Report as a trial of a search does, and train nothing."""
     number = config.get("number", 0)
     for report in range(REPORTS):
-        tune.report({**_result(number, report), "runs_ended": 0})
-    tune.report({**_result(number, REPORTS), "runs_ended": 1, "outcome": "complete"})
+        tune.report({**made_up(number, report), "runs_ended": 0})
+    tune.report({**made_up(number, REPORTS), "runs_ended": 1, "outcome": "complete"})
 
 
 def bare(folder: Path, trials: int, workers: int) -> None:
@@ -53,7 +54,7 @@ def bare(folder: Path, trials: int, workers: int) -> None:
     try:
         space = {path: tune.uniform(entry["low"], entry["high"]) for path, entry in SPACE.items()}
         tune.Tuner(
-            tune.with_resources(trial, {"cpu": 2 / workers}),
+            tune.with_resources(trial, {"cpu": count_cores() / workers}),
             param_space=space,
             tune_config=tune.TuneConfig(num_samples=trials, reuse_actors=True),
             run_config=tune.RunConfig(name="bare", storage_path=str(folder), verbose=0),
@@ -64,7 +65,7 @@ def bare(folder: Path, trials: int, workers: int) -> None:
 
 def search(folder: Path, trials: int, workers: int) -> None:
     """Run the trials by a search."""
-    options = Options(configs=("four_gaussians_minmax.py",), num_samples=trials, cpus_per_trial=2 / workers)
+    options = Options(configs=("four_gaussians_minmax.py",), num_samples=trials, cpus_per_trial=count_cores() / workers)
     configs = {NAME: load_config("four_gaussians_minmax.py")}
     record = Search.create(folder / "search", options, Space.load({"space": SPACE}), configs)
     plan(record, configs)

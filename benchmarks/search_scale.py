@@ -169,8 +169,8 @@ class Simulation:
         self._write_files(trial.config)
         start, before = time.thread_time(), self.sampler.seconds
         for i in range(REPORTS):
-            self.searcher.on_trial_result(trial.trial_id, _result(trial.config["number"], i))
-        last = _result(trial.config["number"], REPORTS) | {"outcome": "complete"}
+            self.searcher.on_trial_result(trial.trial_id, made_up(trial.config["number"], i))
+        last = made_up(trial.config["number"], REPORTS) | {"outcome": "complete"}
         self.searcher.on_trial_complete(trial.trial_id, last)
         self.progress.on_trial_complete(0, [], trial)
         self._start()
@@ -213,7 +213,7 @@ def copy_trials(database: Path, count: int) -> range:
     return range(first, first + count)
 
 
-def _result(number: int, report: int) -> dict[str, Any]:
+def made_up(number: int, report: int) -> dict[str, Any]:
     score = (number * 0.618 % 1 + report) / (REPORTS + 1)
     metrics = {"balance": score, "modes": 4.0, "hq": score}
     runs = [{"base": NAME, "seed": 1, "metrics": metrics}]

@@ -75,10 +75,8 @@ POLICIES: dict[str, type[Acceptance]] = {
     "matched": Matched,
 }
 
-PRESETS = {
-    "practical": "constant",
-    "paper": "annealed",
-}  # the policies of the hooks' presets, which are mistaken for them
+OF_PRESETS = {"practical": "constant", "paper": "annealed"}
+"""The policies of those presets that are taken for policies themselves. Presets are known to the settings alone."""
 
 
 def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
@@ -103,7 +101,7 @@ def build_acceptance(spec: str | Mapping[str, Any] | Acceptance) -> Acceptance:
     settings = {"type": spec} if isinstance(spec, str) else dict(spec)
     name = settings.pop("type", "constant")
     if not isinstance(name, str) or name not in POLICIES:
-        policy_of = PRESETS.get(name) if isinstance(name, str) else None
+        policy_of = OF_PRESETS.get(name) if isinstance(name, str) else None
         hint = f": that is a preset of the hooks; its policy is {policy_of!r}" if policy_of else ""
         raise ValueError(f"acceptance must be one of {sorted(POLICIES)}, but got {name!r}{hint}.")
     policy = POLICIES[name]

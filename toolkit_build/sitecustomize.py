@@ -1,6 +1,6 @@
 """Lets mmcv and mmgen be built on Python 3.13, as ``make setup`` does: ``PYTHONPATH=$PWD/toolkit_build pip install``.
 
-The path must be absolute, because pip runs their setup.py in a folder of its own.
+The path must be absolute, because pip runs their setup.py in a separate folder.
 Their setup.py finds its version by ``exec(...)`` and then ``locals()``, which share nothing since 3.13 (PEP 667).
 """
 

@@ -43,7 +43,7 @@ OWN_NAMES = {"train_cfg.disc_steps": "model.discriminator_steps"}
 """Settings that have another path here. Those of the optimizers do too; see :func:`own_path`."""
 
 NONE_HERE = {
-    "model.disc_auxiliary_loss": "MMEngine's models have their penalties as settings of their own",
+    "model.disc_auxiliary_loss": "MMEngine's models have their penalties as separate settings",
     "train_cfg.use_ema": "MMagic's models average by model.ema_config, and others by EMAHook",
     "lr_config": "write param_scheduler",
     "data": "write train_dataloader",

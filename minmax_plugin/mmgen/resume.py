@@ -78,7 +78,7 @@ class Resume(Hook):
             )
         if self._saved.minmax and minmax_settings(self._cfg) is None:
             runner.logger.warning(
-                "%s was trained by MinMax, and goes on without it: give --minmax to continue as it began",
+                "%s was trained by MinMax, and continues without it: give --minmax to continue as it began",
                 self._cfg.resume_from,
             )
         self._restore_best(runner)

@@ -126,7 +126,7 @@ def _repair_workers() -> None:
 def seed_worker(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
     """Seed a loader's worker. Workers start in each epoch, and the toolkit gives them the same ``seed`` each time.
 
-    Torch has given this process a number that its loader draws anew, from the random state of the training.
+    Torch has given this process a number that its loader draws in each epoch, from the random state of the training.
     """
     import torch
 

@@ -17,7 +17,9 @@ from minmax_plugin import (
     build_acceptance,
 )
 from minmax_plugin.controls import Matched, Never, RandomRate
+from minmax_plugin.policies import OF_PRESETS
 from minmax_plugin.released import DecreasingTemperature, Periodic
+from minmax_plugin.settings import PRESETS
 
 # policy, f_old, f_new, draw → accepted, reason
 CASES = [
@@ -228,3 +230,8 @@ def test_a_policy_is_built_from_a_name_a_dict_or_itself():
     assert build_acceptance("constant") == ConstantRate()
     assert build_acceptance({"type": "constant", "tau": 3}) == ConstantRate(tau=3)
     assert build_acceptance(Never()) == Never()
+
+
+def test_presets_that_are_taken_for_policies_have_the_policies_that_are_said():
+    present = {name: preset["acceptance"]["type"] for name, preset in PRESETS.items()}
+    assert OF_PRESETS.items() <= present.items()

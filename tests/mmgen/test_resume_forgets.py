@@ -178,7 +178,7 @@ def test_a_resume_without_minmax_of_a_run_with_it_says_so(tmp_path):
     (path,) = (tmp_path / "before").glob("**/iter_6.pth")
     run(small_config(2, None, resume_from=str(path)), tmp_path / "after")
     (log,) = (tmp_path / "after").glob("*.log")
-    assert "was trained by MinMax, and goes on without it: give --minmax" in log.read_text()
+    assert "was trained by MinMax, and continues without it: give --minmax" in log.read_text()
 
 
 @pytest.mark.parametrize("hook", [None, NEVER], ids=["plain", "MinMax"])

@@ -23,13 +23,18 @@ def summary(runs: list[dict[str, Any]], metric: str) -> dict[str, Any]:
         >>> kept["scores"], [round(x, 2) for x in kept["interval"]]
         ([0.4, 0.6], [-0.77, 1.77])
     """
-    by_seed: dict[int, list[float]] = {}
-    for run in runs:
-        by_seed.setdefault(run["seed"], []).append(run["metrics"].get(metric, math.nan))
-    scores = [sum(values) / len(values) for values in by_seed.values()]
+    scores = list(by_seed(runs, metric).values())
     names = [n for n in runs[-1]["metrics"] if all(n in run["metrics"] for run in runs)]
     metrics = {n: sum(run["metrics"][n] for run in runs) / len(runs) for n in names}
     return {"runs": runs, "scores": scores, "interval": interval(scores), "metrics": metrics}
+
+
+def by_seed(runs: list[dict[str, Any]], metric: str) -> dict[int, float]:
+    """Compute the score of each seed: the mean of a metric over its runs, on each data set."""
+    values: dict[int, list[float]] = {}
+    for run in runs:
+        values.setdefault(run["seed"], []).append(run["metrics"].get(metric, math.nan))
+    return {seed: sum(its) / len(its) for seed, its in values.items()}
 
 
 def interval(scores: Sequence[float]) -> list[float] | None:

@@ -25,7 +25,7 @@ from minmax_tune.pickling import EmptyPickle
 from minmax_tune.queue import enqueue, fail
 from minmax_tune.race import Race
 from minmax_tune.samplers import as_sampled, make_sampler
-from minmax_tune.scores import summary
+from minmax_tune.scores import by_seed, summary
 from minmax_tune.space.constraints import MAX_DRAWS
 from minmax_tune.stopping import TIME_BUDGET, SearchStopper
 from minmax_tune.study import REPORTS, STOP, Search, source
@@ -87,7 +87,8 @@ class StudySearcher(EmptyPickle, Searcher):
         for index, (name, study) in enumerate(record.studies.items()):
             study.sampler = make_sampler(record.options, index, len(study.get_trials(deepcopy=False)))
             for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if self._races else ():
-                self._races[name].finish(trial.number, self._seed_scores(trial.user_attrs["runs"]))
+                if "runs" in trial.user_attrs:
+                    self._races[name].finish(trial.number, self._seed_scores(trial.user_attrs["runs"]))
             self._asked[name] = as_sampled(study, storage, record.space if "kinds" in record.stored() else None)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -227,11 +228,7 @@ class StudySearcher(EmptyPickle, Searcher):
     def _seed_scores(self, runs: list[dict[str, Any]]) -> dict[int, float]:
         """Return the mean score of each seed that has been trained on all data sets."""
         count = len(self._record.bases) if self._record.options.layout == "shared" else 1
-        whole = runs[: len(runs) // count * count]
-        return {
-            seeds[0]["seed"]: sum(run["metrics"].get(self.metric, math.nan) for run in seeds) / count
-            for seeds in (whole[i : i + count] for i in range(0, len(whole), count))
-        }
+        return by_seed(runs[: len(runs) // count * count], self.metric)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._guarded(lambda: self._on_complete(trial_id, result or {}, error), None)

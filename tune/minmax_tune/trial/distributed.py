@@ -125,12 +125,10 @@ def own_share(place: int, cpus: float, gpus: float) -> dict[str, str]:
         gpus: The GPUs of each.
 
     Examples:
-        >>> os.environ["CUDA_VISIBLE_DEVICES"] = "4,5,6,7"
-        >>> own_share(1, cpus=2, gpus=2)
-        {'OMP_NUM_THREADS': '2', 'CUDA_VISIBLE_DEVICES': '6,7'}
-        >>> own_share(1, cpus=1, gpus=0.5)["CUDA_VISIBLE_DEVICES"]
-        '4'
-        >>> del os.environ["CUDA_VISIBLE_DEVICES"]
+        >>> from unittest.mock import patch
+        >>> with patch.dict(os.environ, CUDA_VISIBLE_DEVICES="4,5,6,7"):
+        ...     own_share(1, cpus=2, gpus=2), own_share(1, cpus=1, gpus=0.5)["CUDA_VISIBLE_DEVICES"]
+        ({'OMP_NUM_THREADS': '2', 'CUDA_VISIBLE_DEVICES': '6,7'}, '4')
     """
     share = {"OMP_NUM_THREADS": str(max(1, int(cpus)))}
     if gpus:

@@ -44,7 +44,7 @@ class NeverMeasured(Exception):
 class TrialRunner:
     """A trial at work: trains its runs, one after the other or in rounds, and scores it by their mean.
 
-    The runs of a round train side by side, each in a process of its own. ``images`` and ``seconds`` count over all
+    The runs of a round train side by side, each in a separate process. ``images`` and ``seconds`` count over all
     runs, and continue from their values after a restart. So trials compare on an equal resource. Its arguments are
     part of Ray's config of the trial.
 
